@@ -1,0 +1,43 @@
+"""The one family of errors that a user can cause and mend."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """The configuration or the data is wrong: ends the command with status 2 and no traceback.
+
+    The message says what was given, what is allowed and how to mend it, and names the
+    configuration key or the file.
+    """
+
+
+class ConfigError(UserError):
+    """Everything wrong with a configuration, one line a fault.
+
+    Attributes:
+        faults: one sentence each, beginning with the configuration key.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__("\n".join([f"{count} in the configuration:", *(f"  {f}" for f in faults)]))
+
+
+class DataError(UserError):
+    """The images, the manifest or the split cannot be used as they are."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights cannot be had, or do not fit the network."""
+
+
+class NonFiniteLossError(Exception):
+    """The loss became NaN or infinite; training stopped where it was seen."""
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Return a hint such as ``; did you mean 'dropout'?``, or nothing where no name is near."""
+    matches = get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{matches[0]}'?" if matches else ""

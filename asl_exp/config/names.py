@@ -1,0 +1,66 @@
+"""The spelling of every metric, tag and artifact that a run leaves behind.
+
+Reports, sweeps and the MLflow UI find results by these names, so they are written here once.
+The step of every metric is the epoch counted across phases, from 0.
+"""
+
+from typing import Final
+
+TRAIN_LOSS: Final = "train/loss"
+TRAIN_ACCURACY: Final = "train/accuracy"
+TRAIN_L2_PENALTY: Final = "train/l2_penalty"
+VAL_LOSS: Final = "val/loss"
+VAL_ACCURACY: Final = "val/accuracy"
+VAL_F1_MACRO: Final = "val/f1_macro"
+LEARNING_RATE: Final = "lr"
+IMAGES_PER_SECOND: Final = "images_per_second"
+
+EPOCH_METRICS: Final = (
+    TRAIN_LOSS,
+    TRAIN_ACCURACY,
+    TRAIN_L2_PENALTY,
+    VAL_LOSS,
+    VAL_ACCURACY,
+    VAL_F1_MACRO,
+    LEARNING_RATE,
+    IMAGES_PER_SECOND,
+)
+MONITORS: Final = (VAL_LOSS, VAL_ACCURACY, VAL_F1_MACRO)
+
+SCORES: Final = ("accuracy", "f1_macro", "ece")
+
+
+def score_key(split: str, score: str) -> str:
+    """Return ``test/accuracy`` or ``external/<set>/accuracy``: the kept checkpoint's score."""
+    return f"{split}/{score}"
+
+
+class Tag:
+    """Tags of an MLflow run."""
+
+    SIGNATURE: Final = "signature"
+    PHASE: Final = "phase"
+    PHASE_BOUNDARIES: Final = "phase_boundaries"
+    STUDY: Final = "study"
+    TRIAL: Final = "trial"
+    GIT_COMMIT: Final = "git_commit"
+    DATA_DIGEST: Final = "data_digest"
+    WEIGHTS_DIGEST: Final = "weights_digest"
+    WEIGHTS_SOURCE: Final = "weights_source"
+    PRETRAINED: Final = "pretrained"
+    SPLIT: Final = "split"
+    SPLIT_LEAKS: Final = "split_leaks"
+    RUN_FOLDER: Final = "run_folder"
+    FAILURE: Final = "failure"
+
+
+class Artifact:
+    """Paths inside a run folder, and inside the MLflow run's artifacts."""
+
+    CONFIG: Final = "config"
+    CHECKPOINTS: Final = "checkpoints"
+    MODEL: Final = "model"
+    EVALUATION: Final = "evaluation"
+    ENVIRONMENT: Final = "environment"
+    LEARNING_CURVES: Final = "learning_curves.png"
+    RESULT: Final = "result.json"

@@ -1,0 +1,250 @@
+"""The typed schema of an experiment: every key with its type, unit and range.
+
+The YAML files in conf/ hold the values; this module says what values are possible. It holds no
+rule between two fields (see contradictions.py) and reads no files.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+PositiveCount = Annotated[int, Field(ge=1)]
+Rgb = Annotated[list[float], Field(min_length=3, max_length=3)]
+Scalar = bool | int | float | str
+
+
+class Group(BaseModel):
+    """Base of every configuration group: unknown keys are faults, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class BackboneConfig(Group):
+    """The network that turns an image into features."""
+
+    name: str = Field("efficientnet_b0", description="any timm model name, or one of ours")
+    pretrained: bool = Field(True, description="start from pretrained weights")
+    weights: str | None = Field(None, description="local weights file; null: timm's hub")
+    image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
+        None, description="side of the square input in pixels; null: the weights' own"
+    )
+    mean: Rgb | None = Field(None, description="per channel, of 0..1; null: the weights' own")
+    std: Rgb | None = Field(None, description="per channel, of 0..1; null: the weights' own")
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = Field(
+        None, description="how images are resized; null: the weights' own"
+    )
+    options: dict[str, Scalar] = Field(
+        default_factory=dict, description="further arguments of timm.create_model"
+    )
+
+
+class HeadConfig(Group):
+    """What turns features into class scores."""
+
+    pooling: Literal["avg", "max", "avgmax", "flatten"] = Field(
+        "avg", description="how the feature map becomes a vector"
+    )
+    hidden: list[PositiveCount] = Field(
+        default_factory=lambda: [256], description="widths of the dense layers before the output"
+    )
+    activation: Literal["leaky_relu", "relu", "gelu", "linear"] = Field(
+        "leaky_relu", description="after each hidden layer"
+    )
+    negative_slope: NonNegative = Field(
+        0.3, description="of leaky_relu; Keras's layer default is 0.3, torch's 0.01"
+    )
+
+
+class RegularizationConfig(Group):
+    """What keeps the network from learning its training images by heart."""
+
+    l2: NonNegative = Field(1e-4, description="penalty l2 * sum(w^2) on the head's kernels")
+    l2_on: Literal["all", "hidden"] = Field(
+        "all", description="the kernels of all dense layers, or all but the output's"
+    )
+    dropout: Fraction | list[Fraction] = Field(
+        0.3, description="after each hidden layer (a list: one value each); without any, before "
+        "the output"
+    )
+    feature_dropout: Fraction = Field(0.0, description="on the features, before the head")
+    label_smoothing: Fraction = Field(0.0, description="share of the target spread over all")
+
+
+class OptimizerConfig(Group):
+    """How gradients become steps. The rates themselves are in `lr`."""
+
+    name: Literal["nadam", "adamw", "sgd"] = "nadam"
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
+        default_factory=lambda: [0.9, 0.999], description="nadam, adamw"
+    )
+    eps: Positive = Field(1e-7, description="nadam, adamw; Keras's value is 1e-7")
+    momentum: Fraction = Field(0.0, description="sgd")
+    momentum_decay: NonNegative = Field(
+        1.0, description="nadam; 1.0 is Keras's formula, torch's default is 4e-3"
+    )
+    weight_decay: NonNegative = Field(0.0, description="adamw: decoupled, on all kernels")
+    clip_norm: Positive | None = Field(None, description="largest gradient norm; null: no limit")
+
+
+class LearningRateConfig(Group):
+    """The learning rate of each phase and its shape over the phase."""
+
+    transfer: Positive = Field(1e-3, description="while the backbone is frozen, or from scratch")
+    finetune: Positive = Field(1e-5, description="once the backbone trains as well")
+    shape: Literal["constant", "cosine", "plateau"] = "constant"
+    warmup_epochs: NonNegative = Field(0.0, description="linear rise from zero, in epochs")
+    final_fraction: Fraction = Field(0.01, description="cosine: rate at the end, of the full rate")
+    plateau_patience: PositiveCount = Field(3, description="plateau: epochs without improvement")
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.5, description="plateau: the rate is multiplied by this"
+    )
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="each earlier group of backbone layers learns this much slower"
+    )
+
+
+class AugmentationConfig(Group):
+    """Random changes of the training images, drawn anew for every image. Zero is off."""
+
+    horizontal_flip: Probability = Field(0.0, description="probability")
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(0.0, description="degrees, +/-")
+    zoom: Fraction = Field(0.0, description="scale between 1 - zoom and 1 + zoom")
+    shift: Fraction = Field(0.0, description="of the image's side, +/-")
+    perspective: Fraction = Field(0.0, description="distortion scale")
+    brightness: Fraction = Field(0.0, description="factor between 1 - b and 1 + b")
+    contrast: Fraction = Field(0.0, description="factor between 1 - c and 1 + c")
+    saturation: Fraction = Field(0.0, description="factor between 1 - s and 1 + s")
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = Field(0.0, description="of the colour circle")
+    blur: Probability = Field(0.0, description="probability")
+    noise: Fraction = Field(0.0, description="standard deviation, of the full range")
+    erasing: Probability = Field(0.0, description="probability that a rectangle is erased")
+    backlight: Probability = Field(0.0, description="probability of a bright background")
+    background: Probability = Field(0.0, description="probability of another background")
+    mixup: NonNegative = Field(0.0, description="alpha of the Beta distribution")
+    cutmix: NonNegative = Field(0.0, description="alpha of the Beta distribution")
+
+
+class SyntheticConfig(Group):
+    """The embedded signer: how many rendered hands."""
+
+    signers: Annotated[int, Field(ge=3)] = Field(12, description="people; the unit of the split")
+    images_per_letter: PositiveCount = Field(10, description="of each signer")
+    external_signers: Count = Field(4, description="other people, backlit, in cluttered rooms")
+    seed: Count = Field(0, description="of the images, apart from the experiment's seed")
+
+
+class DataConfig(Group):
+    """Where images come from, and who may be in which split."""
+
+    source: Literal["synthetic", "folder", "manifest", "asl_alphabet"] = "synthetic"
+    root: str | None = Field(None, description="folder with a sub-folder per class")
+    manifest: str | None = Field(None, description="CSV with the columns path and label")
+    sources: list[str] = Field(
+        default_factory=list, description="of the manifest's column source; empty: all but external"
+    )
+    external: list[str] = Field(
+        default_factory=list,
+        description="never trained on: names in the column source, folders or manifests",
+    )
+    classes: str | list[str] | None = Field(
+        None, description="A-I, [A,B,del], static (24), letters (26), signs (29); null: all found"
+    )
+    split: Literal["group", "random", "leave_out", "column"] = Field(
+        "group", description="group never cuts a group; random leaks where images are near-copies"
+    )
+    leave_out: list[str] = Field(
+        default_factory=list, description="leave_out: the groups that are the test split"
+    )
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    batch_size: PositiveCount = Field(64, description="images a step, over all devices together")
+    resize: Literal["squash", "crop", "pad"] = Field(
+        "squash", description="to the square input: ignore the aspect, cut the centre, or pad"
+    )
+    store: bool = Field(True, description="keep decoded pixels on disk; false: decode every time")
+    cache_dir: str = Field(".cache", description="folder of stored pixels")
+    cache_limit_gb: Positive = Field(50.0, description="least recently used files go first")
+    max_unreadable: Count = Field(0, description="images that may be left out as unreadable")
+    max_megapixels: Positive = Field(100.0, description="larger images are refused undecoded")
+    workers: Count = Field(0, description="decoding processes; 0: one a core")
+    synthetic: SyntheticConfig = Field(default_factory=lambda: SyntheticConfig())
+
+
+class PhaseConfig(Group):
+    """One fit: what trains, how fast, for how long, and which epoch is kept."""
+
+    trainable: Literal["head", "last", "all"] = Field(
+        ..., description="the head; the head and the backbone's last layers; everything"
+    )
+    last_layers: PositiveCount | None = Field(
+        None, description="trainable=last: layers with weights, counted from the backbone's end"
+    )
+    epochs: Count = Field(..., description="0 skips the phase")
+    lr: Positive = Field(..., description="learning rate; usually ${lr.transfer} or ${lr.finetune}")
+    monitor: Literal["val/loss", "val/accuracy", "val/f1_macro"] = Field(
+        ..., description="decides which epoch is kept: the lowest loss, the highest of the others"
+    )
+    patience: PositiveCount | None = Field(
+        None, description="stop after so many epochs without improvement; null: never"
+    )
+    norm_statistics: Literal["held", "trained"] = Field(
+        "held", description="BatchNorm's running mean and variance"
+    )
+    keep_every_epoch: bool = Field(False, description="keep a checkpoint of each epoch as well")
+
+
+class TrainerConfig(Group):
+    """The machine."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: PositiveCount = 1
+    num_nodes: PositiveCount = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    deterministic: bool = Field(True, description="equal seeds give equal bits on one machine")
+
+
+class TrackingConfig(Group):
+    """Where results are kept."""
+
+    mode: Literal["local", "off"] = "local"
+    experiment: str = Field("asl_exp", min_length=1, description="name of the MLflow experiment")
+
+
+class Config(Group):
+    """One experiment."""
+
+    backbone: BackboneConfig
+    head: HeadConfig
+    regularization: RegularizationConfig
+    optimizer: OptimizerConfig
+    lr: LearningRateConfig
+    augmentation: AugmentationConfig
+    data: DataConfig
+    schedule: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], PhaseConfig] = Field(
+        ..., min_length=1, description="phases in order"
+    )
+    trainer: TrainerConfig
+    tracking: TrackingConfig
+    seed: Count = 0
+    name: str | None = Field(None, description="of the run; null: made from backbone and data")
+    runs_dir: str = Field("runs", min_length=1, description="folder of all runs and their records")
+
+
+MACHINE_KEYS = (
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "data.cache_dir",
+    "data.cache_limit_gb",
+    "data.workers",
+    "data.store",
+    "runs_dir",
+    "name",
+    "tracking",
+)
+"""Keys that change where or how fast a run goes, not what it computes: not in its signature."""
