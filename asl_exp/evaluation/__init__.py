@@ -1,0 +1,1 @@
+"""What a kept model is worth: scores, figures and the folder that holds them."""

@@ -1,0 +1,169 @@
+"""The folder `evaluation/<set>/`: every file that says what a kept model is worth on one set.
+
+Equal arguments give equal files. Numbers are written before figures, so that a failing figure
+loses none.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asl_exp.evaluation import mistakes_figure, ranking, report, scores
+from asl_exp.evaluation.canvas import set_line
+from asl_exp.evaluation.confusion_figure import confusion_figure
+from asl_exp.evaluation.mistakes_figure import Images
+from asl_exp.evaluation.ranking_figure import precision_recall_figure, roc_figure
+from asl_exp.evaluation.reliability_figure import reliability_figure
+from asl_exp.evaluation.scores import Integers, Labels, Probabilities
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """One set and the model's answers: probabilities `(N, C)`, labels `(N,)`, N table rows."""
+
+    name: str
+    probabilities: Probabilities
+    labels: Labels
+    classes: list[str]
+    table: pd.DataFrame
+
+
+def write_evaluation(
+    folder: Path,
+    *,
+    name: str,
+    probabilities: Probabilities,
+    labels: Labels,
+    classes: Sequence[str],
+    table: pd.DataFrame,
+    gather: Callable[[Integers], Images],
+) -> dict[str, float]:
+    """Score one set and fill its folder; what an earlier call left there is replaced.
+
+    Args:
+        folder: made if it is not there.
+        name: how figures and reports call the set, e.g. ``test`` or ``external/davidlee``.
+        probabilities: `(N, C)`, rows summing to 1.
+        labels: `(N,)`, indices into `classes`.
+        classes: C different names.
+        table: a row for each image in the same order: path, label (a class name), group, source.
+        gather: returns the images of the given rows, `(B, S, S, 3)` uint8.
+
+    Returns:
+        accuracy, f1_macro and ece, all 0 to 1.
+
+    Raises:
+        ValueError: the arguments do not fit each other, or are no probabilities.
+    """
+    evaluated = _Evaluated(name, probabilities, labels, list(classes), table)
+    _check(evaluated)
+    folder.mkdir(parents=True, exist_ok=True)
+    totals = report.summary(probabilities, labels)
+    _write_predictions(folder, evaluated)
+    _write_reports(folder, evaluated, totals)
+    _draw_scores(folder, evaluated, totals)
+    _draw_mistakes(folder, evaluated, gather)
+    return totals
+
+
+def predictions_table(
+    probabilities: Probabilities, classes: Sequence[str], table: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the table's columns and predicted, confidence, correct, `probability/<class>`."""
+    # Parquet readers often lack half precision.
+    kept = probabilities.astype(np.result_type(probabilities.dtype, np.float32))
+    answers = pd.DataFrame(kept, columns=[f"probability/{label}" for label in classes])
+    predicted = np.asarray(classes, dtype=object)[scores.predicted_classes(kept)]
+    answers.insert(0, "predicted", predicted)
+    answers.insert(1, "confidence", kept.max(axis=1))
+    answers.insert(2, "correct", predicted == table["label"].to_numpy(dtype=object))
+    rows = table.reset_index(drop=True).drop(columns=answers.columns, errors="ignore")
+    return pd.concat([rows, answers], axis=1)
+
+
+def _write_predictions(folder: Path, evaluated: _Evaluated) -> None:
+    predictions = predictions_table(evaluated.probabilities, evaluated.classes, evaluated.table)
+    predictions.to_parquet(folder / "predictions.parquet", index=False)
+
+
+def _write_reports(folder: Path, evaluated: _Evaluated, totals: dict[str, float]) -> None:
+    confusion = scores.confusion_matrix(evaluated.probabilities, evaluated.labels)
+    index = pd.Index(evaluated.classes, name="true\\predicted")
+    counts = pd.DataFrame(confusion, index=index, columns=evaluated.classes)
+    counts.to_csv(folder / "confusion_matrix.csv", lineterminator="\n")
+    table = report.class_table(evaluated.probabilities, evaluated.labels, evaluated.classes)
+    for suffix, written in (("json", report.as_json), ("txt", report.as_text)):
+        path = folder / f"classification_report.{suffix}"
+        path.write_text(written(evaluated.name, totals, table, confusion), encoding="utf-8")
+
+
+def _draw_scores(folder: Path, evaluated: _Evaluated, totals: dict[str, float]) -> None:
+    answers, classes = (evaluated.probabilities, evaluated.labels), evaluated.classes
+    roc, precision_recall = ranking.roc(*answers), ranking.precision_recall(*answers)
+
+    def line(**values: float) -> str:
+        return set_line(evaluated.name, len(evaluated.labels), **values)
+
+    score = line(accuracy=totals["accuracy"], macro_F1=totals["f1_macro"])
+    confusion = scores.confusion_matrix(*answers)
+    confusion_figure(folder / "confusion_matrix.png", confusion, classes, score)
+    roc_figure(folder / "roc.png", roc, classes, line(macro_area=roc.macro_area))
+    precision_recall_figure(
+        folder / "precision_recall.png",
+        precision_recall,
+        classes,
+        line(macro_average_precision=precision_recall.macro_area),
+    )
+    reliability_figure(
+        folder / "reliability.png",
+        scores.reliability(*answers),
+        line(accuracy=totals["accuracy"], expected_calibration_error=totals["ece"]),
+    )
+
+
+def _draw_mistakes(
+    folder: Path, evaluated: _Evaluated, gather: Callable[[Integers], Images]
+) -> None:
+    mistakes = mistakes_figure.most_confident_mistakes(evaluated.probabilities, evaluated.labels)
+    shown = mistakes[: mistakes_figure.MOST]
+    captions = mistakes_figure.captions(
+        shown,
+        evaluated.probabilities,
+        evaluated.labels,
+        evaluated.classes,
+        evaluated.table["path"].astype(str).tolist(),
+    )
+    images = gather(shown) if shown.size else np.zeros((0, 1, 1, 3), dtype=np.uint8)
+    line = f"{set_line(evaluated.name, len(evaluated.labels))}, {_shown(shown, mistakes)}"
+    mistakes_figure.mistakes_figure(folder / "misclassified.png", images, captions, line)
+
+
+def _shown(shown: Integers, mistakes: Integers) -> str:
+    if len(shown) == len(mistakes):
+        return "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    return f"{len(shown)} of {len(mistakes):,} mistakes"
+
+
+def _check(evaluated: _Evaluated) -> None:
+    scores.checked(evaluated.probabilities, evaluated.labels)
+    n_classes, classes = evaluated.probabilities.shape[1], evaluated.classes
+    if len(classes) != n_classes or len(set(classes)) != n_classes:
+        raise ValueError(
+            f"{n_classes} columns of probabilities need as many different names; got {classes}"
+        )
+    _check_table(evaluated)
+
+
+def _check_table(evaluated: _Evaluated) -> None:
+    given, labels = evaluated.table["label"].tolist(), evaluated.labels
+    if len(given) != len(labels):
+        raise ValueError(f"the table has {len(given)} rows for {len(labels)} images")
+    for row, label in enumerate(labels):
+        if given[row] != evaluated.classes[label]:
+            raise ValueError(
+                f"row {row} is {given[row]!r} in the table and {evaluated.classes[label]!r} in "
+                "the labels: their orders differ"
+            )

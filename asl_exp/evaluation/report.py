@@ -1,0 +1,109 @@
+"""The classification report of one set: a table of classes, a summary, and both as JSON or text."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asl_exp.evaluation import ranking, scores
+from asl_exp.evaluation.scores import Integers, Labels, Probabilities
+
+N_PAIRS = 10  # most frequent mistakes listed
+
+
+def class_table(
+    probabilities: Probabilities, labels: Labels, classes: Sequence[str]
+) -> pd.DataFrame:
+    """Return a row a class: images, times predicted, and scores, NaN where it has no image."""
+    confusion = scores.confusion_matrix(probabilities, labels)
+    return pd.DataFrame(
+        {
+            "images": confusion.sum(axis=1),
+            "predicted": confusion.sum(axis=0),
+            "precision": scores.precision_by_class(confusion),
+            "recall": scores.recall_by_class(confusion),
+            "f1": scores.f1_by_class(confusion),
+            "roc_auc": ranking.roc(probabilities, labels).areas(len(classes)),
+            "average_precision": ranking.precision_recall(probabilities, labels).areas(
+                len(classes)
+            ),
+        },
+        index=pd.Index(classes, name="class"),
+    )
+
+
+def summary(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
+    """Return the scores that a run is compared by: accuracy, f1_macro and ece."""
+    return {
+        "accuracy": scores.accuracy(probabilities, labels),
+        "f1_macro": scores.f1_macro(probabilities, labels),
+        "ece": scores.expected_calibration_error(probabilities, labels),
+    }
+
+
+def as_json(name: str, totals: dict[str, float], table: pd.DataFrame, confusion: Integers) -> str:
+    """Return the report as JSON; what is not defined is null."""
+    content = {
+        "set": name,
+        "images": int(table["images"].sum()),
+        "classes_with_images": int((table["images"] > 0).sum()),
+        **totals,
+        **macro_averages(table),
+        "classes": {label: _json_row(row) for label, row in table.iterrows()},
+        "mistakes": [
+            {"true": true, "predicted": predicted, "images": count}
+            for true, predicted, count in frequent_mistakes(confusion, list(table.index))
+        ],
+    }
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def as_text(name: str, totals: dict[str, float], table: pd.DataFrame, confusion: Integers) -> str:
+    """Return the report for a reader; ``-`` stands for a score that is not defined."""
+    present = int((table["images"] > 0).sum())
+    heading = f"{name}: {table['images'].sum()} images, {present} of {len(table)} classes"
+    numbers = {**totals, **macro_averages(table)}
+    lines = [f"{key:<26}{_number(value)}" for key, value in numbers.items()]
+    rows = table.reset_index().to_string(index=False, na_rep="-", float_format="{:.4f}".format)
+    note = "Macro averages are over the classes that have images."
+    return "\n".join([heading, "", *lines, "", rows, "", note, "", *_pairs(table, confusion), ""])
+
+
+def macro_averages(table: pd.DataFrame) -> dict[str, float | None]:
+    """Return means over the classes with images; None when no class has the score."""
+    means = table[["precision", "recall", "roc_auc", "average_precision"]].mean()
+    return {f"{key}_macro": _or_none(value) for key, value in means.items()}
+
+
+def frequent_mistakes(confusion: Integers, classes: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Return (true, predicted, images) of the most frequent confusions, the most frequent first."""
+    wrong = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:N_PAIRS]
+    cells = [divmod(int(cell), len(classes)) for cell in order]
+    return [(classes[i], classes[j], int(wrong[i, j])) for i, j in cells if wrong[i, j]]
+
+
+def _pairs(table: pd.DataFrame, confusion: Integers) -> list[str]:
+    pairs = frequent_mistakes(confusion, list(table.index))
+    if not pairs:
+        return ["No mistakes."]
+    images = table["images"]
+    return ["Most frequent mistakes (true -> predicted, share of the true class)"] + [
+        f"{true} -> {predicted}: {count} ({count / images[true]:.0%})"
+        for true, predicted, count in pairs
+    ]
+
+
+def _json_row(row: "pd.Series[Any]") -> dict[str, int | float | None]:
+    counts: dict[str, int | float | None] = {key: int(row[key]) for key in ("images", "predicted")}
+    return counts | {key: _or_none(row[key]) for key in row.index if key not in counts}
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
