@@ -1,0 +1,59 @@
+"""``python -m asl_exp``: compose, check, then run the experiment; return the objective.
+
+Everything that is wrong with the command line is said at once, before torch is imported.
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from asl_exp.config.compose import check_overrides, conf_dir, register_bases
+from asl_exp.config.errors import ConfigError, UserError
+from asl_exp.config.validate import validate
+
+
+def main() -> None:
+    """Run the command line in ``sys.argv``; exits with 0, 1, 2, 130 or 143."""
+    arguments = get_args_parser().parse_args()
+    if not (arguments.help or arguments.hydra_help):
+        searchpath = (
+            [f"file://{Path(arguments.config_dir).resolve()}"] if arguments.config_dir else []
+        )
+        try:
+            check_overrides(arguments.overrides, multirun=arguments.multirun, searchpath=searchpath)
+        except UserError as error:
+            sys.exit(_told(error))
+    register_bases()
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
+
+
+def _job(composed: DictConfig) -> float:
+    """Run one experiment of a plain run or of a grid."""
+    try:
+        config, faults = validate(composed)
+        if config is None:
+            raise ConfigError(faults)
+        from asl_exp.data.sources import check_source
+
+        check_source(config.data)
+
+        from asl_exp.training.run import run_experiment
+
+        return run_experiment(config, Path(HydraConfig.get().runtime.output_dir))
+    except UserError as error:
+        raise SystemExit(_told(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _told(error: UserError) -> int:
+    print(f"asl_exp: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""From overrides to a checked configuration: finds every fault before anything is loaded.
+
+Hydra stops at the first fault and speaks of its own internals. Here the overrides are applied one
+by one, so that all faults are reported together and in the user's own keys. What the values may
+be is in schema.py, what may not go together in contradictions.py.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from asl_exp.config import schema
+from asl_exp.config.errors import ConfigError, nearest
+from asl_exp.config.validate import validate
+
+_BASES: dict[str, type[schema.Group]] = {
+    "backbone": schema.BackboneConfig,
+    "head": schema.HeadConfig,
+    "regularization": schema.RegularizationConfig,
+    "optimizer": schema.OptimizerConfig,
+    "lr": schema.LearningRateConfig,
+    "augmentation": schema.AugmentationConfig,
+    "data": schema.DataConfig,
+    "trainer": schema.TrainerConfig,
+    "tracking": schema.TrackingConfig,
+}
+
+
+def conf_dir() -> Path:
+    """Return the folder of the YAML files: beside the package in a clone, inside it in a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    beside = package.parent / "conf"
+    return beside if (beside / "config.yaml").is_file() else package / "conf"
+
+
+def register_bases() -> None:
+    """Give Hydra the schema's defaults as the option ``base`` of every group."""
+    store = ConfigStore.instance()
+    for group, model in _BASES.items():
+        store.store(group=group, name="base", node=model().model_dump())
+
+
+def compose_config(overrides: Sequence[str]) -> schema.Config:
+    """Compose and check one experiment.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    with _hydra():
+        composed, _, faults = _compose(overrides)
+    config, more = validate(composed)
+    if config is None or faults:
+        raise ConfigError([*faults, *more])
+    return config
+
+
+def check_overrides(
+    overrides: Sequence[str], *, multirun: bool, searchpath: Sequence[str] = ()
+) -> None:
+    """Raise a ConfigError with every fault of a command line; with multirun, of each grid value."""
+    with _hydra():
+        composed, swept, faults = _compose(overrides, searchpath=searchpath, multirun=multirun)
+    for variant in _variants(composed, swept):
+        faults += validate(variant)[1]
+    if not faults:
+        faults += _unwritable(str(composed.runs_dir))
+    if faults:
+        raise ConfigError(list(dict.fromkeys(faults)))
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    register_bases()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+
+
+def _compose(
+    overrides: Sequence[str], *, searchpath: Sequence[str] = (), multirun: bool = False
+) -> tuple[DictConfig, list[Override], list[str]]:
+    """Return the composition with every applicable override, the swept keys, and the faults."""
+    parsed, faults = _parse(overrides)
+    loader = GlobalHydra.instance().config_loader()
+    groups = set(loader.list_groups("")) - {"hydra"}
+    chosen = [f"hydra.searchpath=[{','.join(searchpath)}]"] if searchpath else []
+    values: list[Override] = []
+    for override in parsed:
+        if override.is_sweep_override() and not multirun:
+            faults.append(_unasked_grid(override))
+        elif override.key_or_group.split("@")[0] in groups:
+            fault = _group_fault(override, loader)
+            faults += [fault] if fault else []
+            chosen += [] if fault or override.is_sweep_override() else [str(override.input_line)]
+        elif override.key_or_group.startswith(("hydra.", "hydra/")):
+            chosen.append(str(override.input_line))
+        else:
+            values.append(override)
+    try:
+        composed = compose("config", overrides=chosen)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([*faults, str(error).strip().splitlines()[0]]) from None
+    for override in values:
+        faults += _apply(composed, override)
+    swept = [o for o in values if o.is_sweep_override() and _exists(composed, o.key_or_group)]
+    return composed, swept, faults
+
+
+def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
+    parser, parsed, faults = OverridesParser.create(), [], []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException:
+            faults.append(f"{text}: is not of the form key=value; quote values with spaces")
+    return parsed, faults
+
+
+def _unasked_grid(override: Override) -> str:
+    return (
+        f"{override.key_or_group}: got several values ({override.input_line}); for a grid add "
+        f"--multirun, for a list write {override.key_or_group}=[...]"
+    )
+
+
+def _group_fault(override: Override, loader: ConfigLoader) -> str | None:
+    group = override.key_or_group.split("@")[0]
+    options = [o for o in loader.get_group_options(group) if o != "base"]
+    given = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
+    for option in given:
+        if option is not None and str(option) not in options:
+            return (
+                f"{group}={option}: no such choice{nearest(str(option), options)}; "
+                f"allowed: {', '.join(options)}"
+            )
+    return None
+
+
+def _apply(composed: DictConfig, override: Override) -> list[str]:
+    """Set one value in place; return the fault where its key does not exist."""
+    key = override.key_or_group
+    if override.is_delete():
+        return [f"~{key}: keys cannot be deleted; set the value that switches it off"]
+    free = override.is_add() or key.startswith("backbone.options.")
+    if not free and not _exists(composed, key):
+        return [f"{key}: unknown key{nearest(key, _known_keys(composed))}"]
+    if not override.is_sweep_override():
+        OmegaConf.update(composed, key, override.value(), force_add=True)
+    return []
+
+
+def _exists(composed: DictConfig, key: str) -> bool:
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(composed, parent) if parent else composed
+    return isinstance(node, DictConfig) and leaf in node
+
+
+def _known_keys(composed: DictConfig) -> Iterator[str]:
+    def walk(node: Any, path: str) -> Iterator[str]:
+        yield path
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from walk(value, f"{path}.{key}")
+
+    for key, value in OmegaConf.to_container(composed, resolve=False).items():  # type: ignore[union-attr]
+        yield from walk(value, str(key))
+
+
+def _variants(composed: DictConfig, swept: Sequence[Override]) -> Iterator[DictConfig]:
+    """Yield the composition as it is, then with each value of each swept key, one at a time."""
+    yield composed
+    for override in swept:
+        listed = override.is_choice_sweep() or override.is_range_sweep()
+        for value in override.sweep_iterator() if listed else ():
+            variant = composed.copy()
+            OmegaConf.update(variant, override.key_or_group, value)
+            yield variant
+
+
+def _unwritable(runs_dir: str) -> list[str]:
+    """Return a fault where the folder of runs cannot be made or written."""
+    try:
+        os.makedirs(runs_dir, exist_ok=True)  # noqa: PTH103 - accepts what the user typed as it is
+        with tempfile.TemporaryFile(dir=runs_dir):
+            return []
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return [f"runs_dir: cannot write to '{runs_dir}' ({reason}); give a folder you may write"]

@@ -1,0 +1,147 @@
+"""Checks a composed configuration against the schema and says every fault in the user's keys."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from asl_exp.config.contradictions import contradictions
+from asl_exp.config.errors import nearest
+from asl_exp.config.schema import Config, PhaseConfig
+
+_FOREIGN = ("sweep", "experiment", "hydra")  # handled by Hydra before a run begins
+Path = tuple[str | int, ...]
+
+# Stand-ins for faulty fields that have no default, while the remaining rules are checked.
+_HARMLESS = {"trainable": "all", "epochs": 1, "lr": 1.0, "monitor": "val/loss"}
+
+
+def validate(composed: DictConfig) -> tuple[Config | None, list[str]]:
+    """Return the typed configuration, or None, and every fault, fields before contradictions."""
+    raw = _plain(composed, resolve=False)
+    try:
+        values = _plain(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        return None, [str(error).splitlines()[0]]
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        return None, _field_faults(error, values, raw) + _further_faults(error, values)
+    clashes = contradictions(config)
+    return (None if clashes else config), clashes
+
+
+def _plain(composed: DictConfig, *, resolve: bool) -> dict[str, Any]:
+    container = OmegaConf.to_container(composed, resolve=resolve)
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items() if k not in _FOREIGN}
+
+
+def _field_faults(error: ValidationError, values: dict[str, Any], raw: dict[str, Any]) -> list[str]:
+    """Return one sentence for each faulty key; a key that refers to another is that one's fault."""
+    grouped: dict[Path, list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        grouped.setdefault(_known_path(detail["loc"], values), []).append(detail)
+    faults = []
+    for path, details in grouped.items():
+        origin = _at(raw, path)
+        if not (isinstance(origin, str) and origin.startswith("${")):
+            faults.append(_sentence(path, details, values))
+    return faults
+
+
+def _known_path(location: Path, values: dict[str, Any]) -> Path:
+    """Cut what pydantic adds to a location (the branch of a union) off its end."""
+    path: list[str | int] = []
+    node: Any = values
+    for index, part in enumerate(location):
+        inside = (isinstance(node, dict) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        )
+        if not inside:
+            missing = isinstance(node, dict) and index == len(location) - 1
+            return tuple([*path, part]) if missing else tuple(path)
+        path.append(part)
+        node = node[part]
+    return tuple(path)
+
+
+def _sentence(path: Path, details: list[Any], values: dict[str, Any]) -> str:
+    key = _dotted(path)
+    kinds = {detail["type"] for detail in details}
+    if kinds == {"extra_forbidden"}:
+        siblings = _field_names(path[:-1])
+        return f"{key}: unknown key{nearest(str(path[-1]), siblings)}"
+    if kinds == {"missing"}:
+        return f"{key}: is missing"
+    allowed = " or ".join(dict.fromkeys(_allowed(detail["msg"]) for detail in details))
+    meaning = _description(path)
+    return f"{key}: got {_at(values, path)!r}; must be {allowed}" + (
+        f" ({meaning})" if meaning else ""
+    )
+
+
+def _allowed(message: str) -> str:
+    for opening in ("Input should be ", "Value should be "):
+        message = message.removeprefix(opening)
+    return message.replace("a valid string", "text (quote it)").replace("a valid ", "a ")
+
+
+def _further_faults(error: ValidationError, values: dict[str, Any]) -> list[str]:
+    """Return contradictions among the fields that are right, with defaults for those that are not."""
+    for detail in error.errors(include_url=False):
+        _forget(values, _known_path(detail["loc"], values))
+    try:
+        return contradictions(Config.model_validate(values))
+    except ValidationError:
+        return []
+
+
+def _forget(values: dict[str, Any], path: Path) -> None:
+    keys = [part for part in path if isinstance(part, str)]
+    parent = _at(values, tuple(keys[:-1]))
+    if isinstance(parent, dict):
+        parent.pop(keys[-1], None)
+        if keys[0] == "schedule" and keys[-1] in _HARMLESS:
+            parent[keys[-1]] = _HARMLESS[keys[-1]]
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _at(values: Any, path: Path) -> Any:
+    for part in path:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return values
+
+
+def _model_at(path: Path) -> type[BaseModel] | None:
+    model: Any = Config
+    for part in path:
+        if part == "schedule":
+            model = dict
+        elif model is dict:
+            model = PhaseConfig
+        else:
+            field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
+            model = field.annotation if field else None
+        if model is None:
+            return None
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _field_names(path: Path) -> list[str]:
+    model = _model_at(path)
+    return list(model.model_fields) if model else []
+
+
+def _description(path: Path) -> str | None:
+    keys = tuple(part for part in path if isinstance(part, str))
+    model = _model_at(keys[:-1])
+    field = model.model_fields.get(keys[-1]) if model and keys else None
+    return field.description if field else None

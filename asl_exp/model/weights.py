@@ -1,0 +1,224 @@
+"""Loads pretrained weights whole or not at all, and says what was loaded from where.
+
+Nothing falls back to random weights by itself, and no tensor is skipped but the old classifier.
+"""
+
+import hashlib
+import socket
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import huggingface_hub
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from torch import nn
+
+from asl_exp.config.errors import WeightsError
+from asl_exp.config.schema import BackboneConfig
+
+_CONNECT_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What the backbone started from.
+
+    Attributes:
+        pretrained: False for random initialisation.
+        source: file name, hub repository or address, or "random initialisation".
+        digest: sha256 of the file, or of the tensors that came from a hub; empty if random.
+        n_tensors: tensors loaded.
+        left_out: names of the old classifier's tensors.
+        left_out_classes: how many classes that classifier had; 0 if there was none.
+    """
+
+    pretrained: bool
+    source: str
+    digest: str = ""
+    n_tensors: int = 0
+    left_out: tuple[str, ...] = ()
+    left_out_classes: int = 0
+
+    def __str__(self) -> str:
+        """Return the sentence that a run prints."""
+        if not self.pretrained:
+            return "random initialisation (backbone.pretrained=false): not a transfer result"
+        text = f"{self.n_tensors} tensors from {self.source}, sha256 {self.digest[:16]}"
+        if self.left_out:
+            text += f"; its classifier of {self.left_out_classes} classes left out"
+        return text
+
+
+def load_weights(network: nn.Module, config: BackboneConfig) -> WeightsReport:
+    """Fill ``network``, which still has its classifier, as the configuration says.
+
+    Raises:
+        WeightsError: missing or unreadable file, no published weights, hub out of reach, or
+            tensors that do not fit.
+    """
+    if not config.pretrained:
+        return WeightsReport(pretrained=False, source="random initialisation")
+    if config.weights is not None:
+        path = Path(config.weights).expanduser()
+        return _fill(network, read_tensors(path), path.name, _file_digest(path))
+    return _load_published(network, config)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file or a torch state dict (tensors only: nothing in it is executed)."""
+    if not path.is_file():
+        raise WeightsError(f"backbone.weights: no file '{path}'")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        safetensors.SafetensorError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        ImportError,
+        AttributeError,
+    ) as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:  # pickle.UnpicklingError has several homes
+        if "npickling" not in type(error).__name__:
+            raise
+        raise _unreadable(path, error) from error
+    return _state_dict(content, path)
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return WeightsError(
+        f"backbone.weights: cannot read '{path}' ({reason}); allowed are safetensors files "
+        "and torch files that hold nothing but tensors"
+    )
+
+
+def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
+    """Unwrap the usual containers and the prefix that DataParallel adds."""
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(value, torch.Tensor) for value in content.values())
+    ):
+        raise WeightsError(f"backbone.weights: '{path}' holds no state dict of named tensors")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _fill(
+    network: nn.Module, given: dict[str, torch.Tensor], source: str, digest: str
+) -> WeightsReport:
+    """Copy all tensors but the classifier's; missing, unknown or misshapen ones are an error."""
+    classifier = _classifier_names(network)
+    expected = {k: v for k, v in network.state_dict().items() if k not in classifier}
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = sorted(expected.keys() - given.keys() - counters)
+    unknown = sorted(given.keys() - expected.keys() - classifier)
+    misshapen = [
+        f"{name} {tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & given.keys())
+        if given[name].shape != expected[name].shape
+    ]
+    if missing or unknown or misshapen:
+        raise WeightsError(_mismatch(source, missing, unknown, misshapen))
+    network.load_state_dict({k: given[k] for k in expected.keys() & given.keys()}, strict=False)
+    left_out = sorted(classifier & given.keys())
+    n_classes = max((given[name].shape[0] for name in left_out), default=0)
+    return WeightsReport(
+        True, source, digest, len(expected.keys() & given.keys()), tuple(left_out), n_classes
+    )
+
+
+def _classifier_names(network: nn.Module) -> set[str]:
+    """Return the state-dict names of the network's own classifier."""
+    classifier = network.get_classifier()  # type: ignore[operator]
+    parts = classifier if isinstance(classifier, (tuple, list)) else (classifier,)
+    prefixes = [n for n, m in network.named_modules() if any(m is part for part in parts)]
+    return {
+        name for name in network.state_dict() if any(name.startswith(p + ".") for p in prefixes)
+    }
+
+
+def _mismatch(source: str, missing: list[str], unknown: list[str], misshapen: list[str]) -> str:
+    lines = [f"backbone.weights: {source} does not fit the network of backbone.name:"]
+    for what, names in (
+        ("missing in the file", missing),
+        ("unknown to the network", unknown),
+        ("of another shape", misshapen),
+    ):
+        if names:
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            lines.append(f"  {len(names)} tensors {what}: {shown}")
+    lines.append("  choose the backbone.name (and backbone.options) that the weights were made for")
+    return "\n".join(lines)
+
+
+def _load_published(network: nn.Module, config: BackboneConfig) -> WeightsReport:
+    published = getattr(network, "pretrained_cfg", None) or {}
+    source = published.get("hf_hub_id") or published.get("url")
+    if not source:
+        raise WeightsError(
+            f"backbone.pretrained: no weights are published for '{config.name}'; give "
+            "backbone.weights=FILE or start from random weights with backbone.pretrained=false"
+        )
+    if published.get("hf_hub_id") and not _cached(str(source)):
+        _reach_hub(config.name, str(source))
+    try:
+        # With its own number of classes timm loads strictly, the classifier included.
+        loaded = timm.create_model(config.name, pretrained=True, **config.options)
+    except (OSError, RuntimeError) as error:  # the hub's and urllib's errors are OSErrors
+        raise WeightsError(_out_of_reach(config.name, str(source), error)) from error
+    tensors = loaded.state_dict()
+    return _fill(network, tensors, str(source), _tensors_digest(tensors))
+
+
+def _cached(repository: str) -> bool:
+    names = ("model.safetensors", "pytorch_model.bin")
+    return any(
+        isinstance(huggingface_hub.try_to_load_from_cache(repository, name), str) for name in names
+    )
+
+
+def _reach_hub(name: str, source: str) -> None:
+    """Fail at once where the hub has no route; the hub's client would retry for 45 s."""
+    if urllib.request.getproxies():
+        return
+    address = urlsplit(huggingface_hub.constants.ENDPOINT)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), _CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise WeightsError(_out_of_reach(name, source, error)) from error
+
+
+def _out_of_reach(name: str, source: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"backbone.pretrained: the weights of '{name}' ({source}) could not be fetched: {reason}. "
+        "Connect to the hub, or give a local file with backbone.weights=FILE, or start from "
+        "random weights with backbone.pretrained=false"
+    )
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
