@@ -1,4 +1,4 @@
-"""The embedded source draws what it promises: the same image for the same key, a hand in every one."""
+"""The embedded source draws what it promises: the same image for a key, a hand in every one."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def home(letter: str, signer: int = 1, index: int = 0, seed: int = 0) -> Shot:
 
 def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Largest difference of the three channels, (H, W), in levels of 0..255."""
-    return np.abs(first.astype(int) - second.astype(int)).max(axis=2)
+    return np.asarray(np.abs(first.astype(int) - second.astype(int)).max(axis=2))
 
 
 def test_the_classes_are_those_of_the_kaggle_alphabet() -> None:
@@ -61,7 +61,7 @@ def test_letters_differ_from_each_other() -> None:
 
 
 def test_external_hands_are_darker_against_brighter_rooms() -> None:
-    """The hand is where image and empty room differ; its brightness is taken relative to the room's."""
+    """The hand is where image and empty room differ; its brightness is relative to the room's."""
 
     def contrast(external: bool) -> float:
         found = []
@@ -108,7 +108,8 @@ def test_a_key_names_its_shot(external: bool) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", "A", "synthetic/home/guest03/session1/A/0007@seed0", "synthetic/home/signer3/session1/A/0007@seed0",
+    ["", "A", "synthetic/home/guest03/session1/A/0007@seed0",
+     "synthetic/home/signer3/session1/A/0007@seed0",
      "synthetic/home/signer03/session1/A/0007@seed0/more"],
 )  # fmt: skip
 def test_text_that_is_no_key_is_refused(key: str) -> None:
@@ -117,7 +118,7 @@ def test_text_that_is_no_key_is_refused(key: str) -> None:
 
 
 def test_bad_arguments_are_named_with_what_is_allowed() -> None:
-    with pytest.raises(ValueError, match="'a'.*allowed are A, B"):
+    with pytest.raises(ValueError, match=r"'a'.*allowed are A, B"):
         home("a")
     with pytest.raises(ValueError, match="session is 3; allowed are 1 and 2"):
         Shot("A", 1, 3, 0, False, 0)
@@ -128,7 +129,7 @@ def test_bad_arguments_are_named_with_what_is_allowed() -> None:
     with pytest.raises(ValueError, match="images_per_letter_per_signer is 0"):
         shots(["A"], 1, 0, external=False, seed=0)
     for classes in ([], ["A", "A"], ["ä"]):
-        with pytest.raises(ValueError, match="classes is .* allowed are different ones of A, B"):
+        with pytest.raises(ValueError, match=r"classes is .* allowed are different ones of A, B"):
             shots(classes, 1, 1, external=False, seed=0)
     with pytest.raises(ValueError, match="size is 8; allowed is 16 to 1024"):
         draw(home("A"), 8)

@@ -1,5 +1,8 @@
-"""The embedded source: fingerspelling hands, drawn from a jointed 3-D hand. Needs nothing but NumPy,
-SciPy and Pillow, downloads nothing, and gives the same bytes for the same seed."""
+"""The embedded source: fingerspelling hands, drawn from a jointed 3-D hand.
+
+Needs nothing but NumPy, SciPy and Pillow, downloads nothing, and gives the same bytes for the same
+seed. A reader follows one image through drawing.draw.
+"""
 
 from .drawing import draw
 from .letters import LETTERS

@@ -21,7 +21,8 @@ class Framing:
 def project(cones: list[Cone], joints: Array, framing: Framing, size: int) -> list[Cone]:
     """Cones in pixels of a square picture: x right, y down, z towards the viewer.
 
-    joints (J, 3) are those whose bounding box is centred; a hand too large for the picture is made smaller.
+    joints (J, 3) are those whose bounding box is centred; a hand too large for the picture is made
+    smaller.
     """
     near = np.maximum(framing.distance_cm - joints[:, 2], 5.0)
     flat = joints[:, :2] * (framing.distance_cm / near)[:, None]

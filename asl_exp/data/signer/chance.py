@@ -1,4 +1,4 @@
-"""Seeded randomness: every choice has its own stream, named by what it is for and whom it concerns."""
+"""Seeded randomness: every choice has its own stream, named by its purpose and whom it concerns."""
 
 import zlib
 
@@ -8,7 +8,9 @@ from .shot import Shot
 
 
 def stream(shot: Shot, purpose: str, *parts: int) -> np.random.Generator:
-    """Generator for one purpose; parts say which person, session or image. The same arguments give the
-    same numbers, whatever was drawn before."""
+    """Generator for one purpose; parts say which person, session or image.
+
+    The same arguments give the same numbers, whatever was drawn before.
+    """
     name = zlib.crc32(purpose.encode())
     return np.random.default_rng([shot.seed, int(shot.external), name, *parts])

@@ -21,11 +21,11 @@ _SUPERSAMPLING = 2
 
 
 def draw(shot: Shot, size: int) -> npt.NDArray[np.uint8]:
-    """The image of a shot, (size, size, 3) RGB. The same arguments give the same bytes on one machine."""
+    """The image of a shot, (size, size, 3) RGB. The same bytes again on the same machine."""
     if not SMALLEST <= size <= LARGEST:
         raise ValueError(f"size is {size!r}; allowed is {SMALLEST} to {LARGEST} pixels")
     rng = stream(shot, "image", shot.signer, shot.session, shot.index, *shot.letter.encode())
-    picture = background(shot, size)
+    picture: Plane = background(shot, size)
     if shot.letter != NOTHING:
         colour, alpha = _hand(shot, size, rng, picture.mean(axis=(0, 1)))
         picture = picture * (1 - alpha[..., None]) + colour
@@ -33,8 +33,8 @@ def draw(shot: Shot, size: int) -> npt.NDArray[np.uint8]:
 
 
 def _hand(
-    shot: Shot, size: int, rng: np.random.Generator, surroundings: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], Plane]:
+    shot: Shot, size: int, rng: np.random.Generator, surroundings: Plane
+) -> tuple[Plane, Plane]:
     """Colour (size, size, 3), premultiplied by alpha (size, size)."""
     person, session = person_of(shot), session_of(shot)
     pose = loosened(POSES[shot.letter], person, rng)
@@ -55,9 +55,9 @@ def _hand(
 
 
 def _coloured(
-    surface: Surface, lit: Lit, person: Person, light: Light, surroundings: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], Plane]:
-    """Reduce the planes to the picture's size, then mix skin, nails, cloth and light, in linear RGB."""
+    surface: Surface, lit: Lit, person: Person, light: Light, surroundings: Plane
+) -> tuple[Plane, Plane]:
+    """Reduce the planes to the picture's size, then mix skin, nails, cloth and light (linear)."""
     covered = surface.covered.astype(np.float32)
     alpha = _halved(covered)
     whole = 1 / np.maximum(alpha, 1e-3)
@@ -71,7 +71,7 @@ def _coloured(
     palm_share = np.clip(palmar * 1.2 + 0.35, 0, 1)[..., None]
     skin = _mix(person.back, person.palm, palm_share) * (1 - crease[..., None])
     skin = skin * (1 - np.array([0.0, 0.1, 0.1], dtype=np.float32) * rim[..., None])
-    nails = person.palm.astype(np.float32) * np.array([1.15, 1.08, 1.12], dtype=np.float32)
+    nails = person.palm.astype(np.float32) * np.array([1.25, 1.2, 1.22], dtype=np.float32)
     reflectance = skin + (nails - skin) * nail[..., None]
     reflectance = reflectance + (person.sleeve.astype(np.float32) - reflectance) * cloth[..., None]
 

@@ -1,8 +1,8 @@
 """Flesh on the bones: the rounded cones that a posed hand, its forearm and its sleeve are made of.
 
-A rounded cone is what a sphere sweeps while it moves from one point to another and changes its radius.
-Neighbouring cones of the palm melt into each other (`blend`); fingers keep sharp borders, because the
-line between two fingers is what tells M from N.
+A rounded cone is what a sphere sweeps that moves from one point to another and changes its radius.
+Neighbouring cones of the palm melt into each other (`blend`); fingers keep sharp borders, because
+the line between two fingers is what tells M from N.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .hand import Array, Bones, Skeleton, about_x, about_z
 
 SKIN, NAILED, CLOTH = 0, 1, 2
-_PALM_BLEND_CM = 0.55
+_PALM_BLEND_CM = 0.9
 _WEB_BLEND_CM = 0.3
 _FINGER_BLEND_CM = 0.06
 
@@ -33,8 +33,8 @@ class Cone:
 def cones(skeleton: Skeleton, bones: Bones, arm: Array, sleeve_cm: float | None) -> list[Cone]:
     """All solids of a hand: forearm, sleeve, palm, fingers.
 
-    arm is the (3, 3) frame of the forearm, its second column pointing to the hand; sleeve_cm is where
-    cloth begins below the wrist, None for a bare arm.
+    arm is the (3, 3) frame of the forearm, its second column pointing to the hand; sleeve_cm is
+    where cloth begins below the wrist, None for a bare arm.
     """
     return [
         *_forearm(skeleton, bones, arm, sleeve_cm),
@@ -44,7 +44,7 @@ def cones(skeleton: Skeleton, bones: Bones, arm: Array, sleeve_cm: float | None)
 
 
 def forearm_frame(hand: Array, bend: float, deviation: float) -> Array:
-    """Frame of the forearm when the hand is bent towards its palm and deviates to the thumb's side."""
+    """Frame of the forearm, the hand being bent towards its palm and deviating to the thumb."""
     return hand @ about_z(deviation) @ about_x(-bend)
 
 
@@ -54,9 +54,9 @@ def _forearm(
     wrist, along, across, pad = skeleton.joints[0], -arm[:, 1], arm[:, 0], arm[:, 2]
     radius = bones.wrist_radius
     for side in (-1.0, 1.0):
-        start = wrist + across * side * 0.42 * radius + along * 0.6
+        start = wrist + across * side * 0.42 * radius + along * -2.4
         end = wrist + across * side * 0.6 * radius + along * 32.0
-        yield Cone(start, end, 0.82 * radius, 1.45 * radius, pad, _PALM_BLEND_CM)
+        yield Cone(start, end, 0.78 * radius, 1.45 * radius, pad, _PALM_BLEND_CM)
     if sleeve_cm is not None:
         for side in (-1.0, 1.0):
             start = wrist + across * side * 0.65 * radius + along * (sleeve_cm + radius)
@@ -69,23 +69,27 @@ def _palm(skeleton: Skeleton, bones: Bones) -> Iterator[Cone]:
     wrist = joints[0]
     palm_pad = skeleton.pads[0]
     knuckles = joints[[5, 9, 13, 17]]
+    middle = knuckles[1:3].mean(axis=0)
     for number, knuckle in enumerate(knuckles):
-        base = wrist + 0.2 * (knuckle - wrist) + 0.16 * (knuckle - knuckles[1:3].mean(axis=0))
+        base = wrist + 0.2 * (knuckle - wrist) + 0.3 * (knuckle - middle)
         end_radius = 1.05 * bones.finger_radius[number, 0]
         yield Cone(base, knuckle, 0.95 * radius, end_radius, palm_pad, _PALM_BLEND_CM)
-    for left, right in zip(knuckles[:-1], knuckles[1:], strict=True):
-        yield Cone(left, right, 0.8 * radius, 0.8 * radius, palm_pad, _WEB_BLEND_CM)
+    # Skin between the fingers reaches well beyond the knuckles on the palm's side.
+    proximal = joints[[6, 10, 14, 18]] - knuckles
+    for left in range(3):
+        between = knuckles[left : left + 2].mean(axis=0)
+        edge = between + 0.24 * proximal[left : left + 2].mean(axis=0)
+        start = wrist + 0.4 * (between - wrist)
+        yield Cone(start, edge, 0.9 * radius, 0.58 * radius, palm_pad, _PALM_BLEND_CM)
     # The ball of the little finger's side, and the muscle between thumb and index finger.
-    heel = wrist + 0.25 * (knuckles[3] - wrist) + 0.45 * palm_pad
-    yield Cone(
-        heel, wrist + 0.7 * (knuckles[3] - wrist) + 0.3 * palm_pad, 1.05 * radius, 0.9 * radius,
-        palm_pad, _PALM_BLEND_CM,
-    )  # fmt: skip
+    heel = wrist + 0.16 * (knuckles[3] - wrist) + 0.4 * (knuckles[3] - middle) + 0.35 * palm_pad
+    side = wrist + 0.75 * (knuckles[3] - wrist) + 0.1 * (knuckles[3] - middle) + 0.2 * palm_pad
+    yield Cone(heel, side, 0.95 * radius, 0.98 * radius, palm_pad, _PALM_BLEND_CM)
     web = joints[1] + 0.72 * (joints[2] - joints[1])
     root = wrist + 0.62 * (knuckles[0] - wrist)
     yield Cone(web, root, 0.75 * radius, 0.85 * radius, palm_pad, _PALM_BLEND_CM)
     yield Cone(joints[1], root, 1.0 * radius, 0.85 * radius, palm_pad, _PALM_BLEND_CM)
-    yield Cone(wrist, joints[1], 1.1 * radius, 1.15 * radius, palm_pad, _PALM_BLEND_CM)
+    yield Cone(wrist, joints[1], 1.05 * radius, 1.1 * radius, palm_pad, _PALM_BLEND_CM)
 
 
 def _digits(skeleton: Skeleton, bones: Bones) -> Iterator[Cone]:

@@ -1,8 +1,8 @@
 """The jointed hand: 21 named joints, the lengths between them, and where angles put them.
 
 Hand space is a right hand held up with its palm to the viewer, in centimetres, wrist at the origin:
-x points to the thumb's side, y along the straight fingers, z out of the palm. A left hand is the mirror
-image and is made later, in camera space. Angles are in degrees.
+x points to the thumb's side, y along the straight fingers, z out of the palm. A left hand is the
+mirror image of the finished picture. Angles are in degrees.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ JOINTS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Finger:
-    """Flexion of three joints (0 straight, positive into the palm) and abduction (positive to the thumb)."""
+    """Flexion of three joints (positive into the palm) and abduction (positive to the thumb)."""
 
     mcp: float = 0.0
     pip: float = 0.0
@@ -35,8 +35,11 @@ class Finger:
 
 @dataclass(frozen=True)
 class Thumb:
-    """Spread leaves the index finger within the palm's plane, lift leaves that plane, pronation turns
-    the thumb about its own length until the pad faces the palm; mcp and ip are flexions."""
+    """The thumb's five freedoms.
+
+    Spread leaves the index finger within the palm's plane, lift leaves that plane, pronation turns
+    the thumb about its own length until the pad faces the palm; mcp and ip are flexions.
+    """
 
     spread: float
     lift: float
@@ -47,7 +50,7 @@ class Thumb:
 
 @dataclass(frozen=True)
 class Bones:
-    """Places and lengths of one person's bones (cm) and half the thickness of the flesh around them."""
+    """Places and lengths of one person's bones and half the thickness of the flesh on them (cm)."""
 
     knuckles: Array  # (4, 3) index..pinky
     thumb_base: Array  # (3,)
@@ -80,17 +83,17 @@ def adult_bones() -> Bones:
         thumb_base=np.array([2.1, 1.9, 0.9]),
         thumb=np.array([4.5, 3.3, 2.5]),
         phalanges=np.array([[4.4, 2.6, 1.9], [4.9, 3.0, 2.0], [4.5, 2.8, 2.0], [3.5, 2.1, 1.8]]),
-        thumb_radius=np.array([1.5, 1.2, 1.0, 0.8]),
+        thumb_radius=np.array([1.45, 1.3, 1.05, 0.85]),
         finger_radius=np.array(
             [
-                [1.0, 0.9, 0.78, 0.64],
-                [1.0, 0.92, 0.8, 0.66],
-                [0.97, 0.87, 0.76, 0.62],
-                [0.9, 0.77, 0.67, 0.55],
+                [1.04, 0.95, 0.83, 0.68],
+                [1.04, 0.97, 0.85, 0.70],
+                [1.01, 0.92, 0.81, 0.66],
+                [0.94, 0.82, 0.72, 0.58],
             ]
         ),
         palm_radius=1.25,
-        wrist_radius=2.05,
+        wrist_radius=2.2,
     )
 
 

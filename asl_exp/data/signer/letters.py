@@ -1,6 +1,6 @@
 """What each letter looks like: joint angles and how the hand is held, as the receiver sees it.
 
-J and Z are drawn in the air; here each is one still phase of its movement, as photo collections show it.
+J and Z are drawn in the air; here each is one still phase of its movement, as in photo collections.
 `del` and `space` are the control signs of the Kaggle ASL Alphabet; `nothing` is an empty room.
 """
 
@@ -16,9 +16,9 @@ NOTHING = "nothing"
 class Pose:
     """Shape of the hand and its attitude (degrees).
 
-    Turned in this order: yaw about the fingers (positive shows the little finger's side), pitch tips the
-    fingers to the viewer, roll is anticlockwise in the picture. bend and deviation are the wrist's: towards
-    the palm, and of the forearm anticlockwise in the picture.
+    Turned in this order: yaw about the fingers (positive shows the little finger's side), pitch
+    tips the fingers to the viewer, roll is anticlockwise in the picture. bend and deviation are the
+    wrist's: towards the palm, and of the forearm anticlockwise in the picture.
     """
 
     thumb: Thumb
@@ -41,53 +41,86 @@ def _fist(abduction: float = 0.0) -> Finger:
 _INDEX_IN, _MIDDLE_IN, _RING_IN, _PINKY_IN = _fist(-3), _fist(-1), _fist(2), _fist(6)
 _THUMB_OVER_MIDDLE = Thumb(37, 53, -3, 50, 48)
 _THUMB_OVER_RING = Thumb(25, 53, 8, 50, 50)
-_HOOK = Finger(36, 106, 48)
+_HOOK = Finger(56, 108, 40)
 _ROUND = Finger(55, 56, 34)
 _CUPPED = Finger(42, 36, 20)
-_INDEX_LIFTED, _MIDDLE_LIFTED = Finger(72, 84, 30, -3), Finger(72, 84, 30, -1)
+_INDEX_OVER, _MIDDLE_OVER, _RING_OVER = (Finger(86, 74, 14, side) for side in (-3, -1, 2))
 
 POSES: dict[str, Pose] = {
-    "A": Pose(Thumb(51, 17, -3, 50, 35), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _PINKY_IN)),
-    "B": Pose(Thumb(12, 33, 6, 50, 80), (_straight(-3), _straight(-1), _straight(2), _straight(5))),
+    "A": Pose(Thumb(31, 14, -6, 24, 2), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _PINKY_IN)),
+    "B": Pose(
+        Thumb(20, 32, 18, 48, 42), (_straight(-3), _straight(-1), _straight(2), _straight(5))
+    ),
     "C": Pose(Thumb(71, 75, -5, 50, -1), (_CUPPED, _CUPPED, _CUPPED, _CUPPED), yaw=50),
     "D": Pose(
-        Thumb(46, 61, -8, 50, 41), (_straight(), Finger(60, 65, 40), Finger(66, 68, 40), Finger(72, 70, 42)), yaw=30
+        Thumb(46, 61, -8, 50, 41),
+        (_straight(), Finger(60, 65, 40), Finger(66, 68, 40), Finger(72, 70, 42)),
+        yaw=30,
     ),
-    "E": Pose(Thumb(22, 37, 9, 50, 80), (_HOOK, _HOOK, _HOOK, Finger(40, 104, 48))),
+    "E": Pose(Thumb(21, 50, 5, 50, 80), (_HOOK, _HOOK, _HOOK, Finger(58, 106, 40))),
     "F": Pose(
-        Thumb(53, 67, 19, 50, 28), (Finger(50, 70, 45), _straight(2, 8), _straight(-6, 2), _straight(-14)), yaw=10
+        Thumb(53, 67, 19, 50, 28),
+        (Finger(50, 70, 45), _straight(2, 8), _straight(-6, 2), _straight(-14)),
+        yaw=10,
     ),
     "G": Pose(
-        Thumb(31, 38, 28, 50, 21), (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN), roll=70, deviation=-25
+        Thumb(30, 43, 20, 50, 14),
+        (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN),
+        roll=70,
+        deviation=-25,
     ),
     "H": Pose(
-        Thumb(32, 51, 5, 50, 49), (_straight(-3), _straight(1), _RING_IN, _PINKY_IN), roll=70, deviation=-25
+        Thumb(32, 51, 5, 50, 49),
+        (_straight(-3), _straight(1), _RING_IN, _PINKY_IN),
+        roll=70,
+        deviation=-25,
     ),
     "I": Pose(Thumb(43, 52, -6, 50, 51), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _straight(-6))),
-    "J": Pose(Thumb(43, 52, -6, 50, 51), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _straight(-14)), roll=38, deviation=-25),
+    "J": Pose(
+        Thumb(43, 52, -6, 50, 51),
+        (_INDEX_IN, _MIDDLE_IN, _RING_IN, _straight(-14)),
+        roll=38,
+        deviation=-25,
+    ),
     "K": Pose(Thumb(21, 30, 30, 46, 5), (_straight(7), Finger(28, 5, 3, -9), _RING_IN, _PINKY_IN)),
     "L": Pose(Thumb(72, 12, 10, 5, -5), (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN)),
-    "M": Pose(Thumb(0, 44, 25, 50, 52), (_INDEX_LIFTED, _MIDDLE_LIFTED, Finger(72, 84, 30, 2), _PINKY_IN)),
-    "N": Pose(Thumb(21, 41, 11, 50, 57), (_INDEX_LIFTED, _MIDDLE_LIFTED, _RING_IN, _PINKY_IN)),
+    "M": Pose(Thumb(-10, 50, 37, 50, 58), (_INDEX_OVER, _MIDDLE_OVER, _RING_OVER, _PINKY_IN)),
+    "N": Pose(Thumb(20, 42, 12, 50, 67), (_INDEX_OVER, _MIDDLE_OVER, _RING_IN, _PINKY_IN)),
     "O": Pose(Thumb(20, 73, 56, 50, -4), (_ROUND, _ROUND, _ROUND, Finger(58, 58, 36)), yaw=45),
     "P": Pose(
-        Thumb(21, 30, 30, 46, 5), (_straight(4), Finger(62, 5, 3, -5), _RING_IN, _PINKY_IN),
-        yaw=-70, roll=85, deviation=-20,
+        Thumb(21, 30, 30, 46, 5),
+        (_straight(4), Finger(62, 5, 3, -5), _RING_IN, _PINKY_IN),
+        yaw=-70,
+        roll=85,
+        deviation=-20,
     ),
     "Q": Pose(
-        Thumb(54, 51, 7, 50, 22), (Finger(30, 6, 4), _MIDDLE_IN, _RING_IN, _PINKY_IN), yaw=-70, roll=110, deviation=-30,
+        Thumb(57, 61, 5, 40, 4),
+        (Finger(40, 8, 4), _MIDDLE_IN, _RING_IN, _PINKY_IN),
+        yaw=-70,
+        roll=110,
+        deviation=-30,
     ),
     "R": Pose(Thumb(25, 53, 8, 50, 50), (_straight(-9, 14), _straight(10), _RING_IN, _PINKY_IN)),
-    "S": Pose(Thumb(34, 52, -9, 50, 51), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _PINKY_IN)),
-    "T": Pose(Thumb(32, 37, 10, 50, 23), (Finger(68, 98, 40, 6), _MIDDLE_IN, _RING_IN, _PINKY_IN)),
+    "S": Pose(Thumb(30, 53, -1, 50, 42), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _PINKY_IN)),
+    "T": Pose(Thumb(24, 27, 10, 46, -5), (Finger(60, 100, 50, 8), _MIDDLE_IN, _RING_IN, _PINKY_IN)),
     "U": Pose(_THUMB_OVER_RING, (_straight(-3), _straight(2), _RING_IN, _PINKY_IN)),
     "V": Pose(_THUMB_OVER_RING, (_straight(11), _straight(-10), _RING_IN, _PINKY_IN)),
     "W": Pose(Thumb(1, 57, 25, 50, 51), (_straight(13), _straight(0), _straight(-13), _PINKY_IN)),
     "X": Pose(_THUMB_OVER_MIDDLE, (Finger(14, 78, 48), _MIDDLE_IN, _RING_IN, _PINKY_IN)),
     "Y": Pose(Thumb(66, 10, 0, 0, -8), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _straight(-24))),
-    "Z": Pose(_THUMB_OVER_MIDDLE, (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN), roll=-35, deviation=20),
-    "del": Pose(
-        Thumb(20, 40, 30, 20, 10), (Finger(35, 10, 5),) * 4, yaw=-75, roll=115, bend=35, deviation=-10,
+    "Z": Pose(
+        _THUMB_OVER_MIDDLE, (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN), roll=-35, deviation=20
     ),
-    "space": Pose(Thumb(75, 70, -5, 30, -5), (Finger(35, 26, 16),) * 4, yaw=55, roll=65, deviation=-20),
-}  # fmt: skip
+    "del": Pose(
+        Thumb(20, 40, 30, 20, 10),
+        (Finger(35, 10, 5),) * 4,
+        yaw=-75,
+        roll=115,
+        bend=35,
+        deviation=-10,
+    ),
+    "space": Pose(
+        Thumb(75, 70, -5, 30, -5), (Finger(35, 26, 16),) * 4, yaw=55, roll=65, deviation=-20
+    ),
+}

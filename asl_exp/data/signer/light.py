@@ -15,7 +15,7 @@ _OCCLUSION_STRENGTH = 0.62
 
 @dataclass(frozen=True)
 class Light:
-    """One lamp (or window) and the room's diffuse light, in linear units where 1 shows skin as it is."""
+    """One lamp (or window) and the room's diffuse light; in linear units, 1 shows skin as it is."""
 
     direction: Array  # (3,) unit vector to the lamp: x right, y down, z to the viewer
     lamp: float
@@ -58,16 +58,14 @@ def _openness(surface: Surface, pixels_per_cm: float) -> Plane:
     found = np.ones_like(mask)
     for reach_cm, weight in ((0.9, 0.6), (2.6, 0.4)):
         width = max(3, 2 * round(reach_cm * pixels_per_cm / 2) + 1)
-        near = uniform_filter(surface.depth * mask, width) / np.maximum(
-            uniform_filter(mask, width), 1e-3
-        )
+        near = _smooth(surface.depth * mask, width) / np.maximum(_smooth(mask, width), 1e-3)
         sunk = np.clip((near - surface.depth) / np.float32(reach_cm * pixels_per_cm) - 0.02, 0, 1)
         found -= np.float32(_OCCLUSION_STRENGTH * weight * 2.4) * sunk
     return np.clip(found, 0.12, 1) * mask
 
 
 def _shadow(surface: Surface, direction: Array, pixels_per_cm: float) -> Plane:
-    """1 in the light, less where the way to the lamp leads through the hand (a walk over the depth)."""
+    """1 in the light, less where the way to the lamp, walked over the depth, meets the hand."""
     size = surface.depth.shape[0]
     flat = float(np.hypot(direction[0], direction[1]))
     mask = surface.covered.astype(np.float32)
@@ -88,4 +86,9 @@ def _shadow(surface: Surface, direction: Array, pixels_per_cm: float) -> Plane:
         over *= mask[there]
         soft = np.float32(1 / (0.35 * pixels_per_cm))
         np.maximum(blocked[here], np.clip(over * soft, 0, 1), out=blocked[here])
-    return mask * (1 - np.float32(_SHADOW_STRENGTH) * uniform_filter(blocked, 3))
+    return mask * (1 - np.float32(_SHADOW_STRENGTH) * _smooth(blocked, 3))
+
+
+def _smooth(plane: Plane, width: int) -> Plane:
+    """Mean over squares of width pixels."""
+    return np.asarray(uniform_filter(plane, width))

@@ -8,7 +8,8 @@ from .chance import stream
 from .hand import Array, Bones, adult_bones
 from .shot import Shot
 
-# Linear RGB reflectance from very light to very dark skin: back of the hand, and palm, which varies less.
+# Linear RGB reflectance from very light to very dark skin, by eye: back of the hand, and palm,
+# which varies less.
 _BACK = np.array(
     [
         [0.82, 0.58, 0.47],

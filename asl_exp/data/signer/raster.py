@@ -1,19 +1,20 @@
 """Depth, surface direction and material of rounded cones, pixel by pixel.
 
-Everything is in pixels: x right, y down, z towards the viewer. Rays are parallel; perspective has already
-been put into the cones (see camera). For one ray the sphere that is hit first has a closed form, so a cone
-costs a few array operations on the box that it covers.
+Everything is in pixels: x right, y down, z towards the viewer. Rays are parallel; perspective has
+already been put into the cones (see camera). The sphere that a ray hits first has a closed form, so
+a cone costs a few array operations on the box that it covers.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .flesh import CLOTH, NAILED, Cone
 
-Plane = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.floating[Any]]  # (H, W), or (C, H, W); float32 in practice
 _FAR = np.float32(-1e6)
 _NAIL_START = 0.45
 _CREASE_DEPTH = 0.35
@@ -64,8 +65,8 @@ def _add(cone: Cone, depth: Plane, planes: Plane) -> None:
     flat = max(ex * ex + ey * ey, 1e-2)
     if growth * growth > 0.8 * flat:  # seen along its axis the larger sphere hides the cone
         growth = float(np.copysign(np.sqrt(0.8 * flat), growth))
-    # Height of the surface over the pixel, for the sphere at fraction t of the way:
-    #   ez t + sqrt(r(t)^2 - |q - e t|^2),   the root being   c + 2 b t - a t^2;   t at its maximum is wanted.
+    # Height of the sphere at fraction t of the way over a pixel q away from the start:
+    #   ez t + sqrt(r(t)^2 - |q - e t|^2)  =  ez t + sqrt(c + 2 b t - a t^2);  wanted: its maximum.
     a = flat - growth * growth
     b = x * np.float32(ex) + y * np.float32(ey) + np.float32(cone.start_radius * growth)
     c = np.float32(cone.start_radius**2) - x * x - y * y
@@ -102,16 +103,17 @@ def _add(cone: Cone, depth: Plane, planes: Plane) -> None:
 
 
 def _material(cone: Cone, normal: Plane, t: Plane) -> Plane:
-    """Rows palmar, nail, cloth and crease (4, N) of points with these normals at these fractions."""
+    """Palmar, nail, cloth and crease (4, N) of points with these normals at these fractions."""
     found = np.zeros((4, t.size), dtype=np.float32)
     found[0] = np.float32(cone.pad) @ normal
     if cone.kind == CLOTH:
         found[2] = 1.0
     if cone.kind == NAILED:
-        found[1] = np.clip((-found[0] - 0.62) * 9, 0, 1) * np.clip((t - _NAIL_START) * 12, 0, 1)
+        found[1] = np.clip((-found[0] - 0.6) * 9, 0, 1) * np.clip((t - _NAIL_START) * 12, 0, 1)
+        found[3] = 1.4 * found[1] * (1 - found[1])  # the fold of skin around the nail
     if cone.creased:
         length = float(np.linalg.norm(cone.end - cone.start))
         width = 0.12 * cone.start_radius / max(length, 1e-3)
         fold = np.exp(-((t / np.float32(width)) ** 2)) * np.clip(np.abs(found[0]) * 2 - 0.4, 0, 1)
-        found[3] = _CREASE_DEPTH * fold
+        found[3] += _CREASE_DEPTH * fold
     return found

@@ -1,4 +1,4 @@
-"""What lies behind the hand: walls, corners, windows, curtains, floors and clutter, all a little out of focus."""
+"""What lies behind the hand: walls, windows, curtains, floors, clutter; a little out of focus."""
 
 import colorsys
 from functools import lru_cache
@@ -34,7 +34,7 @@ def _room(seed: int, external: bool, signer: int, session: int) -> Image.Image:
 
 
 def background(shot: Shot, size: int) -> npt.NDArray[np.float32]:
-    """(size, size, 3) sRGB in 0..1: the session's room, from where the camera stands for this image."""
+    """(size, size, 3) sRGB in 0..1: the session's room, from where this image's camera stands."""
     room = _room(shot.seed, shot.external, shot.signer, shot.session)
     rng = stream(shot, "view", shot.signer, shot.session, shot.index, *shot.letter.encode())
     view = rng.uniform(0.68, 0.8) * CANVAS

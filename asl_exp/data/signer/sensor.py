@@ -1,13 +1,14 @@
 """What a webcam does to a picture: focus and motion blur, exposure, colour cast, noise, JPEG."""
 
 import io
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import uniform_filter1d
 
-Picture = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.floating[Any]]  # (H, W, 3) sRGB in 0..1; float32 in practice
 
 
 def develop(picture: Picture, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -29,10 +30,14 @@ def _blurred(picture: Picture, rng: np.random.Generator) -> Picture:
     axis = int(rng.integers(0, 2))
     moved = rng.uniform() < 1 / 6
     if moved and width > 1:
-        return uniform_filter1d(picture, 2 * width, axis=axis)
+        return _spread(picture, 2 * width, axis)
     if width > 1:
-        return uniform_filter1d(uniform_filter1d(picture, width, axis=0), width, axis=1)
+        return _spread(_spread(picture, width, 0), width, 1)
     return picture
+
+
+def _spread(picture: Picture, width: int, axis: int) -> Picture:
+    return np.asarray(uniform_filter1d(picture, width, axis=axis))
 
 
 def _through_jpeg(pixels: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Which images exist: the identity of each one, and balanced lists of them. Nothing is drawn here."""
+"""Which images exist: the identity of each, and balanced lists of them. Nothing is drawn here."""
 
 import re
 from collections.abc import Sequence
@@ -45,7 +45,8 @@ class Shot:
     def key(self) -> str:
         """A readable name, unique among all images that can be drawn."""
         world = "external" if self.external else "home"
-        return f"synthetic/{world}/{self.group}/session{self.session}/{self.letter}/{self.index:04d}@seed{self.seed}"
+        where = f"synthetic/{world}/{self.group}/session{self.session}"
+        return f"{where}/{self.letter}/{self.index:04d}@seed{self.seed}"
 
     @classmethod
     def from_key(cls, key: str) -> "Shot":
@@ -76,7 +77,7 @@ def shots(
     external: bool,
     seed: int,
 ) -> list[Shot]:
-    """As many images of each class from each signer, the first half from session 1, the rest from 2."""
+    """As many images of each class from each signer, the first half from session 1."""
     unknown = [letter for letter in classes if letter not in LETTERS]
     if unknown or not classes or len(set(classes)) != len(classes):
         raise ValueError(

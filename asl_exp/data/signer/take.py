@@ -1,4 +1,4 @@
-"""What changes from session to session and from image to image: light, camera, attitude, framing."""
+"""What changes from session to session and from image to image: light, camera, pose, framing."""
 
 from dataclasses import dataclass, replace
 
