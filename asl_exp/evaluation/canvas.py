@@ -4,6 +4,7 @@ Figures are made through matplotlib's object API alone: no pyplot, so no display
 no state is left behind in a process that goes on training.
 """
 
+from math import isnan
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ SKY: Final = "#56B4E9"
 BLACK: Final = "#222222"
 GREY: Final = "#8A8A8A"
 FAINT: Final = "#D9D9D9"
+PALE: Final = "#EEEEEE"
 SERIES: Final = (ORANGE, GREEN, PINK, AMBER, SKY)
 
 
@@ -34,15 +36,18 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def title(figure: Figure, what: str, line: str) -> None:
-    """Write what is shown, and below it set, images and score."""
-    figure.suptitle(f"{plain(what)}\n{plain(line)}", fontsize=12)
+    """Write what is shown, and below it what the line says: images and scores."""
+    fitting = int(figure.get_figwidth() / 0.1)  # characters at that size, in inches each
+    rows = [shortened(what, fitting), shortened(line, fitting)]
+    figure.suptitle("\n".join(map(plain, rows)), fontsize=12)
 
 
-def set_line(name: str, n_images: int, **values: float) -> str:
-    """Return ``test: 717 images, accuracy 0.513``."""
+def line(n_images: int, **values: float) -> str:
+    """Return ``717 images, accuracy 0.513``."""
     images = "1 image" if n_images == 1 else f"{n_images:,} images"
-    numbers = [f"{key.replace('_', ' ')} {value:.3f}" for key, value in values.items()]
-    return ", ".join([f"{name}: {images}", *numbers])
+    known = {key.replace("_", " "): value for key, value in values.items() if not isnan(value)}
+    numbers = [f"{key} {value:.3f}" for key, value in known.items()]
+    return ", ".join([images, *numbers])
 
 
 def plain(text: str) -> str:
@@ -57,6 +62,7 @@ def shortened(text: str, length: int) -> str:
 
 def say(axes: Axes, text: str) -> None:
     """Write a sentence where there is nothing to draw."""
+    axes.clear()
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=13, transform=axes.transAxes)
 

@@ -13,6 +13,7 @@ from asl_exp.config import names
 from asl_exp.evaluation import canvas
 
 FEW_EPOCHS = 40  # up to which every epoch gets a dot
+NARROW = 0.15  # of all epochs: an inner phase below that has no room for its name
 LOG_FROM_RATIO = 100  # between the highest and the lowest loss
 
 
@@ -39,7 +40,7 @@ def learning_curves(
 
 def _line(rows: pd.DataFrame) -> str:
     counts = rows.groupby("phase", sort=False).size()
-    return ", ".join(f"{phase}: {n} epoch{'s' * (n != 1)}" for phase, n in counts.items())
+    return "epochs: " + ", ".join(f"{phase} {count}" for phase, count in counts.items())
 
 
 def _draw(figure: Figure, rows: pd.DataFrame, kept: Mapping[str, int]) -> None:
@@ -52,9 +53,9 @@ def _draw(figure: Figure, rows: pd.DataFrame, kept: Mapping[str, int]) -> None:
     _spread_loss(loss, rows)
     for axes in (loss, accuracy, rate):
         _mark_boundaries(axes, rows)
-        axes.grid(color="#EEEEEE")
-    _name_phases(loss, rows)
-    rate.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color=canvas.PALE)
+    _name_phases(loss, rows, kept)
+    rate.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     rate.set_xlabel("epoch, counted across phases")
     rate.set_xlim(rows["epoch"].min() - 0.5, rows["epoch"].max() + 0.5)
 
@@ -94,7 +95,9 @@ def _draw_rate(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylabel("learning rate")
     if (_finite(rows, names.LEARNING_RATE)[names.LEARNING_RATE] > 0).any():
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-"))
+        )
 
 
 def _spread_loss(axes: Axes, rows: pd.DataFrame) -> None:
@@ -103,6 +106,7 @@ def _spread_loss(axes: Axes, rows: pd.DataFrame) -> None:
     losses = np.concatenate([_finite(rows, key)[key].to_numpy() for key in keys])
     if losses.size and losses.min() > 0 and losses.max() / losses.min() > LOG_FROM_RATIO:
         axes.set_yscale("log")
+        axes.set_ylabel("loss (cross-entropy, log scale)")
 
 
 def _finite(rows: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -122,19 +126,11 @@ def _mark_kept(axes: Axes, rows: pd.DataFrame, key: str, kept: Mapping[str, int]
         color=canvas.BLACK,
         linestyle="none",
         marker="*",
-        markersize=13,
-        label="kept epoch",
+        markersize=12,
+        markeredgecolor="white",
+        label="kept: " + ", ".join(f"{value:.3f}" for value in chosen[key]),
         zorder=4,
     )
-    for epoch, value in zip(chosen["epoch"], chosen[key], strict=True):
-        axes.annotate(
-            f"{epoch}: {value:.3f}",
-            (epoch, value),
-            xytext=(0, 10),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
 
 
 def _mark_boundaries(axes: Axes, rows: pd.DataFrame) -> None:
@@ -143,19 +139,20 @@ def _mark_boundaries(axes: Axes, rows: pd.DataFrame) -> None:
         axes.axvline(start - 0.5, color=canvas.GREY, linewidth=1.2, linestyle=":")
 
 
-def _name_phases(axes: Axes, rows: pd.DataFrame) -> None:
+def _name_phases(axes: Axes, rows: pd.DataFrame, kept: Mapping[str, int]) -> None:
+    """Write each phase above its epochs; the outer names keep to the figure's edges."""
     spans = rows.groupby("phase", sort=False)["epoch"].agg(["min", "max"])
-    for place, (phase, span) in enumerate(spans.iterrows()):
-        # The outer names keep to the figure's edges: a phase of three epochs among a hundred is
-        # narrower than its name.
-        side = "left" if place == 0 else "right" if place == len(spans) - 1 else "center"
-        ends = {"left": span["min"] - 0.5, "right": span["max"] + 0.5}
+    for place, (phase, first, last) in enumerate(spans.itertuples()):
+        ends = {len(spans) - 1: ("right", last + 0.5), 0: ("left", first - 0.5)}
+        side, across = ends.get(place, ("center", (first + last) / 2))
+        if side == "center" and last - first + 1 < NARROW * len(rows):
+            continue  # its name would lie on the next one's; the title has it
+        note = f"\nkept epoch {kept[phase]}" if phase in kept else ""
         axes.annotate(
-            canvas.plain(str(phase)),
-            (ends.get(side, (span["min"] + span["max"]) / 2), 1),
+            canvas.plain(phase) + note,
+            (across, 1),
             xycoords=axes.get_xaxis_transform(),
             xytext=(0, 4),
             textcoords="offset points",
             ha=side,
-            fontweight="bold",
         )

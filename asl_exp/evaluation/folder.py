@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from asl_exp.evaluation import mistakes_figure, ranking, report, scores
-from asl_exp.evaluation.canvas import set_line
+from asl_exp.evaluation.canvas import line
 from asl_exp.evaluation.confusion_figure import confusion_figure
 from asl_exp.evaluation.mistakes_figure import Images
 from asl_exp.evaluation.ranking_figure import precision_recall_figure, roc_figure
@@ -101,26 +101,39 @@ def _write_reports(folder: Path, evaluated: _Evaluated, totals: dict[str, float]
 
 
 def _draw_scores(folder: Path, evaluated: _Evaluated, totals: dict[str, float]) -> None:
-    answers, classes = (evaluated.probabilities, evaluated.labels), evaluated.classes
-    roc, precision_recall = ranking.roc(*answers), ranking.precision_recall(*answers)
-
-    def line(**values: float) -> str:
-        return set_line(evaluated.name, len(evaluated.labels), **values)
-
-    score = line(accuracy=totals["accuracy"], macro_F1=totals["f1_macro"])
-    confusion = scores.confusion_matrix(*answers)
-    confusion_figure(folder / "confusion_matrix.png", confusion, classes, score)
-    roc_figure(folder / "roc.png", roc, classes, line(macro_area=roc.macro_area))
-    precision_recall_figure(
-        folder / "precision_recall.png",
-        precision_recall,
-        classes,
-        line(macro_average_precision=precision_recall.macro_area),
+    answers, n_images = (evaluated.probabilities, evaluated.labels), len(evaluated.labels)
+    confusion_figure(
+        folder / "confusion_matrix.png",
+        scores.confusion_matrix(*answers),
+        evaluated.classes,
+        f"Confusion matrix: {evaluated.name}",
+        line(n_images, accuracy=totals["accuracy"], macro_F1=totals["f1_macro"]),
     )
     reliability_figure(
         folder / "reliability.png",
         scores.reliability(*answers),
-        line(accuracy=totals["accuracy"], expected_calibration_error=totals["ece"]),
+        f"Reliability: {evaluated.name}",
+        line(n_images, accuracy=totals["accuracy"], expected_calibration_error=totals["ece"]),
+    )
+    _draw_rankings(folder, evaluated)
+
+
+def _draw_rankings(folder: Path, evaluated: _Evaluated) -> None:
+    answers, n_images = (evaluated.probabilities, evaluated.labels), len(evaluated.labels)
+    roc, precision_recall = ranking.roc(*answers), ranking.precision_recall(*answers)
+    roc_figure(
+        folder / "roc.png",
+        roc,
+        evaluated.classes,
+        f"ROC, each class against the rest: {evaluated.name}",
+        line(n_images, macro_area=roc.macro_area),
+    )
+    precision_recall_figure(
+        folder / "precision_recall.png",
+        precision_recall,
+        evaluated.classes,
+        f"Precision and recall: {evaluated.name}",
+        line(n_images, macro_average_precision=precision_recall.macro_area),
     )
 
 
@@ -137,8 +150,13 @@ def _draw_mistakes(
         evaluated.table["path"].astype(str).tolist(),
     )
     images = gather(shown) if shown.size else np.zeros((0, 1, 1, 3), dtype=np.uint8)
-    line = f"{set_line(evaluated.name, len(evaluated.labels))}, {_shown(shown, mistakes)}"
-    mistakes_figure.mistakes_figure(folder / "misclassified.png", images, captions, line)
+    mistakes_figure.mistakes_figure(
+        folder / "misclassified.png",
+        images,
+        captions,
+        f"Most confident mistakes: {evaluated.name}",
+        f"{line(len(evaluated.labels))}, {_shown(shown, mistakes)}",
+    )
 
 
 def _shown(shown: Integers, mistakes: Integers) -> str:

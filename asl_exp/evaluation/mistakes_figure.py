@@ -13,6 +13,7 @@ from asl_exp.evaluation.scores import Integers, Labels, Probabilities, predicted
 COLUMNS = 6
 MOST = 24  # images on the sheet
 LONGEST_NAME = 22  # characters of a file name that fit below an image
+LONGEST_CLASS = 8  # characters of a class that fit twice above an image
 
 Images = npt.NDArray[np.uint8]
 
@@ -25,16 +26,13 @@ def most_confident_mistakes(probabilities: Probabilities, labels: Labels) -> Int
 
 
 def mistakes_figure(
-    path: Path,
-    images: Images,
-    captions: Sequence[tuple[str, str]],
-    line: str,
+    path: Path, images: Images, captions: Sequence[tuple[str, str]], what: str, line: str
 ) -> None:
-    """Draw images `(M, S, S, 3)` with a caption and a file name each; `line` describes the set."""
+    """Draw images `(M, S, S, 3)` with a caption and a file name each."""
     rows = max(1, int(np.ceil(len(images) / COLUMNS)))
-    columns = COLUMNS if len(images) > COLUMNS else max(3, len(images))
-    figure = canvas.new_figure(1.75 * columns, 2.15 * rows + 0.8)
-    canvas.title(figure, "Most confident mistakes", line)
+    columns = min(COLUMNS, len(images))
+    figure = canvas.new_figure(1.75 * max(3, columns), 2.15 * rows + 0.8)
+    canvas.title(figure, what, line)
     if not captions:
         canvas.say(figure.add_subplot(), "no mistakes")
     for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
@@ -45,7 +43,7 @@ def mistakes_figure(
 def _draw_image(axes: Axes, image: Images, caption: tuple[str, str]) -> None:
     axes.imshow(image, interpolation="antialiased")
     axes.set(xticks=[], yticks=[])
-    axes.set_title(canvas.plain(caption[0]), fontsize=9.5)
+    axes.set_title(canvas.plain(caption[0]), fontsize=9.5 if len(caption[0]) < 18 else 8)
     name = canvas.plain(canvas.shortened(caption[1], LONGEST_NAME))
     axes.set_xlabel(name, fontsize=7, color=canvas.GREY)
 
@@ -59,9 +57,10 @@ def captions(
 ) -> list[tuple[str, str]]:
     """Return ``A → S  0.98`` (true, predicted, its probability) and the file name of each."""
     predicted = predicted_classes(probabilities)
+    names = [canvas.shortened(name, LONGEST_CLASS) for name in classes]
     return [
         (
-            f"{classes[labels[i]]} → {classes[predicted[i]]}  {probabilities[i].max():.2f}",
+            f"{names[labels[i]]} → {names[predicted[i]]}  {probabilities[i].max():.2f}",
             Path(paths[i]).name,
         )
         for i in chosen

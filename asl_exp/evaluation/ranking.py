@@ -89,19 +89,23 @@ def _one_vs_rest(
 
 
 def _roc_curve(is_true: Integers, score: Floats) -> Curve:
-    false_positive_rate, true_positive_rate, _ = roc_curve(is_true, score)
-    area = float(auc(false_positive_rate, true_positive_rate))
-    return Curve(false_positive_rate, true_positive_rate, area)
+    false_positives, true_positives, _ = roc_curve(is_true, score)  # rates, both from 0 to 1
+    return Curve(false_positives, true_positives, float(auc(false_positives, true_positives)))
 
 
 def _roc_at_grid(curve: Curve) -> Floats:
-    return np.interp(GRID, curve.x, curve.y)
+    rates = np.interp(GRID, curve.x, curve.y)
+    rates[0] = 0.0  # interpolation takes the upper end of a curve's rise at 0
+    return rates
 
 
 def _precision_recall_curve(is_true: Integers, score: Floats) -> Curve:
     precision, recall, _ = precision_recall_curve(is_true, score, drop_intermediate=True)
-    area = -float(np.sum(np.diff(recall) * precision[:-1]))
-    return Curve(recall[::-1], precision[::-1], area)
+    # scikit-learn goes from the lowest threshold to the highest. Of the points of one recall the
+    # one with the highest threshold counts, which is the first once the order is turned.
+    recall, first = np.unique(recall[::-1], return_index=True)
+    precision = precision[::-1][first]
+    return Curve(recall, precision, float(np.sum(np.diff(recall) * precision[1:])))
 
 
 def _precision_at_grid(curve: Curve) -> Floats:

@@ -12,14 +12,14 @@ CENTRES = (np.arange(N_BINS) + 0.5) / N_BINS
 WIDTH = 1 / N_BINS
 
 
-def reliability_figure(path: Path, bins: Reliability, line: str) -> None:
-    """Draw accuracy against confidence above the counts of each bin; `line` describes the set."""
+def reliability_figure(path: Path, bins: Reliability, what: str, line: str) -> None:
+    """Draw accuracy against confidence above the counts of each bin."""
     figure = canvas.new_figure(7.2, 8.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.3))
     _draw_accuracy(above, bins)
     _draw_counts(below, bins)
     below.set(xlim=(0, 1), xlabel="confidence: probability of the predicted class")
-    canvas.title(figure, "Reliability", line)
+    canvas.title(figure, what, line)
     canvas.save(figure, path)
 
 

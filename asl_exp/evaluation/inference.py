@@ -1,0 +1,26 @@
+"""Class probabilities of a split from a network, on one device, each image once and in order."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asl_exp.data.batches import BatchLoader
+from asl_exp.data.letters import Split
+from asl_exp.model.classifier import LetterClassifier
+
+
+@torch.inference_mode()
+def probabilities(
+    model: LetterClassifier, split: Split, *, batch_size: int, device: torch.device
+) -> NDArray[np.float32]:
+    """Return ``(N, C)`` for the N images of a split, in its order.
+
+    Evaluation is always in 32 bits and never augmented.
+    """
+    model.eval().to(device)
+    loader = BatchLoader(split, batch_size, shuffle=False, seed=0, pin_memory=device.type == "cuda")
+    parts = [
+        model(images.to(device, non_blocking=True).float() / 255.0).softmax(1).cpu().numpy()
+        for images, _, _ in loader
+    ]
+    return np.concatenate(parts).astype(np.float32)

@@ -1,0 +1,272 @@
+"""The evaluation folder: complete, openable, consistent with itself, and the same every time."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from asl_exp.evaluation.folder import write_evaluation
+
+FIGURES = {
+    "confusion_matrix.png",
+    "misclassified.png",
+    "precision_recall.png",
+    "reliability.png",
+    "roc.png",
+}
+TEXTS = {"classification_report.json", "classification_report.txt", "confusion_matrix.csv"}
+FILES = FIGURES | TEXTS | {"predictions.parquet"}
+CLASSES = ["A", "B", "C", "D", "nothing"]
+
+
+def gather(indices: np.ndarray) -> np.ndarray:
+    shades = (indices * 7 % 256).astype(np.uint8)
+    return np.broadcast_to(shades[:, None, None, None], (len(indices), 8, 8, 3))
+
+
+def some_set(
+    n_images: int = 40, skill: float = 1.5, classes: list[str] = CLASSES, n_present: int = 4
+) -> dict[str, Any]:
+    """Return arguments of write_evaluation; only the first `n_present` classes have images."""
+    random = np.random.default_rng(0)
+    labels = np.arange(n_images, dtype=np.int64) % n_present
+    odds = np.exp(
+        random.normal(size=(n_images, len(classes))) + skill * np.eye(len(classes))[labels]
+    )
+    table = pd.DataFrame(
+        {
+            "path": [f"images/{row:03}.jpg" for row in range(n_images)],
+            "label": [classes[label] for label in labels],
+            "group": "signer_1",
+            "source": "synthetic",
+        },
+        index=range(100, 100 + n_images),  # a part of a larger table keeps its own index
+    )
+    return {
+        "name": "external/other_hands",
+        "probabilities": (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32),
+        "labels": labels,
+        "classes": classes,
+        "table": table,
+        "gather": gather,
+    }
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    folder = tmp_path_factory.mktemp("evaluation") / "external" / "other_hands"
+    return folder, write_evaluation(folder, **some_set())
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        image.load()
+        assert len(image.convert("RGB").getcolors(1 << 24) or []) > 2, "nothing is drawn"
+        return image.size
+
+
+def test_all_files_are_there(written: tuple[Path, dict[str, float]]) -> None:
+    assert {path.name for path in written[0].iterdir()} == FILES
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_figures_open_and_have_a_sensible_size(
+    written: tuple[Path, dict[str, float]], name: str
+) -> None:
+    width, height = size_of(written[0] / name)
+
+    assert 400 < width < 2500
+    assert 300 < height < 2500
+
+
+def test_predictions_hold_the_table_and_every_answer(
+    written: tuple[Path, dict[str, float]],
+) -> None:
+    given, predictions = some_set(), pd.read_parquet(written[0] / "predictions.parquet")
+    columns = [f"probability/{name}" for name in CLASSES]
+
+    assert list(predictions.columns) == [
+        *given["table"].columns,
+        *("predicted", "confidence", "correct"),
+        *columns,
+    ]
+    assert predictions["path"].tolist() == given["table"]["path"].tolist()
+    assert np.array_equal(predictions[columns].to_numpy(), given["probabilities"])
+    assert predictions["confidence"].tolist() == given["probabilities"].max(axis=1).tolist()
+    best = given["probabilities"].argmax(axis=1)
+    assert predictions["predicted"].tolist() == [CLASSES[index] for index in best]
+    assert predictions["correct"].tolist() == (best == given["labels"]).tolist()
+
+
+def test_reports_equal_the_predictions_recomputed(
+    written: tuple[Path, dict[str, float]],
+) -> None:
+    folder, returned = written
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    report = json.loads((folder / "classification_report.json").read_text())
+    counts = pd.read_csv(folder / "confusion_matrix.csv", index_col=0)
+
+    assert set(returned) == {"accuracy", "f1_macro", "ece"}
+    assert returned["accuracy"] == report["accuracy"] == predictions["correct"].mean()
+    assert {key: report[key] for key in returned} == returned
+    assert list(counts.index) == list(counts.columns) == CLASSES
+    for true in CLASSES:
+        for predicted in CLASSES:
+            both = (predictions["label"] == true) & (predictions["predicted"] == predicted)
+            assert counts.loc[true, predicted] == both.sum()
+
+
+def test_per_class_scores_equal_the_predictions_recomputed(
+    written: tuple[Path, dict[str, float]],
+) -> None:
+    folder, returned = written
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    by_class = json.loads((folder / "classification_report.json").read_text())["classes"]
+
+    for name in CLASSES[:4]:
+        is_true, is_said = predictions["label"] == name, predictions["predicted"] == name
+        row = by_class[name]
+        assert (row["images"], row["predicted"]) == (is_true.sum(), is_said.sum())
+        assert row["recall"] == pytest.approx(is_said[is_true].mean())
+        assert row["precision"] == pytest.approx(is_true[is_said].mean())
+    assert returned["f1_macro"] == pytest.approx(
+        np.mean([by_class[name]["f1"] for name in CLASSES[:4]])
+    )
+
+
+def test_a_class_without_an_image_has_counts_and_no_scores(
+    written: tuple[Path, dict[str, float]],
+) -> None:
+    report = json.loads((written[0] / "classification_report.json").read_text())
+    row = report["classes"]["nothing"]
+
+    assert report["classes_with_images"] == 4
+    assert row["images"] == 0
+    assert row["predicted"] >= 0
+    assert {row[key] for key in ("precision", "recall", "f1", "roc_auc")} == {None}
+
+
+def test_the_text_report_says_set_size_and_scores(
+    written: tuple[Path, dict[str, float]],
+) -> None:
+    folder, returned = written
+    text = (folder / "classification_report.txt").read_text()
+
+    assert text.startswith("external/other_hands: 40 images, 4 of 5 classes\n")
+    assert f"{returned['accuracy']:.4f}" in text
+    assert "Macro averages are over the classes that have images." in text
+
+
+def test_the_same_input_gives_the_same_files(
+    written: tuple[Path, dict[str, float]], tmp_path: Path
+) -> None:
+    write_evaluation(tmp_path, **some_set())
+
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (written[0] / name).read_bytes(), name
+
+
+def test_an_earlier_evaluation_is_replaced(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, **some_set(n_images=8))
+    write_evaluation(tmp_path, **some_set(n_images=12))
+
+    assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 12
+
+
+def test_a_single_image(tmp_path: Path) -> None:
+    scores = write_evaluation(tmp_path, **some_set(n_images=1, skill=9))
+
+    assert scores["accuracy"] == 1.0
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    report = json.loads((tmp_path / "classification_report.json").read_text())
+    assert report["roc_auc_macro"] is None
+
+
+def test_a_perfect_classifier_asks_for_no_images(tmp_path: Path) -> None:
+    def refuse(indices: np.ndarray) -> np.ndarray:
+        raise AssertionError(f"asked for {indices}")
+
+    scores = write_evaluation(tmp_path, **{**some_set(skill=60), "gather": refuse})
+
+    assert scores["accuracy"] == scores["f1_macro"] == 1.0
+    assert size_of(tmp_path / "misclassified.png")
+    assert "No mistakes." in (tmp_path / "classification_report.txt").read_text()
+
+
+def test_the_most_confident_mistakes_are_shown_first(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def note(indices: np.ndarray) -> np.ndarray:
+        asked.extend(indices.tolist())
+        return gather(indices)
+
+    given = some_set(n_images=80, skill=0.2)
+    write_evaluation(tmp_path, **{**given, "gather": note})
+    probabilities = given["probabilities"]
+    wrong = probabilities.argmax(axis=1) != given["labels"]
+    by_confidence = np.sort(probabilities.max(axis=1)[wrong])[::-1]
+
+    assert len(asked) == 24
+    assert probabilities.max(axis=1)[asked].tolist() == by_confidence[:24].tolist()
+    assert wrong[asked].all()
+
+
+def test_many_classes_with_hard_names(tmp_path: Path) -> None:
+    names = [f"{index}$_class with a long name_{index}" for index in range(70)]
+    write_evaluation(tmp_path, **some_set(n_images=140, classes=names, n_present=69))
+
+    assert max(size_of(tmp_path / "confusion_matrix.png")) < 2500
+
+
+def test_no_display_and_no_pyplot_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # an import of it now fails
+
+    write_evaluation(tmp_path, **some_set(n_images=4))
+
+
+def other_order(given: dict[str, Any]) -> dict[str, Any]:
+    return {**given, "table": given["table"].iloc[::-1]}
+
+
+def shorter_table(given: dict[str, Any]) -> dict[str, Any]:
+    return {**given, "table": given["table"].iloc[1:]}
+
+
+def double_class(given: dict[str, Any]) -> dict[str, Any]:
+    return {**given, "classes": ["A", "A", "C", "D", "nothing"]}
+
+
+def missing_class(given: dict[str, Any]) -> dict[str, Any]:
+    return {**given, "classes": CLASSES[:4]}
+
+
+def not_a_number(given: dict[str, Any]) -> dict[str, Any]:
+    return {**given, "probabilities": given["probabilities"] * np.float32(np.nan)}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (other_order, "row 0 is 'D' in the table and 'A' in the labels: their orders differ"),
+        (shorter_table, "the table has 39 rows for 40 images"),
+        (double_class, "5 columns of probabilities need as many different names"),
+        (missing_class, "5 columns of probabilities need as many different names"),
+        (not_a_number, "40 of 40 images have probabilities that are NaN"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_written(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_evaluation(tmp_path / "test", **spoil(some_set()))
+
+    assert not (tmp_path / "test").exists()
