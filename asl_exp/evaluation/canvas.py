@@ -56,8 +56,9 @@ def plain(text: str) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return the text, or its end after an ellipsis when it is longer than that."""
-    return text if len(text) <= length else "…" + text[1 - length :]
+    """Return the text, or both its ends around an ellipsis when it is longer than that."""
+    end = length // 2
+    return text if len(text) <= length else f"{text[: length - end - 1]}…{text[-end:]}"
 
 
 def say(axes: Axes, text: str) -> None:

@@ -1,0 +1,45 @@
+"""Text in figures: it fits and is drawn as it is written."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from asl_exp.evaluation import canvas
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "expected"),
+    [
+        ("nothing", 8, "nothing"),
+        ("nothing_", 8, "nothing_"),
+        ("nothing_1", 8, "not…ng_1"),
+        ("abcdefgh", 5, "ab…gh"),
+    ],
+)
+def test_long_text_keeps_both_ends(text: str, length: int, expected: str) -> None:
+    assert canvas.shortened(text, length) == expected
+    assert len(canvas.shortened(text, length)) <= length
+
+
+def test_a_title_is_no_wider_than_its_figure() -> None:
+    figure = canvas.new_figure(6, 3)
+    canvas.title(figure, "Confusion matrix: external/" + "a_long_name_" * 20, "3 images")
+    figure.draw_without_rendering()
+
+    left, right = _edges(figure)
+    assert 0 <= left < right <= 6 * canvas.DPI
+
+
+def _edges(figure: Figure) -> tuple[float, float]:
+    box = figure.texts[0].get_window_extent()
+    return box.x0, box.x1
+
+
+def test_dollar_signs_start_no_formula() -> None:
+    figure = canvas.new_figure(6, 3)
+    canvas.title(figure, "$x_{$ and $", "$broken{$")
+    figure.draw_without_rendering()  # a formula that cannot be parsed would raise here
+
+
+def test_a_line_leaves_out_what_is_not_defined() -> None:
+    assert canvas.line(1, accuracy=0.5, macro_area=float("nan")) == "1 image, accuracy 0.500"
+    assert canvas.line(87_000, macro_F1=0.25) == "87,000 images, macro F1 0.250"
