@@ -1,0 +1,205 @@
+"""Networks of this project, registered with timm so that every room treats them as any other.
+
+Two are published and were trained from scratch, one is the demo's. Only their convolutions are
+here: what follows the feature map (flatten, dense layers) is the configuration group `head`. No
+weights exist for them, so they need ``backbone.pretrained=false``.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from timm.layers import create_classifier
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
+
+
+def _recorded(image_size: int) -> dict[str, Any]:
+    """Return what timm records of a network: no weights, pixels in 0..1 as they are."""
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, image_size, image_size),
+        "pool_size": None,
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "first_conv": None,
+        "classifier": "fc",
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "asl_residual_cnn": _recorded(224),
+        "asl_plain_cnn": _recorded(128),
+        "asl_small_cnn": _recorded(64),
+    }
+)
+"""Read by register_model, so it stands before the networks."""
+
+
+class LetterNetwork(nn.Module):
+    """Convolutions with timm's interface.
+
+    Args:
+        features: from images ``(B, in_chans, S, S)`` to a feature map ``(B, C, H, W)``.
+        num_features: C.
+        num_classes: width of timm's own classifier, which a run replaces by its head.
+        global_pool: timm's name of the pooling before that classifier; "" for none.
+    """
+
+    def __init__(
+        self, features: nn.Sequential, num_features: int, num_classes: int, global_pool: str
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.num_features = self.head_hidden_size = num_features
+        self.reset_classifier(num_classes, global_pool)
+
+    def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
+        """Replace the classifier by a fresh one; 0 classes leave it out."""
+        self.num_classes = num_classes
+        self.global_pool, self.fc = create_classifier(
+            self.num_features, num_classes, pool_type=global_pool
+        )
+
+    def get_classifier(self) -> nn.Module:
+        """Return timm's own classifier."""
+        return self.fc  # type: ignore[no-any-return]
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Return how parameters form groups by depth, for rates that fall towards the image."""
+        return {"stem": r"^features\.0\.", "blocks": r"^features\.(\d+)\."}
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the feature map ``(B, C, H, W)``."""
+        return self.features(images)  # type: ignore[no-any-return]
+
+    def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Return scores ``(B, num_classes)``, or pooled features ``(B, C)``."""
+        pooled = self.global_pool(features)
+        return pooled if pre_logits else self.fc(pooled)  # type: ignore[no-any-return]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return scores ``(B, num_classes)``."""
+        return self.forward_head(self.forward_features(images))
+
+
+class ResidualStem(nn.Module):
+    """Two convolutions and a pooling, plus a shortcut that is added after the pooling.
+
+    ``(B, in_chans, S, S)`` to ``(B, 256, ceil(S / 2), ceil(S / 2))``. The shortcut starts behind
+    the first convolution and is one 1x1 convolution with stride 2 and no activation.
+    """
+
+    def __init__(self, in_chans: int, width: int = 256) -> None:
+        super().__init__()
+        self.first = _convolution(in_chans, width, padding=1)
+        self.second = _convolution(width, width, padding=1)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)  # Keras's padding="same"
+        self.shortcut = nn.Conv2d(width, width, 1, stride=2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the sum of both ways."""
+        early = self.first(images)
+        return self.pool(self.second(early)) + self.shortcut(early)  # type: ignore[no-any-return]
+
+
+@register_model  # type: ignore[untyped-decorator]
+def asl_residual_cnn(pretrained: bool = False, **options: Any) -> nn.Module:
+    """Make the published residual CNN: 256, 256 + shortcut, 128, 128, 64, 64, 32, 32.
+
+    Convolutions keep the size (padding "same"), each pair is halved by pooling, then dropout 0.3:
+    ``(B, 3, 224, 224)`` to ``(B, 32, 14, 14)``.
+    """
+    return _make("asl_residual_cnn", _residual_cnn, pretrained, options)
+
+
+@register_model  # type: ignore[untyped-decorator]
+def asl_plain_cnn(pretrained: bool = False, **options: Any) -> nn.Module:
+    """Make the published plain CNN: 32, 64, 128, 256, 512, each with ReLU and halving.
+
+    The account shows no padding argument, so convolutions are "valid", Keras's default:
+    ``(B, 3, 128, 128)`` to ``(B, 512, 2, 2)``.
+    """
+    return _make("asl_plain_cnn", _plain_cnn, pretrained, options)
+
+
+@register_model  # type: ignore[untyped-decorator]
+def asl_small_cnn(pretrained: bool = False, **options: Any) -> nn.Module:
+    """Make the demo's CNN with BatchNorm: it learns from scratch on a CPU in a minute or two.
+
+    ``(B, 3, 64, 64)`` to ``(B, 192, 4, 4)``.
+    """
+    return _make("asl_small_cnn", _small_cnn, pretrained, options)
+
+
+def _residual_cnn(
+    in_chans: int = 3, num_classes: int = 1000, global_pool: str = "avg"
+) -> LetterNetwork:
+    blocks: list[nn.Module] = [ResidualStem(in_chans), nn.Dropout(0.3)]
+    width = 256
+    for narrower in (128, 64, 32):
+        blocks += [
+            _convolution(width, narrower, padding=1),
+            _convolution(narrower, narrower, padding=1),
+            nn.MaxPool2d(2),
+            nn.Dropout(0.3),
+        ]
+        width = narrower
+    features = nn.Sequential(*blocks)
+    _start_as_keras(features)
+    return LetterNetwork(features, width, num_classes, global_pool)
+
+
+def _plain_cnn(
+    in_chans: int = 3, num_classes: int = 1000, global_pool: str = "avg"
+) -> LetterNetwork:
+    blocks: list[nn.Module] = []
+    width = in_chans
+    for wider in (32, 64, 128, 256, 512):
+        blocks += [_convolution(width, wider, padding=0), nn.MaxPool2d(2)]
+        width = wider
+    features = nn.Sequential(*blocks)
+    _start_as_keras(features)
+    return LetterNetwork(features, width, num_classes, global_pool)
+
+
+def _small_cnn(
+    in_chans: int = 3, num_classes: int = 1000, global_pool: str = "avg"
+) -> LetterNetwork:
+    blocks: list[nn.Module] = []
+    width = in_chans
+    for wider, stride in ((24, 2), (48, 1), (96, 1), (192, 1)):
+        blocks.append(
+            nn.Sequential(
+                nn.Conv2d(width, wider, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(wider),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(2) if stride == 1 else nn.Identity(),
+            )
+        )
+        width = wider
+    return LetterNetwork(nn.Sequential(*blocks), width, num_classes, global_pool)
+
+
+def _convolution(width: int, wider: int, *, padding: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, wider, 3, padding=padding), nn.ReLU(inplace=True))
+
+
+def _start_as_keras(features: nn.Module) -> None:
+    """Fill kernels Glorot-uniform and biases with zero, as the published networks started."""
+    for module in features.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _make(
+    name: str, make: Callable[..., nn.Module], pretrained: bool, options: dict[str, Any]
+) -> nn.Module:
+    network: nn.Module = build_model_with_cfg(make, name, pretrained, **options)
+    return network
