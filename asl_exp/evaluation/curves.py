@@ -28,13 +28,14 @@ def learning_curves(
         path: the PNG to write.
         kept: phase to the epoch (counted across phases) whose checkpoint was kept.
     """
-    rows = history.sort_values("epoch", kind="stable").drop_duplicates("epoch", keep="last")
     figure = canvas.new_figure(9, 8.4)
-    if rows.empty:
+    if history.empty:
+        canvas.title(figure, "Learning curves", "epochs: 0")
         canvas.say(figure.add_subplot(), "no epoch was trained")
     else:
+        rows = history.sort_values("epoch", kind="stable").drop_duplicates("epoch", keep="last")
+        canvas.title(figure, "Learning curves", _line(rows))
         _draw(figure, rows, kept or {})
-    canvas.title(figure, "Learning curves", _line(rows))
     canvas.save(figure, path)
 
 

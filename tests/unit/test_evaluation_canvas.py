@@ -1,9 +1,13 @@
 """Text in figures: it fits and is drawn as it is written."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from asl_exp.evaluation import canvas
+from asl_exp.evaluation import canvas, ranking
+from asl_exp.evaluation.ranking_figure import roc_figure
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,20 @@ def test_dollar_signs_start_no_formula() -> None:
 def test_a_line_leaves_out_what_is_not_defined() -> None:
     assert canvas.line(1, accuracy=0.5, macro_area=float("nan")) == "1 image, accuracy 0.500"
     assert canvas.line(87_000, macro_F1=0.25) == "87,000 images, macro F1 0.250"
+
+
+def test_the_legend_names_the_worst_class_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(canvas, "save", lambda figure, path: figures.append(figure))
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.6, 0.3, 0.1], [0.3, 0.6, 0.1]])
+    curves = ranking.roc(probabilities, np.array([0, 1, 1, 1]))
+
+    roc_figure(tmp_path / "roc.png", curves, ["A", "_b", "never"], "ROC", "4 images")
+    legend = figures[0].axes[0].get_legend()
+    assert legend is not None
+    texts = [text.get_text() for text in legend.get_texts()]
+    # The one image of A is above two of three others; two of _b's three are above the one other
+    # image and the third has its probability, which counts half.
+    assert texts[2:] == ["0.667  A", "0.833  _b", "1 without an image"]

@@ -90,6 +90,7 @@ def spoiled(**values: object) -> pd.DataFrame:
         TWO_PHASES[["epoch", "phase", names.TRAIN_LOSS]],
         TWO_PHASES.iloc[::-1],
         TWO_PHASES.iloc[:0],
+        pd.DataFrame(),
     ],
 )
 @pytest.mark.filterwarnings("error")
