@@ -81,10 +81,14 @@ def _palm(skeleton: Skeleton, bones: Bones) -> Iterator[Cone]:
         edge = between + 0.24 * proximal[left : left + 2].mean(axis=0)
         start = wrist + 0.4 * (between - wrist)
         yield Cone(start, edge, 0.9 * radius, 0.58 * radius, palm_pad, _PALM_BLEND_CM)
-    # The ball of the little finger's side, and the muscle between thumb and index finger.
-    heel = wrist + 0.16 * (knuckles[3] - wrist) + 0.4 * (knuckles[3] - middle) + 0.35 * palm_pad
-    side = wrist + 0.75 * (knuckles[3] - wrist) + 0.1 * (knuckles[3] - middle) + 0.2 * palm_pad
-    yield Cone(heel, side, 0.95 * radius, 0.98 * radius, palm_pad, _PALM_BLEND_CM)
+    # The ball on the little finger's side, and the muscle between thumb and index finger.
+    edge_side = 0.4 * (knuckles[3] - middle)
+    rim = [
+        wrist + part * (knuckles[3] - wrist) + out * edge_side + up * palm_pad
+        for part, out, up in ((0.0, 0.55, 0.0), (0.4, 0.75, 0.3), (0.8, 0.2, 0.2))
+    ]
+    yield Cone(rim[0], rim[1], 1.0 * radius, 1.08 * radius, palm_pad, _PALM_BLEND_CM)
+    yield Cone(rim[1], rim[2], 1.08 * radius, 0.95 * radius, palm_pad, _PALM_BLEND_CM)
     web = joints[1] + 0.72 * (joints[2] - joints[1])
     root = wrist + 0.62 * (knuckles[0] - wrist)
     yield Cone(web, root, 0.75 * radius, 0.85 * radius, palm_pad, _PALM_BLEND_CM)

@@ -83,7 +83,7 @@ def adult_bones() -> Bones:
         thumb_base=np.array([2.1, 1.9, 0.9]),
         thumb=np.array([4.5, 3.3, 2.5]),
         phalanges=np.array([[4.4, 2.6, 1.9], [4.9, 3.0, 2.0], [4.5, 2.8, 2.0], [3.5, 2.1, 1.8]]),
-        thumb_radius=np.array([1.45, 1.3, 1.05, 0.85]),
+        thumb_radius=np.array([1.6, 1.35, 1.07, 0.87]),
         finger_radius=np.array(
             [
                 [1.04, 0.95, 0.83, 0.68],

@@ -38,7 +38,7 @@ def _fist(abduction: float = 0.0) -> Finger:
     return Finger(82.0, 100.0, 60.0, abduction)
 
 
-_INDEX_IN, _MIDDLE_IN, _RING_IN, _PINKY_IN = _fist(-3), _fist(-1), _fist(2), _fist(6)
+_INDEX_IN, _MIDDLE_IN, _RING_IN, _PINKY_IN = _fist(-4), _fist(-1), _fist(3), _fist(9)
 _THUMB_OVER_MIDDLE = Thumb(37, 53, -3, 50, 48)
 _THUMB_OVER_RING = Thumb(25, 53, 8, 50, 50)
 _HOOK = Finger(56, 108, 40)
@@ -47,7 +47,7 @@ _CUPPED = Finger(42, 36, 20)
 _INDEX_OVER, _MIDDLE_OVER, _RING_OVER = (Finger(86, 74, 14, side) for side in (-3, -1, 2))
 
 POSES: dict[str, Pose] = {
-    "A": Pose(Thumb(31, 14, -6, 24, 2), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _PINKY_IN)),
+    "A": Pose(Thumb(33, 16, -6, 30, 8), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _PINKY_IN)),
     "B": Pose(
         Thumb(20, 32, 18, 48, 42), (_straight(-3), _straight(-1), _straight(2), _straight(5))
     ),
@@ -60,7 +60,7 @@ POSES: dict[str, Pose] = {
     "E": Pose(Thumb(21, 50, 5, 50, 80), (_HOOK, _HOOK, _HOOK, Finger(58, 106, 40))),
     "F": Pose(
         Thumb(53, 67, 19, 50, 28),
-        (Finger(50, 70, 45), _straight(2, 8), _straight(-6, 2), _straight(-14)),
+        (Finger(50, 70, 45), Finger(14, 16, 10, 2), Finger(8, 14, 9, -6), Finger(4, 10, 7, -14)),
         yaw=10,
     ),
     "G": Pose(
@@ -84,9 +84,15 @@ POSES: dict[str, Pose] = {
     ),
     "K": Pose(Thumb(21, 30, 30, 46, 5), (_straight(7), Finger(28, 5, 3, -9), _RING_IN, _PINKY_IN)),
     "L": Pose(Thumb(72, 12, 10, 5, -5), (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN)),
-    "M": Pose(Thumb(-10, 50, 37, 50, 58), (_INDEX_OVER, _MIDDLE_OVER, _RING_OVER, _PINKY_IN)),
-    "N": Pose(Thumb(20, 42, 12, 50, 67), (_INDEX_OVER, _MIDDLE_OVER, _RING_IN, _PINKY_IN)),
-    "O": Pose(Thumb(20, 73, 56, 50, -4), (_ROUND, _ROUND, _ROUND, Finger(58, 58, 36)), yaw=45),
+    "M": Pose(
+        Thumb(-10, 50, 37, 50, 58), (_INDEX_OVER, _MIDDLE_OVER, _RING_OVER, _PINKY_IN), pitch=12
+    ),
+    "N": Pose(
+        Thumb(20, 42, 12, 50, 67), (_INDEX_OVER, _MIDDLE_OVER, _RING_IN, _PINKY_IN), pitch=12
+    ),
+    "O": Pose(
+        Thumb(20, 73, 56, 50, -4), (_ROUND, _ROUND, Finger(58, 58, 35), Finger(64, 60, 38)), yaw=45
+    ),
     "P": Pose(
         Thumb(21, 30, 30, 46, 5),
         (_straight(4), Finger(62, 5, 3, -5), _RING_IN, _PINKY_IN),
@@ -107,7 +113,7 @@ POSES: dict[str, Pose] = {
     "U": Pose(_THUMB_OVER_RING, (_straight(-3), _straight(2), _RING_IN, _PINKY_IN)),
     "V": Pose(_THUMB_OVER_RING, (_straight(11), _straight(-10), _RING_IN, _PINKY_IN)),
     "W": Pose(Thumb(1, 57, 25, 50, 51), (_straight(13), _straight(0), _straight(-13), _PINKY_IN)),
-    "X": Pose(_THUMB_OVER_MIDDLE, (Finger(14, 78, 48), _MIDDLE_IN, _RING_IN, _PINKY_IN)),
+    "X": Pose(_THUMB_OVER_MIDDLE, (Finger(12, 88, 45), _MIDDLE_IN, _RING_IN, _PINKY_IN), yaw=22),
     "Y": Pose(Thumb(66, 10, 0, 0, -8), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _straight(-24))),
     "Z": Pose(
         _THUMB_OVER_MIDDLE, (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN), roll=-35, deviation=20

@@ -31,6 +31,9 @@ _PALM = np.array(
     ]
 )
 _GOLDEN = 0.6180339887
+# Spread of habits (degrees): four angles a finger, four of the thumb, then yaw, pitch, roll and
+# deviation.
+_HABITS = np.array([2.5] * 20 + [8.0, 5.0, 8.0, 6.0])
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,10 @@ def person_of(shot: Shot) -> Person:
         back=_shade(_BACK, tone) * undertone,
         palm=_shade(_PALM, tone) * undertone,
         gloss=rng.uniform(0.02, 0.12),
-        left_handed=bool(rng.uniform() < 0.2),
+        left_handed=bool(rng.uniform() < 0.35),
         sleeve_cm=None if rng.uniform() < 0.5 else rng.uniform(1.0, 9.0),
         sleeve=rng.uniform(0.02, 0.9) * rng.uniform(0.35, 1.0, 3),
-        habits=rng.normal(0.0, 2.5, 24),
+        habits=rng.normal(0.0, 1.0, 24) * _HABITS,
     )
 
 

@@ -12,7 +12,8 @@ from .light import Light
 from .person import Person
 from .shot import Shot
 
-_LOOSENESS_DEGREES = 3.0
+# Spread from image to image (degrees), in the order of Person.habits.
+_LOOSENESS = np.array([3.0] * 20 + [7.0, 6.0, 6.0, 6.0])
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def session_of(shot: Shot) -> Session:
         light=_against_the_light(rng) if shot.external else _ordinary_light(rng),
         tilt=rng.normal(0.0, 6.0),
         distance_cm=rng.uniform(38.0, 90.0),
-        scale=rng.uniform(0.55, 0.8),
+        scale=rng.uniform(0.5, 1.0),
     )
 
 
@@ -41,8 +42,8 @@ def _ordinary_light(rng: np.random.Generator) -> Light:
     toward = _unit(np.array([side, rng.uniform(-1.3, -0.1), rng.uniform(0.35, 1.2)]))
     return Light(
         toward,
-        lamp=rng.uniform(0.45, 0.95),
-        room=rng.uniform(0.22, 0.5),
+        lamp=rng.uniform(0.5, 1.15),
+        room=rng.uniform(0.22, 0.6),
         warmth=rng.normal(0.1, 0.6),
     )
 
@@ -64,7 +65,7 @@ def _unit(vector: Array) -> Array:
 
 def loosened(pose: Pose, person: Person, rng: np.random.Generator) -> Pose:
     """The pose as this person shows it this time: every joint a little off, none bent backwards."""
-    slack = person.habits + rng.normal(0.0, _LOOSENESS_DEGREES, 24)
+    slack = person.habits + rng.normal(0.0, 1.0, 24) * _LOOSENESS
     fingers = [
         Finger(
             finger.mcp + slack[4 * row],
@@ -82,11 +83,11 @@ def loosened(pose: Pose, person: Person, rng: np.random.Generator) -> Pose:
             max(-5.0, thumb.mcp + slack[18]), max(-15.0, thumb.ip + slack[19]),
         ),
         fingers=(fingers[0], fingers[1], fingers[2], fingers[3]),
-        yaw=pose.yaw + 1.2 * slack[20] + rng.normal(0.0, 9.0),
-        pitch=pose.pitch + 1.2 * slack[21] + rng.normal(0.0, 7.0),
-        roll=pose.roll + 1.2 * slack[22] + rng.normal(0.0, 7.0),
+        yaw=pose.yaw + slack[20],
+        pitch=pose.pitch + slack[21],
+        roll=pose.roll + slack[22],
         bend=pose.bend + rng.normal(0.0, 8.0),
-        deviation=pose.deviation + slack[23] + rng.normal(0.0, 6.0),
+        deviation=pose.deviation + slack[23],
     )  # fmt: skip
 
 
