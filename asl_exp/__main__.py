@@ -3,8 +3,10 @@
 Everything that is wrong with the command line is said at once, before torch is imported.
 """
 
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -12,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from asl_exp.config.compose import check_overrides, conf_dir, register_bases
-from asl_exp.config.errors import ConfigError, UserError
+from asl_exp.config.errors import ConfigError, Interrupted, NonFiniteLossError, UserError
 from asl_exp.config.validate import validate
 
 
@@ -27,6 +29,8 @@ def main() -> None:
             check_overrides(arguments.overrides, multirun=arguments.multirun, searchpath=searchpath)
         except UserError as error:
             sys.exit(_told(error))
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _interrupt)
     register_bases()
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
 
@@ -46,8 +50,16 @@ def _job(composed: DictConfig) -> float:
         return run_experiment(config, Path(HydraConfig.get().runtime.output_dir))
     except UserError as error:
         raise SystemExit(_told(error)) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except NonFiniteLossError as error:
+        print(f"asl_exp: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except Interrupted as interruption:
+        print(f"asl_exp: {interruption}", file=sys.stderr)
+        raise SystemExit(interruption.exit_status) from None
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(128 + signum)
 
 
 def _told(error: UserError) -> int:

@@ -37,6 +37,18 @@ class NonFiniteLossError(Exception):
     """The loss became NaN or infinite; training stopped where it was seen."""
 
 
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM; not an Exception, so that nothing on the way takes it for a failure.
+
+    Attributes:
+        exit_status: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, exit_status: int) -> None:
+        self.exit_status = exit_status
+        super().__init__("interrupted" if exit_status == 130 else "terminated")
+
+
 def nearest(given: str, known: Iterable[str]) -> str:
     """Return a hint such as ``; did you mean 'dropout'?``, or nothing where no name is near."""
     matches = get_close_matches(given, list(known), n=1, cutoff=0.6)

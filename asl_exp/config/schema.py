@@ -68,8 +68,9 @@ class RegularizationConfig(Group):
         "all", description="the kernels of all dense layers, or all but the output's"
     )
     dropout: Fraction | list[Fraction] = Field(
-        0.3, description="after each hidden layer (a list: one value each); without any, before "
-        "the output"
+        0.3,
+        description="after each hidden layer (a list: one value each); without any, before "
+        "the output",
     )
     feature_dropout: Fraction = Field(0.0, description="on the features, before the head")
     label_smoothing: Fraction = Field(0.0, description="share of the target spread over all")

@@ -1,0 +1,28 @@
+"""The signature of an experiment: equal signatures compute the same thing."""
+
+import hashlib
+import json
+from typing import Any
+
+from asl_exp.config.schema import MACHINE_KEYS, Config
+
+
+def signature(config: Config) -> str:
+    """Return a hash of the resolved configuration without the keys of the machine."""
+    values = {k: v for k, v in flatten(config.model_dump()).items() if not _is_machine_key(k)}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as ``group.key`` to value; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _is_machine_key(key: str) -> bool:
+    return any(key == machine or key.startswith(machine + ".") for machine in MACHINE_KEYS)

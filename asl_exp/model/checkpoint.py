@@ -1,0 +1,88 @@
+"""Reads a kept checkpoint back into a network, with nothing but the file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asl_exp.config.errors import UserError
+from asl_exp.config.schema import Config
+from asl_exp.model.classifier import LetterClassifier, build_classifier
+from asl_exp.model.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A trained network and what it needs to be used.
+
+    Attributes:
+        model: in eval mode, on the CPU.
+        classes: names of its C outputs.
+        preprocessing: how an image becomes its input.
+        config: of the experiment that trained it.
+        phase, epoch: where it was kept; the epoch counts across phases.
+    """
+
+    model: LetterClassifier
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    config: Config
+    phase: str
+    epoch: int
+
+
+def checkpoint_metadata(
+    config: Config, classes: tuple[str, ...], preprocessing: Preprocessing
+) -> dict[str, Any]:
+    """Return the plain values that a checkpoint carries beside its weights."""
+    return {
+        "config": config.model_dump(),
+        "classes": list(classes),
+        "preprocessing": {k: _plain(v) for k, v in preprocessing.to_dict().items()},
+    }
+
+
+def load_kept_model(path: Path) -> KeptModel:
+    """Load a checkpoint of a run; tensors and plain values only, nothing in it is executed.
+
+    Raises:
+        UserError: the file is missing, damaged, or no checkpoint of asl_exp.
+    """
+    content = _read(path)
+    about = content.get("asl_exp")
+    if about is None:
+        raise UserError(f"{path}: not a checkpoint of asl_exp")
+    config = Config.model_validate(about["config"])
+    random_start = config.backbone.model_copy(update={"pretrained": False, "weights": None})
+    preprocessing = Preprocessing(**about["preprocessing"])
+    model = build_classifier(
+        config.model_copy(update={"backbone": random_start}), len(about["classes"]), preprocessing
+    )
+    model.load_state_dict(model_state(content))
+    return KeptModel(
+        model.eval(), tuple(about["classes"]), preprocessing, config, about["phase"], about["epoch"]
+    )
+
+
+def model_state(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the network's own tensors out of a Lightning checkpoint."""
+    return {
+        name.removeprefix("model."): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith("model.")
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: damaged or not a checkpoint ({error})") from error
+    return content
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,51 @@
+"""``python -m asl_exp.predict MODEL IMAGE...``: letters and probabilities for images.
+
+MODEL is a run folder, its model/ folder or a checkpoint; IMAGE a file, a folder or a pattern.
+"""
+
+import argparse
+import glob
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from asl_exp.config.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table; return 0, or 2 where the model or an image cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m asl_exp.predict", description=__doc__)
+    parser.add_argument("model", type=Path, help="run folder, model folder or checkpoint")
+    parser.add_argument("images", nargs="+", help="files, folders or patterns")
+    parser.add_argument("--top", type=int, default=3, help="letters to show for each image")
+    given = parser.parse_args(arguments)
+    try:
+        paths = list(_files(given.images))
+        from asl_exp.serving.predict import show_predictions  # after the arguments: imports torch
+
+        show_predictions(given.model, paths, given.top)
+    except UserError as error:
+        print(f"asl_exp.predict: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _files(given: Sequence[str]) -> Iterator[Path]:
+    """Yield the image files that files, folders and patterns name."""
+    for name in given:
+        path = Path(name)
+        if path.is_file():
+            yield path
+            continue
+        found = (
+            [p for p in path.rglob("*") if p.is_file()]
+            if path.is_dir()
+            else [Path(p) for p in glob.glob(name, recursive=True)]  # noqa: PTH207 - absolute too
+        )
+        if not found:
+            raise UserError(f"{name}: no such file, or nothing in it")
+        yield from sorted(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

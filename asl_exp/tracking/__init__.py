@@ -1,0 +1,1 @@
+"""Where results are kept: the local record, which is always the truth."""

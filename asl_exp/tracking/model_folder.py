@@ -1,0 +1,40 @@
+"""Writes the folder ``model/``: MLflow's pyfunc format, with this package's code inside.
+
+It is saved, not logged: old servers know no logged models, and a folder can be uploaded to any.
+"""
+
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import save_model
+from mlflow.types import ColSpec, DataType, Schema
+
+from asl_exp.model.recognizer import CHECKPOINT
+
+_NEEDED = (
+    "mlflow", "torch", "torchvision", "timm", "numpy", "pandas", "pillow", "pydantic",
+    "omegaconf", "safetensors", "huggingface_hub",
+)  # fmt: skip
+
+
+def save_model_folder(checkpoint: Path, folder: Path) -> None:
+    """Save a kept checkpoint as ``mlflow.pyfunc.load_model`` and ``mlflow models serve`` want it."""
+    named = folder.with_name(f".{folder.name}-{CHECKPOINT}")
+    package = Path(__file__).resolve().parents[1]
+    signature = ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]))
+    shutil.rmtree(folder, ignore_errors=True)
+    named.mkdir()
+    try:
+        (named / CHECKPOINT).hardlink_to(checkpoint)
+        save_model(
+            folder,
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
+            artifacts={CHECKPOINT: str(named / CHECKPOINT)},
+            code_paths=[str(package)],
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDED],
+            signature=signature,
+        )
+    finally:
+        shutil.rmtree(named)

@@ -1,0 +1,110 @@
+"""Records one run: parameters, tags, a batch of metrics an epoch, artifacts, and how it ended.
+
+The run folder holds the same files as the MLflow run; on one disk they are hard links, so a
+checkpoint takes its space once.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from asl_exp.config.errors import Interrupted
+from asl_exp.config.names import Tag
+from asl_exp.tracking.store import experiment_id, open_store
+
+_PARAM_BATCH, _PARAM_LENGTH = 100, 500  # the smallest limits among MLflow servers in use
+
+
+class Recorder:
+    """Writes to one MLflow run; with ``client`` None nothing is written (tracking=off)."""
+
+    def __init__(self, client: MlflowClient | None, run_id: str | None) -> None:
+        self.client = client
+        self.run_id = run_id
+
+    @classmethod
+    def begin(cls, runs_dir: Path, experiment: str, run_name: str, run_folder: Path) -> "Recorder":
+        """Start a run in the local store; the run names its folder."""
+        client = open_store(runs_dir)
+        run = client.create_run(
+            experiment_id(client, runs_dir, experiment),
+            run_name=run_name,
+            tags={Tag.RUN_FOLDER: str(run_folder.resolve())},
+        )
+        return cls(client, run.info.run_id)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log settings once, at the start."""
+        if self.client and self.run_id:
+            params = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in values.items()]
+            for start in range(0, len(params), _PARAM_BATCH):
+                self.client.log_batch(self.run_id, params=params[start : start + _PARAM_BATCH])
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Set tags; a later value replaces an earlier one."""
+        if self.client and self.run_id:
+            self.client.log_batch(
+                self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()]
+            )
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log one batch; ``step`` is the epoch counted across phases."""
+        if self.client and self.run_id:
+            now = int(time.time() * 1000)
+            self.client.log_batch(
+                self.run_id,
+                metrics=[Metric(key, value, now, step) for key, value in values.items()],
+            )
+
+    def artifacts(self, run_folder: Path, *names: str) -> None:
+        """Make files or folders of the run folder artifacts under the same names."""
+        if self.client and self.run_id:
+            root = _local_path(self.client.get_run(self.run_id).info.artifact_uri)
+            for name in names:
+                _link_tree(run_folder / name, root / name)
+
+    def end(self, status: str) -> None:
+        """Close the run: FINISHED, FAILED or KILLED."""
+        if self.client and self.run_id:
+            self.client.set_terminated(self.run_id, status)
+
+
+@contextmanager
+def recorded(recorder: Recorder) -> Iterator[Recorder]:
+    """Close the run as it ended: FINISHED only if nothing was raised."""
+    try:
+        yield recorder
+    except (Interrupted, KeyboardInterrupt):
+        recorder.end("KILLED")
+        raise
+    except BaseException as error:
+        recorder.tags({Tag.FAILURE: str(error).strip() or type(error).__name__})
+        recorder.end("FAILED")
+        raise
+    recorder.end("FINISHED")
+
+
+def _local_path(uri: str) -> Path:
+    return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Hard-link a file or a folder's files; copy where the file system cannot link."""
+    if source.is_dir():
+        for child in source.iterdir():
+            _link_tree(child, target / child.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,39 @@
+"""The local MLflow store of a folder of runs: a SQLite file and a folder of artifacts.
+
+`mlflow ui --backend-store-uri sqlite:///runs/mlflow.db` opens it.
+"""
+
+import logging
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow.tracking import MlflowClient
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+
+
+def store_uri(runs_dir: Path) -> str:
+    """Return the tracking address of a folder of runs."""
+    return f"sqlite:///{(runs_dir / DATABASE).resolve()}"
+
+
+def open_store(runs_dir: Path) -> MlflowClient:
+    """Return a client of the store, made on first use; a lock keeps two runs from making it twice."""
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    for chatty in ("mlflow.store.db.utils", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    with FileLock(runs_dir / f"{DATABASE}.lock"):
+        client = MlflowClient(store_uri(runs_dir))
+        client.search_experiments(max_results=1)  # makes the tables
+    return client
+
+
+def experiment_id(client: MlflowClient, runs_dir: Path, name: str) -> str:
+    """Return the id of an experiment, made on first use, with its artifacts beside the store."""
+    with FileLock(runs_dir / f"{DATABASE}.lock"):
+        known = client.get_experiment_by_name(name)
+        if known is not None:
+            return str(known.experiment_id)
+        folder = (runs_dir / ARTIFACTS / name.replace("/", "_")).resolve()
+        return client.create_experiment(name, artifact_location=folder.as_uri())

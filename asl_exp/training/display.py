@@ -1,0 +1,180 @@
+"""What a person sees in the terminal: the configuration, a bar for each phase, the result table.
+
+Bars where a person looks on, plain lines (one an epoch) in a log file.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from asl_exp.config import names
+from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.data.letters import LetterData
+from asl_exp.training.result import Result
+
+console = Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line that is not broken, so that it can be copied and searched."""
+    console.print(text, soft_wrap=True)
+
+
+def show_config(config: Config) -> None:
+    """Print the resolved configuration, a row for each group."""
+    table = Table(title="Configuration", title_justify="left", show_header=False, box=None)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for group, values in config.model_dump().items():
+        if group == "schedule":
+            for phase, settings in values.items():
+                table.add_row(f"schedule.{phase}", _pairs(settings))
+        else:
+            table.add_row(group, _pairs(values) if isinstance(values, dict) else str(values))
+    console.print(table)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Return ``key=value`` for everything that is set; zeros and nulls say nothing."""
+    flat = {
+        f"{key}.{inner}" if inner else key: value
+        for key, nested in values.items()
+        for inner, value in (nested.items() if isinstance(nested, dict) else [("", nested)])
+    }
+    shown = [f"{k}={_short(v)}" for k, v in flat.items() if v not in (None, 0, [], {}) or v is False]
+    return "  ".join(shown) or "-"
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class PhaseProgress(Callback):
+    """One bar for a phase, over all its epochs: loss, accuracy, speed and time left."""
+
+    def __init__(self, name: str, phase: PhaseConfig) -> None:
+        self.name = name
+        self.n_epochs = phase.epochs
+        self.best = math.inf if phase.monitor == names.VAL_LOSS else -math.inf
+        self.monitor = phase.monitor
+        self.progress: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Open the bar, on rank 0 and at a terminal."""
+        if not trainer.is_global_zero:
+            return
+        if console.is_terminal:
+            self.progress = Progress(
+                TextColumn("[bold]{task.description}"),
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[shown]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+                expand=True,
+            )
+            self.progress.start()
+            steps = self.n_epochs * int(trainer.num_training_batches)
+            self.progress.add_task(self.name, total=steps, epoch=f"1/{self.n_epochs}", shown="")
+        else:
+            say(f"phase {self.name}: {self.n_epochs} epochs")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Move the bar."""
+        if self.progress:
+            self.progress.advance(self.progress.task_ids[0])
+
+    def show_epoch(self, epoch_in_phase: int, metrics: Mapping[str, float]) -> None:
+        """Show the metrics of a finished epoch, and whether it is the best so far."""
+        value = metrics[self.monitor]
+        better = value < self.best if self.monitor == names.VAL_LOSS else value > self.best
+        self.best = value if better else self.best
+        line = (
+            f"loss {metrics[names.TRAIN_LOSS]:.3f} acc {metrics[names.TRAIN_ACCURACY]:.3f} | "
+            f"val {metrics[names.VAL_LOSS]:.3f} {metrics[names.VAL_ACCURACY]:.3f} | "
+            f"{metrics[names.IMAGES_PER_SECOND]:.0f} img/s"
+        )
+        count = f"{epoch_in_phase + 1}/{self.n_epochs}"
+        if self.progress:
+            self.progress.update(self.progress.task_ids[0], epoch=count, shown=line)
+        else:
+            say(f"{self.name} {count}: {line}{' *' if better else ''}")
+
+    def _close(self) -> None:
+        if self.progress:
+            self.progress.stop()
+            self.progress = None
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Close the bar."""
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Close the bar, so that the error can be read."""
+        self._close()
+
+
+def show_result(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
+    """Print the scores of the kept checkpoint, a row for each split.
+
+    Args:
+        title: of the table.
+        rows: split name to any of loss, accuracy, f1_macro, ece and images.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("split", style="bold", no_wrap=True)
+    columns = ("images", "loss", "accuracy", "f1_macro", "ece")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for split, scores in rows.items():
+        table.add_row(split, *(_cell(column, scores.get(column)) for column in columns))
+    console.print(table)
+
+
+def _cell(column: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if column == "images" else f"{value:.3f}"
+
+
+def show_outcome(
+    config: Config,
+    data: LetterData,
+    result: Result,
+    kept: Mapping[str, float],
+    run_folder: Path,
+    *,
+    leaks: bool,
+) -> None:
+    """Print the result table and the two places to look."""
+    rows: dict[str, dict[str, float]] = {
+        split: {"loss": kept[f"{split}/loss"], "accuracy": kept[f"{split}/accuracy"]}
+        for split in ("train", "val")
+    }
+    rows["val"]["f1_macro"] = kept[names.VAL_F1_MACRO]
+    for name, split in data.splits.items():
+        scores = {s: result.metrics[k] for s in names.SCORES
+                  if (k := names.score_key(name, s)) in result.metrics}
+        rows.setdefault(name, {}).update({"images": len(split), **scores})
+    phase, epoch = list(result.kept_epochs.items())[-1]
+    say(f"{result.name}: checkpoint of phase {phase}, epoch {epoch}, best {result.monitor}")
+    show_result("leaking split" if leaks else "", rows)
+    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
+    say(f"time: {spent}")
+    say(f"run folder: {run_folder}")
+    if config.tracking.mode != "off":
+        store = Path(config.runs_dir) / "mlflow.db"
+        say(f"MLflow UI: make ui   (or: mlflow ui --backend-store-uri sqlite:///{store})")

@@ -1,0 +1,214 @@
+"""The LightningModule of one phase: steps, losses, and the metrics of an epoch.
+
+Losses and counts stay on the device until the epoch ends; nothing in a step waits for them.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from asl_exp.config import names
+from asl_exp.config.errors import NonFiniteLossError
+from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.data.augmentation import Augmentation
+from asl_exp.evaluation.scores import f1_by_class
+from asl_exp.model.classifier import LetterClassifier
+from asl_exp.training.optimizer import make_optimizer
+from asl_exp.training.rate import RateShape
+from asl_exp.training.trainable import hold_frozen, set_trainable
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Images uint8 ``(B, 3, S, S)``, labels int64 ``(B,)``, rows int64 ``(B,)``."""
+
+_LOOK_EVERY = 50  # steps between looks for a non-finite loss; each look waits for the device
+
+
+class PhaseModule(pl.LightningModule):
+    """Trains what a phase trains.
+
+    Args:
+        model: the network, with the weights that the phase starts from.
+        config: the whole experiment.
+        phase_name: a key of ``config.schedule``.
+        n_classes: C.
+        first_epoch: epochs of earlier phases; makes orders and augmentations differ by phase.
+        metadata: plain values that every checkpoint carries, see model/checkpoint.py.
+        on_epoch: told the metrics of every finished epoch.
+    """
+
+    def __init__(
+        self,
+        model: LetterClassifier,
+        config: Config,
+        phase_name: str,
+        *,
+        n_classes: int,
+        first_epoch: int,
+        metadata: dict[str, Any],
+        on_epoch: Callable[[int, dict[str, float]], None],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.phase_name = phase_name
+        self.phase: PhaseConfig = config.schedule[phase_name]
+        self.first_epoch = first_epoch
+        self.metadata = metadata
+        self.on_epoch = on_epoch
+        self.augmentation = Augmentation(config.augmentation, n_classes)
+        self.loss = nn.CrossEntropyLoss(label_smoothing=config.regularization.label_smoothing)
+        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
+        self.train_penalty = MeanMetric()
+        self.train_hits = MeanMetric()
+        self.val_confusion = MulticlassConfusionMatrix(n_classes)
+        self.validation: dict[str, float] = {}
+        self._first_bad_step: torch.Tensor | None = None
+        self._n_images, self._train_s, self._started = 0, 0.0, 0.0
+        set_trainable(model, self.phase)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch counted across phases, from 0."""
+        return self.first_epoch + int(self.current_epoch)
+
+    def train(self, mode: bool = True) -> "PhaseModule":
+        """Set the mode of everything that trains; frozen parts stay in eval mode."""
+        super().train(mode)
+        if mode:
+            hold_frozen(self.model, self.phase)
+        return self
+
+    def configure_optimizers(self) -> Any:
+        """Return the phase's optimizer and the shape of its rate."""
+        optimizer = make_optimizer(
+            self.model,
+            self.config.optimizer,
+            lr=self.phase.lr,
+            layer_decay=self.config.lr.layer_decay,
+        )
+        shape = RateShape(
+            optimizer,
+            self.config.lr,
+            steps_per_epoch=int(self.trainer.estimated_stepping_batches) // self.phase.epochs,
+            epochs=self.phase.epochs,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shape, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Set the order of this epoch's images, which depends on seed and epoch alone."""
+        self.trainer.train_dataloader.set_epoch(self.epoch)
+        self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self._n_images, self._started = 0, time.perf_counter()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Return cross-entropy plus the L2 penalty of one batch."""
+        images, labels, _ = batch
+        inputs, targets = self.augmentation(
+            images.float() / 255.0, labels, seed=self._augmentation_seed(batch_idx)
+        )
+        logits = self.model(inputs)
+        loss = self.loss(logits, targets)
+        penalty = self.l2_penalty()
+        self._count(loss, penalty, logits, labels, batch_idx)
+        return loss + penalty  # type: ignore[no-any-return]
+
+    def l2_penalty(self) -> torch.Tensor:
+        """Return l2 * sum(w^2) over the head's kernels, as Keras's kernel_regularizer has it."""
+        l2 = self.config.regularization.l2
+        kernels = self.model.head.penalised_kernels() if l2 else []
+        total = torch.zeros((), device=self.device)
+        for kernel in kernels:
+            total = total + kernel.float().square().sum()
+        return l2 * total
+
+    def _augmentation_seed(self, batch_idx: int) -> int:
+        """Return another seed for each batch of each epoch on each rank."""
+        entropy = (self.config.seed, self.epoch, batch_idx, self.global_rank)
+        return hash(entropy) % 2**63  # of integers alone: the same in every process
+
+    def _count(
+        self,
+        loss: torch.Tensor,
+        penalty: torch.Tensor,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        batch_idx: int,
+    ) -> None:
+        n_images = len(labels)
+        with torch.no_grad():
+            self.train_loss.update(loss, n_images)
+            self.train_penalty.update(penalty, n_images)
+            self.train_hits.update((logits.argmax(1) == labels).float())
+            seen = self._first_bad_step
+            bad_now = ~torch.isfinite(loss) & (seen < 0)
+            self._first_bad_step = torch.where(bad_now, batch_idx, seen)  # type: ignore[arg-type]
+        self._n_images += n_images
+        if (batch_idx + 1) % _LOOK_EVERY == 0:
+            self._stop_if_not_finite()
+
+    def _stop_if_not_finite(self) -> None:
+        step = int(self._first_bad_step.item()) if self._first_bad_step is not None else -1
+        if step >= 0:
+            raise NonFiniteLossError(
+                f"the training loss became non-finite in phase '{self.phase_name}', epoch "
+                f"{self.epoch}, batch {step}; try a smaller learning rate "
+                f"(schedule.{self.phase_name}.lr is {self.phase.lr:g}) or optimizer.clip_norm=1.0"
+            )
+
+    def on_validation_epoch_start(self) -> None:
+        """Stop the clock of training: validation is not part of images_per_second."""
+        self._train_s = time.perf_counter() - self._started
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch, each image once."""
+        images, labels, _ = batch
+        logits = self.model(images.float() / 255.0)
+        self.val_loss.update(nn.functional.cross_entropy(logits.float(), labels), len(labels))
+        self.val_confusion.update(logits.argmax(1), labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics that checkpoints and early stopping look at."""
+        confusion = self.val_confusion.compute().cpu().numpy()
+        self.validation = {
+            names.VAL_LOSS: self.val_loss.compute().item(),
+            names.VAL_ACCURACY: float(confusion.trace() / confusion.sum()),
+            names.VAL_F1_MACRO: float(np.nanmean(f1_by_class(confusion))),
+        }
+        self.val_loss.reset()
+        self.val_confusion.reset()
+        self.log_dict(self.validation)
+
+    def on_train_epoch_end(self) -> None:
+        """Report the epoch; stop where a loss was not finite."""
+        self._stop_if_not_finite()
+        if not math.isfinite(self.validation[names.VAL_LOSS]):
+            raise NonFiniteLossError(
+                f"the validation loss became non-finite in phase '{self.phase_name}', epoch "
+                f"{self.epoch}, after its last batch; try a smaller learning rate"
+            )
+        metrics = {
+            names.TRAIN_LOSS: self.train_loss.compute().item(),
+            names.TRAIN_ACCURACY: self.train_hits.compute().item(),
+            names.TRAIN_L2_PENALTY: self.train_penalty.compute().item(),
+            names.LEARNING_RATE: float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
+            names.IMAGES_PER_SECOND: self._n_images * self.trainer.world_size / self._train_s,
+            **self.validation,
+        }
+        for metric in (self.train_loss, self.train_hits, self.train_penalty):
+            metric.reset()
+        shape = self.lr_schedulers()
+        assert isinstance(shape, RateShape)
+        shape.observe(self.validation[names.VAL_LOSS])
+        self.on_epoch(self.epoch, metrics)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to make the network again without this run's configuration."""
+        checkpoint["asl_exp"] = {**self.metadata, "phase": self.phase_name, "epoch": self.epoch}

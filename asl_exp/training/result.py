@@ -1,0 +1,51 @@
+"""result.json: what a run came to, written whole or not at all."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asl_exp.config.names import Artifact
+
+
+@dataclass
+class Result:
+    """The outcome of a run, filled as it goes.
+
+    Attributes:
+        status: RUNNING, FINISHED, FAILED or KILLED.
+        metrics: of the kept checkpoint, under the metric keys.
+        checkpoints: phase to path within the run folder.
+        kept_epochs: phase to epoch, counted across phases.
+        monitor, objective: the metric that chose the kept checkpoint, and its value.
+        seconds: by stage.
+    """
+
+    name: str
+    signature: str
+    mlflow_run_id: str | None = None
+    status: str = "RUNNING"
+    failure: str | None = None
+    monitor: str | None = None
+    objective: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    checkpoints: dict[str, str] = field(default_factory=dict)
+    kept_epochs: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def write(self, run_folder: Path) -> None:
+        """Replace ``result.json`` in one step."""
+        write_json(run_folder / Artifact.RESULT, asdict(self))
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write to a temporary name, flush to the disk, rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        json.dump(values, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,47 @@
+"""What trains in a phase, and what stays as it is, bit for bit.
+
+Frozen means two things: no gradient, and eval mode held, since a BatchNorm in train mode moves its
+statistics and normalises by the batch even when none of its parameters has a gradient.
+"""
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from asl_exp.config.errors import ConfigError
+from asl_exp.config.schema import PhaseConfig
+from asl_exp.model.classifier import LetterClassifier
+
+
+def trained_layers(model: LetterClassifier, phase: PhaseConfig) -> list[nn.Module]:
+    """Return the backbone's layers that train in this phase, in the order of an image."""
+    if phase.trainable == "head":
+        return []
+    if phase.trainable == "all":
+        return model.backbone_layers
+    wanted, there = phase.last_layers or 0, len(model.backbone_layers)
+    if wanted > there:
+        raise ConfigError(
+            [f"schedule: last_layers={wanted}, but the backbone has {there} layers with weights"]
+        )
+    return model.backbone_layers[-wanted:]
+
+
+def set_trainable(model: LetterClassifier, phase: PhaseConfig) -> None:
+    """Give gradients to what trains in this phase, and to nothing else."""
+    model.backbone.requires_grad_(False)
+    for layer in trained_layers(model, phase):
+        for parameter in layer.parameters(recurse=False):
+            parameter.requires_grad_(True)
+    model.head.requires_grad_(True)
+
+
+def hold_frozen(model: LetterClassifier, phase: PhaseConfig) -> None:
+    """Put what does not train back into eval mode; call it after every ``train()``."""
+    if phase.trainable != "all":
+        model.backbone.eval()
+        for layer in trained_layers(model, phase):
+            layer.training = True
+    if phase.norm_statistics == "held":
+        for module in model.backbone.modules():
+            if isinstance(module, _NormBase):
+                module.eval()
