@@ -1,0 +1,71 @@
+"""Random changes of whole batches, on the device the batch is on, another for every image.
+
+All chances are drawn from one seed by a generator of this module's own, so that the same seed gives
+the same images whatever else draws numbers; torch's global generators are not touched. The
+operations are in changes.py (where pixels come from, what colour they get) and mixing.py.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from asl_exp.config.schema import AugmentationConfig
+from asl_exp.data import changes, mixing
+from asl_exp.data.chances import Chances
+
+
+class Augmentation(nn.Module):
+    """Applies what an AugmentationConfig asks for; nothing where all of it is zero.
+
+    Args:
+        config: the group `augmentation`.
+        n_classes: C, the width of soft targets.
+    """
+
+    def __init__(self, config: AugmentationConfig, n_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.n_classes = n_classes
+        self._off = not any(config.model_dump().values())
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, labels: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Return changed images and their targets.
+
+        Args:
+            images: (B, 3, H, W) of 0..1; left as they are.
+            labels: (B,) class indices.
+            seed: of all chances of this batch.
+
+        Returns:
+            Images (B, 3, H, W) of 0..1 in the memory format given, and the labels; with mixup or
+            cutmix soft rows (B, C) that sum to 1 in their place.
+        """
+        if self._off or not len(images):
+            return images, labels
+        config, chances = self.config, Chances(seed, len(images), images.device)
+        changed = images
+        if config.background or config.backlight:
+            changed = changes.behind_the_hand(changed, config, chances)
+        if config.horizontal_flip:
+            changed = changes.flipped(changed, chances.events(config.horizontal_flip))
+        if config.rotation or config.zoom or config.shift or config.perspective:
+            changed = changes.warped(changed, config, chances)
+        if config.brightness or config.contrast or config.saturation or config.hue:
+            changed = changes.recoloured(changed, config, chances)
+        if config.blur:
+            changed = changes.blurred(changed, chances.events(config.blur), chances)
+        if config.noise:
+            changed = changes.noisy(changed, config.noise, chances)
+        if config.erasing:
+            changed = changes.erased(changed, chances.events(config.erasing), chances)
+        targets = labels
+        if config.mixup or config.cutmix:
+            changed, targets = mixing.mixed(changed, labels, config, self.n_classes, chances)
+        return _in_format_of(images, changed), targets
+
+
+def _in_format_of(images: Tensor, changed: Tensor) -> Tensor:
+    """Return the changed images in the memory format of those given: resampling loses it."""
+    if images.is_contiguous(memory_format=torch.channels_last):
+        return changed.contiguous(memory_format=torch.channels_last)
+    return changed

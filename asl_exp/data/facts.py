@@ -1,0 +1,182 @@
+"""What is known of each image file: digest, size, perceptual hash; or why it cannot be read.
+
+Kept in a small database under the cache folder, by path, size and time of change, so that an
+unchanged set of 87,000 files is recognised without reading them again. Losing the database costs
+time, never correctness.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_exp.data.images import UnreadableImageError, read_size, too_large
+from asl_exp.data.locking import locked
+from asl_exp.data.nearness import perceptual_hash
+from asl_exp.data.parallel import for_chunks
+
+_VERSION: Final = 1
+"""Raise it when any fact of an unchanged file would come out otherwise."""
+
+_CREATE: Final = """CREATE TABLE IF NOT EXISTS facts (
+    path TEXT PRIMARY KEY, version INTEGER, bytes INTEGER, changed_ns INTEGER,
+    sha256 TEXT, width INTEGER, height INTEGER, phash INTEGER, fault TEXT)"""
+_FIND: Final = """SELECT sha256, width, height, phash, fault FROM facts
+    WHERE path = ? AND version = ? AND bytes = ? AND changed_ns = ?"""
+_KEEP: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is known of one file.
+
+    Attributes:
+        sha256: of its bytes, hexadecimal.
+        width, height: in pixels, as stored; 0 where the header cannot be read.
+        phash: 64-bit perceptual hash; None where it was not asked for.
+        fault: why the image cannot be read; None where it can, as far as was looked.
+    """
+
+    sha256: str
+    width: int
+    height: int
+    phash: int | None
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts of N images, in their order; see Fact."""
+
+    sha256: list[str]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    phash: NDArray[np.uint64]
+    fault: list[str]
+
+
+Stamp = tuple[int, int]
+"""Bytes, and nanoseconds of the last change."""
+
+
+def gather_facts(
+    paths: Sequence[str],
+    *,
+    cache_dir: str,
+    max_megapixels: float,
+    workers: int,
+    decoded: bool = False,
+) -> Facts:
+    """Return the facts of every path, opening only files that are new or changed.
+
+    With `decoded`, each image is decoded once, for its perceptual hash and to know that it can be.
+    """
+    folder = Path(cache_dir).expanduser()
+    stamps = [_stamp(path) for path in paths]
+    with locked(folder / "facts.lock"), closing(_database(folder / "facts.sqlite")) as database:
+        facts = _known(database, paths, stamps, decoded)
+        unknown = [path for path, fact in zip(paths, facts, strict=True) if fact is None]
+        work = partial(_examined, max_megapixels, decoded)
+        found: dict[str, Fact] = {}
+        if unknown:
+            for rows in for_chunks(work, unknown, workers=workers, what="reading images"):
+                database.executemany(_KEEP, [_line(*row) for row in rows])
+                database.commit()
+                found.update((path, fact) for path, _, fact in rows)
+    pairs = zip(paths, facts, strict=True)
+    return _columns([fact or found[path] for path, fact in pairs], max_megapixels)
+
+
+def _key(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def _stamp(path: str) -> Stamp:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return (-1, -1)
+    return (status.st_size, status.st_mtime_ns)
+
+
+def _database(file: Path) -> sqlite3.Connection:
+    """Open the database; a damaged one is deleted, for all it holds can be found out again."""
+    try:
+        return _opened(file)
+    except sqlite3.DatabaseError:
+        file.unlink(missing_ok=True)
+        return _opened(file)
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, timeout=60)
+    try:
+        database.execute(_CREATE)
+        if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("damaged")
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def _known(
+    database: sqlite3.Connection, paths: Sequence[str], stamps: Sequence[Stamp], decoded: bool
+) -> list[Fact | None]:
+    facts: list[Fact | None] = []
+    for path, stamp in zip(paths, stamps, strict=True):
+        row = database.execute(_FIND, (_key(path), _VERSION, *stamp)).fetchone()
+        fact = Fact(*row) if row else None
+        enough = fact is not None and (not decoded or fact.phash is not None or fact.fault)
+        facts.append(fact if enough else None)
+    return facts
+
+
+def _examined(
+    max_megapixels: float, decoded: bool, _start: int, paths: list[str]
+) -> list[tuple[str, Stamp, Fact]]:
+    # The stamp is taken before the bytes are read: a change in between is seen the next time.
+    return [(path, _stamp(path), _examine(path, max_megapixels, decoded)) for path in paths]
+
+
+def _examine(path: str, max_megapixels: float, decoded: bool) -> Fact:
+    digest, width, height = "", 0, 0
+    try:
+        width, height = read_size(path)
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not decoded or too_large(width, height, max_megapixels):
+            return Fact(digest, width, height, None, None)
+        return Fact(digest, width, height, perceptual_hash(path), None)
+    except UnreadableImageError as error:
+        return Fact(digest, width, height, None, error.reason)
+    except OSError as error:
+        return Fact(digest, width, height, None, (error.strerror or str(error)).lower())
+
+
+def _line(path: str, stamp: Stamp, fact: Fact) -> tuple[object, ...]:
+    return (
+        _key(path), _VERSION, *stamp,
+        fact.sha256, fact.width, fact.height, fact.phash, fact.fault,
+    )  # fmt: skip
+
+
+def _columns(facts: list[Fact], max_megapixels: float) -> Facts:
+    return Facts(
+        sha256=[fact.sha256 for fact in facts],
+        width=np.array([fact.width for fact in facts], np.int32),
+        height=np.array([fact.height for fact in facts], np.int32),
+        phash=np.array([fact.phash or 0 for fact in facts], np.int64).astype(np.uint64),
+        fault=[_fault(fact, max_megapixels) for fact in facts],
+    )
+
+
+def _fault(fact: Fact, max_megapixels: float) -> str:
+    return too_large(fact.width, fact.height, max_megapixels) or fact.fault or ""

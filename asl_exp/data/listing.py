@@ -1,0 +1,70 @@
+"""Tables of images before any file is opened: where each is, what it shows, whom it belongs to.
+
+A source returns one table of the columns below; sources.py joins and checks them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+COLUMNS: Final = ("path", "key", "label", "group", "source", "split")
+"""path: what is opened (a file, or ``synthetic:...``); key: the same on every machine, relative to
+the source's folder; group, split: "" where the source does not know them."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images that an experiment may read.
+
+    Attributes:
+        images: those to train, validate and test on.
+        external: one table for each set that is never trained on, by its name.
+        classes: in the order of their indices.
+        root: the folder that the keys are relative to, for messages.
+    """
+
+    images: pd.DataFrame
+    external: dict[str, pd.DataFrame]
+    classes: tuple[str, ...]
+
+
+def table(
+    paths: Sequence[str],
+    keys: Sequence[str],
+    labels: Sequence[str],
+    source: str,
+    groups: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return a table of one source; `groups` None: not known."""
+    return pd.DataFrame(
+        {
+            "path": paths,
+            "key": keys,
+            "label": labels,
+            "group": "" if groups is None else groups,
+            "source": source,
+            "split": "",
+        },
+        columns=list(COLUMNS),
+        dtype="str",
+    )
+
+
+def some(names: Iterable[object], limit: int = 8) -> str:
+    """Return the first names and how many more there are, for a message."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more
+
+
+def is_file_key(path: str) -> bool:
+    """Tell whether a path names a file, not a rendered image."""
+    return not path.startswith("synthetic:")
+
+
+def set_name(given: str) -> str:
+    """Return the name of an external set: a folder's or a manifest's name without its path."""
+    return Path(given).stem if "/" in given or "\\" in given or "." in given else given

@@ -1,0 +1,240 @@
+"""Who is in train, val and test: pure choosing, no files.
+
+The rule `group` never cuts a group, because images of one person or one recording are near-copies
+of each other, and a test image whose near-copy was trained on measures memory, not recognition.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_exp.config.errors import DataError, nearest
+
+TRAIN: Final = 0
+VAL: Final = 1
+TEST: Final = 2
+NAMES: Final = ("train", "val", "test")
+
+Labels = NDArray[np.int64]
+Assignment = NDArray[np.int8]
+Counts = NDArray[np.int64]
+
+
+def split_random(
+    labels: Labels, classes: tuple[str, ...], *, fractions: tuple[float, float], seed: int
+) -> Assignment:
+    """Assign each image by lot, class by class; `fractions` are those of val and test.
+
+    Raises:
+        DataError: a class has fewer than three images.
+    """
+    generator = np.random.default_rng([seed, 0x5311])
+    assignment = np.full(len(labels), TRAIN, np.int8)
+    for index, name in enumerate(classes):
+        rows = generator.permutation(np.flatnonzero(labels == index))
+        if len(rows) < len(NAMES):
+            raise DataError(
+                f"class '{name}' has {len(rows)} images, but train, val and test need one each; "
+                "add images or leave the class out with data.classes="
+            )
+        n_val, n_test = (max(1, round(fraction * len(rows))) for fraction in fractions)
+        n_val, n_test = min(n_val, len(rows) - 2), min(n_test, len(rows) - 1 - n_val)
+        assignment[rows[:n_val]] = VAL
+        assignment[rows[n_val : n_val + max(1, n_test)]] = TEST
+    return assignment
+
+
+def split_groups(
+    labels: Labels,
+    groups: NDArray[np.str_],
+    classes: tuple[str, ...],
+    *,
+    fractions: tuple[float, float],
+    seed: int,
+) -> Assignment:
+    """Assign whole groups, every class as near to its fractions as the groups allow.
+
+    Raises:
+        DataError: the groups cannot give every class to train, val and test.
+    """
+    shares = np.array([1 - sum(fractions), *fractions])
+    return _assign(labels, groups, classes, shares, seed).astype(np.int8)
+
+
+def require_classes(labels: Labels, assignment: Assignment, classes: tuple[str, ...]) -> None:
+    """Raise a DataError where a split that the user made lacks a class."""
+    for split, name in enumerate(NAMES):
+        here = set(labels[assignment == split].tolist())
+        lacking = [one for index, one in enumerate(classes) if index not in here]
+        if lacking:
+            raise DataError(
+                f"data.split: column, but {name} has no image of {_some(lacking)}; every class "
+                "must be in train, val and test, so move images or leave out the class with "
+                "data.classes="
+            )
+
+
+def split_leave_out(
+    labels: Labels,
+    groups: NDArray[np.str_],
+    classes: tuple[str, ...],
+    *,
+    leave_out: list[str],
+    val_fraction: float,
+    seed: int,
+) -> Assignment:
+    """Test on the groups named; divide the others between train and val.
+
+    Raises:
+        DataError: a group that does not exist, or too few groups left.
+    """
+    known = sorted(set(groups.tolist()))
+    for name in leave_out:
+        if name not in known:
+            raise DataError(
+                f"data.leave_out: no image is of the group '{name}'{nearest(name, known)}; "
+                f"there are {_some(known)}"
+            )
+    out = np.isin(groups, leave_out)
+    if out.all():
+        raise DataError(f"data.leave_out: {leave_out} are all groups; nothing is left to train on")
+    assignment = np.full(len(labels), TEST, np.int8)
+    shares = np.array([1 - val_fraction, val_fraction])
+    assignment[~out] = _assign(labels[~out], groups[~out], classes, shares, seed)
+    _require_test(labels[out], classes, leave_out)
+    return assignment
+
+
+def _require_test(labels: Labels, classes: tuple[str, ...], leave_out: list[str]) -> None:
+    missing = [name for index, name in enumerate(classes) if not (labels == index).any()]
+    if missing:
+        raise DataError(
+            f"data.leave_out: the groups {leave_out} have no image of {_some(missing)}; name more "
+            "groups, or fewer classes with data.classes="
+        )
+
+
+def _assign(
+    labels: Labels,
+    groups: NDArray[np.str_],
+    classes: tuple[str, ...],
+    shares: NDArray[np.float64],
+    seed: int,
+) -> NDArray[np.intp]:
+    """Return the split of every image, `shares` being each split's part of every class."""
+    names, group_of = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)), np.int64)
+    np.add.at(counts, (group_of, labels), 1)
+    _require_groups(counts, names, classes, len(shares))
+    order = np.random.default_rng([seed, 0x6709]).permutation(len(names))
+    chosen = np.empty(len(names), np.intp)
+    chosen[order] = balance_groups(counts[order], shares)
+    _require_all_classes(counts, chosen, names, classes, len(shares))
+    return chosen[group_of]
+
+
+def balance_groups(counts: Counts, shares: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Choose a split for each group, given its images by class (G, C) and each split's share.
+
+    Largest groups first, each to where the loss rises least; then single moves and swaps until none
+    helps. The loss is the squared distance from the wanted counts, class by class, relative to the
+    class's size, plus a large penalty for every class that a split lacks.
+    """
+    wanted = shares[:, None] * counts.sum(0)
+    chosen = np.full(len(counts), -1, np.intp)
+    held = np.zeros((len(shares), counts.shape[1]))
+    for group in np.argsort(-counts.sum(1), kind="stable"):
+        losses = [_loss(_moved(held, counts[group], None, to), wanted) for to in range(len(shares))]
+        chosen[group] = int(np.argmin(losses))
+        held[chosen[group]] += counts[group]
+    return _improved(counts, wanted, chosen, held)
+
+
+_SWAP_LIMIT: Final = 60
+_ROUND_LIMIT: Final = 20
+
+
+def _improved(
+    counts: Counts,
+    wanted: NDArray[np.float64],
+    chosen: NDArray[np.intp],
+    held: NDArray[np.float64],
+) -> NDArray[np.intp]:
+    """Move and swap single groups while that lowers the loss; swaps only among few groups."""
+    best = _loss(held, wanted)
+    few = len(counts) <= _SWAP_LIMIT
+    for _ in range(_ROUND_LIMIT if few else 1):
+        before = best
+        for group in range(len(counts)):
+            for to in range(len(held)):
+                trial = _moved(held, counts[group], chosen[group], to)
+                if (loss := _loss(trial, wanted)) < best - 1e-12:
+                    best, held, chosen[group] = loss, trial, to
+        for one, other in _pairs(len(counts)) if few else ():
+            trial = _moved(held, counts[one] - counts[other], chosen[one], chosen[other])
+            if (loss := _loss(trial, wanted)) < best - 1e-12:
+                best, held = loss, trial
+                chosen[one], chosen[other] = chosen[other], chosen[one]
+        if best == before:
+            break
+    return chosen
+
+
+def _pairs(count: int) -> list[tuple[int, int]]:
+    return [(one, other) for one in range(count) for other in range(one + 1, count)]
+
+
+def _moved(
+    held: NDArray[np.float64], row: Counts, source: int | None, target: int
+) -> NDArray[np.float64]:
+    after = held.copy()
+    if source is not None:
+        after[source] -= row
+    after[target] += row
+    return after
+
+
+def _loss(held: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
+    size = np.maximum(wanted.sum(0), 1)
+    lacking = np.count_nonzero((held <= 0) & (wanted > 0))
+    return float((((held - wanted) / size) ** 2).sum() + 10.0 * lacking)
+
+
+def _require_groups(
+    counts: Counts, names: NDArray[np.str_], classes: tuple[str, ...], n_splits: int
+) -> None:
+    """A class in fewer groups than splits can never be in all of them."""
+    n_groups = (counts > 0).sum(0)
+    for index in np.flatnonzero(n_groups < n_splits):
+        found = names[counts[:, index] > 0].tolist()
+        raise DataError(
+            f"class '{classes[index]}' is in {len(found)} groups ({_some(found)}), but "
+            f"{' and '.join(NAMES[:n_splits])} need one each, and a group is never cut; "
+            "add images of other people, leave the class out with data.classes=, or "
+            "choose data.split=random, which leaks"
+        )
+
+
+def _require_all_classes(
+    counts: Counts,
+    chosen: NDArray[np.intp],
+    names: NDArray[np.str_],
+    classes: tuple[str, ...],
+    n_splits: int,
+) -> None:
+    for split in range(n_splits):
+        here = counts[chosen == split].sum(0)
+        lacking = [classes[index] for index in np.flatnonzero(here == 0)]
+        if lacking:
+            raise DataError(
+                f"{NAMES[split]} would have no image of {_some(lacking)}: the groups "
+                f"({_some(names.tolist())}) cannot give every class to train, val and test; "
+                "leave those classes out with data.classes=, or choose data.split=random, which "
+                "leaks"
+            )
+
+
+def _some(names: list[str], limit: int = 8) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
