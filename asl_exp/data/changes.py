@@ -168,6 +168,6 @@ def _background(images: Tensor) -> Tensor:
 def _scenery(images: Tensor, chances: Chances) -> Tensor:
     """Return (B, 3, H, W): another image of the batch as mere patches of colour."""
     patches = interpolate(images[chances.order()], (6, 6), mode="area")
-    tint = chances.uniform(0.5, 1.5, 3, 1, 1)
+    tint = chances.uniform(0.7, 1.3, 3, 1, 1)
     smooth = interpolate(patches * tint, images.shape[-2:], mode="bicubic", align_corners=False)
     return smooth.clamp(0, 1)

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from asl_exp.data.images import UnreadableImageError, read_size, too_large
 from asl_exp.data.locking import locked
-from asl_exp.data.nearness import perceptual_hash
+from asl_exp.data.nearness import WORDS, Hashes, hash_of_file, hashes_of
 from asl_exp.data.parallel import for_chunks
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Raise it when any fact of an unchanged file would come out otherwise."""
 
 _CREATE: Final = """CREATE TABLE IF NOT EXISTS facts (
     path TEXT PRIMARY KEY, version INTEGER, bytes INTEGER, changed_ns INTEGER,
-    sha256 TEXT, width INTEGER, height INTEGER, phash INTEGER, fault TEXT)"""
+    sha256 TEXT, width INTEGER, height INTEGER, phash BLOB, fault TEXT)"""
 _FIND: Final = """SELECT sha256, width, height, phash, fault FROM facts
     WHERE path = ? AND version = ? AND bytes = ? AND changed_ns = ?"""
 _KEEP: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -40,14 +40,14 @@ class Fact:
     Attributes:
         sha256: of its bytes, hexadecimal.
         width, height: in pixels, as stored; 0 where the header cannot be read.
-        phash: 64-bit perceptual hash; None where it was not asked for.
+        phash: perceptual hash of 32 bytes; None where it was not asked for.
         fault: why the image cannot be read; None where it can, as far as was looked.
     """
 
     sha256: str
     width: int
     height: int
-    phash: int | None
+    phash: bytes | None
     fault: str | None
 
 
@@ -58,9 +58,11 @@ class Facts:
     sha256: list[str]
     width: NDArray[np.int32]
     height: NDArray[np.int32]
-    phash: NDArray[np.uint64]
+    phash: Hashes
     fault: list[str]
 
+
+_NO_HASH: Final = bytes(8 * WORDS)
 
 Stamp = tuple[int, int]
 """Bytes, and nanoseconds of the last change."""
@@ -154,7 +156,7 @@ def _examine(path: str, max_megapixels: float, decoded: bool) -> Fact:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if not decoded or too_large(width, height, max_megapixels):
             return Fact(digest, width, height, None, None)
-        return Fact(digest, width, height, perceptual_hash(path), None)
+        return Fact(digest, width, height, hash_of_file(path), None)
     except UnreadableImageError as error:
         return Fact(digest, width, height, None, error.reason)
     except OSError as error:
@@ -173,7 +175,7 @@ def _columns(facts: list[Fact], max_megapixels: float) -> Facts:
         sha256=[fact.sha256 for fact in facts],
         width=np.array([fact.width for fact in facts], np.int32),
         height=np.array([fact.height for fact in facts], np.int32),
-        phash=np.array([fact.phash or 0 for fact in facts], np.int64).astype(np.uint64),
+        phash=hashes_of([fact.phash or _NO_HASH for fact in facts]),
         fault=[_fault(fact, max_megapixels) for fact in facts],
     )
 

@@ -8,13 +8,12 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.facts import Facts, gather_facts
 from asl_exp.data.listing import is_file_key
-from asl_exp.data.nearness import clusters, near_pairs
+from asl_exp.data.nearness import Hashes, clusters, near_pairs
 
 _DIGESTED: Final = ("key", "label", "group", "source", "sha256")
 
@@ -25,12 +24,12 @@ class Manifest:
 
     Attributes:
         table: the columns of a listing, and sha256, width, height.
-        phash: (N,) perceptual hashes; zeros where they were not needed.
+        phash: (N, 4) perceptual hashes; zeros where they were not needed.
         unreadable: "path: reason" of each image left out.
     """
 
     table: pd.DataFrame
-    phash: NDArray[np.uint64]
+    phash: Hashes
     unreadable: tuple[str, ...]
 
     @cached_property

@@ -14,6 +14,7 @@ from asl_exp.config.schema import SyntheticConfig
 from asl_exp.data import signer
 from asl_exp.data.facts import Facts
 from asl_exp.data.listing import table
+from asl_exp.data.nearness import WORDS
 
 PREFIX: Final = "synthetic:"
 LARGEST: Final = 1024
@@ -50,7 +51,7 @@ def facts_of(paths: list[str]) -> Facts:
         sha256=[sha256(f"{code} {path}".encode()).hexdigest() for path in paths],
         width=sizes,
         height=sizes,
-        phash=np.zeros(len(paths), np.uint64),
+        phash=np.zeros((len(paths), WORDS), np.uint64),
         fault=[""] * len(paths),
     )
 
