@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from asl_exp.config import schema
 from asl_exp.config.errors import ConfigError, nearest
+from asl_exp.config.preflight import preflight
 from asl_exp.config.validate import validate
 
 _BASES: dict[str, type[schema.Group]] = {
@@ -74,7 +75,8 @@ def check_overrides(
     with _hydra():
         composed, swept, faults = _compose(overrides, searchpath=searchpath, multirun=multirun)
     for variant in _variants(composed, swept):
-        faults += validate(variant)[1]
+        config, more = validate(variant)
+        faults += preflight(config) if config else more
     if not faults:
         faults += _unwritable(str(composed.runs_dir))
     if faults:

@@ -1,0 +1,38 @@
+# Every target sets up what it needs: Python 3.11 or newer, git and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-all ui lint lock clean
+
+demo: $(READY)  ## train on embedded data on the CPU, print the result table
+	$(BIN)/python -m asl_exp experiment=demo
+
+test: lint  ## lint, type-check, and run the fast tests
+	$(BIN)/python -m pytest -m "not heavy and not gpu"
+
+test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
+	$(BIN)/python -m pytest -m "heavy or gpu"
+
+ui: $(READY)  ## open the MLflow UI on the local runs
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock:  ## resolve the newest versions anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --extra kaggle --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --upgrade -o requirements.lock
+
+clean:  ## remove caches and the environment, never runs/
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "asl_exp needs Python 3.11 or newer; run: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(READY)

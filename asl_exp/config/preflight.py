@@ -1,0 +1,69 @@
+"""Looks at the machine before anything is loaded: names, files and devices that are not there.
+
+Cheap on purpose: timm and torch take seconds to import, so neither is asked.
+"""
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+from asl_exp.config.errors import nearest
+from asl_exp.config.schema import Config
+
+_ENTRY = re.compile(r"^@(?:\w+\.)*register_model[^\n]*\ndef (\w+)\(", re.MULTILINE)
+
+
+def preflight(config: Config) -> list[str]:
+    """Return one sentence for each thing that the run would miss later."""
+    return [*_backbone(config), *_devices(config)]
+
+
+def _backbone(config: Config) -> list[str]:
+    faults, names = [], known_backbones()
+    architecture = config.backbone.name.split(".")[0]
+    if names and architecture not in names:
+        faults.append(
+            f"backbone.name: timm has no model '{architecture}'{nearest(architecture, names)}"
+        )
+    weights = config.backbone.weights
+    if weights is not None and not Path(weights).expanduser().is_file():
+        faults.append(f"backbone.weights: no file '{weights}'")
+    return faults
+
+
+def known_backbones() -> set[str]:
+    """Return the names that timm and asl_exp register, read from their sources; empty if unread."""
+    timm = importlib.util.find_spec("timm")
+    folders = [Path(p) / "models" for p in (timm.submodule_search_locations or [])] if timm else []
+    ours = Path(__file__).resolve().parent.parent / "model"
+    files = [file for folder in (*folders, ours) for file in folder.glob("*.py")]
+    return {name for file in files for name in _ENTRY.findall(file.read_text(encoding="utf-8"))}
+
+
+def _devices(config: Config) -> list[str]:
+    trainer, gpus = config.trainer, visible_gpus()
+    if trainer.accelerator == "gpu" and gpus < trainer.devices:
+        return [
+            f"trainer.devices: got {trainer.devices} with trainer.accelerator=gpu, but this "
+            f"machine shows {_counted(gpus)}; use trainer.accelerator=cpu or fewer devices"
+        ]
+    if trainer.accelerator == "auto" and trainer.devices > max(1, gpus):
+        return [
+            f"trainer.devices: got {trainer.devices}, but this machine shows {_counted(gpus)}; "
+            "use fewer devices"
+        ]
+    return []
+
+
+def visible_gpus() -> int:
+    """Return how many NVIDIA devices the driver shows and CUDA_VISIBLE_DEVICES lets through."""
+    there = len([p for p in Path("/dev").glob("nvidia[0-9]*")])
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return there
+    return min(there, len([name for name in allowed.split(",") if name not in ("", "-1")]))
+
+
+def _counted(gpus: int) -> str:
+    return "no GPU" if gpus == 0 else "1 GPU" if gpus == 1 else f"{gpus} GPUs"
