@@ -58,7 +58,7 @@ def _devices(config: Config) -> list[str]:
 
 def visible_gpus() -> int:
     """Return how many NVIDIA devices the driver shows and CUDA_VISIBLE_DEVICES lets through."""
-    there = len([p for p in Path("/dev").glob("nvidia[0-9]*")])
+    there = len(list(Path("/dev").glob("nvidia[0-9]*")))
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return there

@@ -61,7 +61,7 @@ def _known_path(location: Path, values: dict[str, Any]) -> Path:
         )
         if not inside:
             missing = isinstance(node, dict) and index == len(location) - 1
-            return tuple([*path, part]) if missing else tuple(path)
+            return (*path, part) if missing else tuple(path)
         path.append(part)
         node = node[part]
     return tuple(path)
@@ -89,7 +89,7 @@ def _allowed(message: str) -> str:
 
 
 def _further_faults(error: ValidationError, values: dict[str, Any]) -> list[str]:
-    """Return contradictions among the fields that are right, with defaults for those that are not."""
+    """Return contradictions among the right fields, with defaults in place of the others."""
     for detail in error.errors(include_url=False):
         _forget(values, _known_path(detail["loc"], values))
     try:

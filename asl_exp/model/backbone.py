@@ -42,7 +42,7 @@ def build_backbone(config: BackboneConfig, image_size: int) -> Backbone:
     """
     network = _create(config, image_size)
     report = load_weights(network, config)
-    network.reset_classifier(0, "")
+    network.reset_classifier(0, "")  # type: ignore[operator]
     layers, features = _trace(network, image_size, config.name)
     _drop_unused(network, layers)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"

@@ -20,7 +20,8 @@ class Pooling(nn.Module):
         if features.ndim == 2 or self.how == "flatten":
             return features.flatten(1)
         if features.ndim == 3:
-            over, features = (1,), features[:, self.n_prefix_tokens :]
+            over: tuple[int, ...] = (1,)
+            features = features[:, self.n_prefix_tokens :]
         else:
             over = (1, 2) if self.channels_last else (2, 3)
         if self.how == "avg":
@@ -62,7 +63,7 @@ class Head(nn.Sequential):
     def _dense_layers(self) -> list[nn.Linear]:
         return [layer for layer in self if isinstance(layer, nn.Linear)]
 
-    def penalised_kernels(self) -> list[nn.Parameter]:
+    def penalised_kernels(self) -> list[torch.Tensor]:
         """Return the kernels under the L2 penalty (never the biases)."""
         kernels = [dense.weight for dense in self._dense_layers()]
         return kernels if self._penalise_output else kernels[:-1]
@@ -76,4 +77,6 @@ def _dropouts(config: HeadConfig, regularization: RegularizationConfig) -> list[
 def _activation(config: HeadConfig) -> nn.Module:
     if config.activation == "leaky_relu":
         return nn.LeakyReLU(config.negative_slope)
-    return {"relu": nn.ReLU, "gelu": nn.GELU, "linear": nn.Identity}[config.activation]()
+    if config.activation == "relu":
+        return nn.ReLU()
+    return nn.GELU() if config.activation == "gelu" else nn.Identity()

@@ -69,7 +69,7 @@ def find_checkpoint(where: Path) -> Path:
             return where / inside
     result = where / Artifact.RESULT
     if result.is_file():
-        checkpoints = json.loads(result.read_text())["checkpoints"]
+        checkpoints: dict[str, str] = json.loads(result.read_text())["checkpoints"]
         if checkpoints:
             return where / list(checkpoints.values())[-1]
     raise UserError(

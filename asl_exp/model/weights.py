@@ -74,7 +74,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(f"backbone.weights: no file '{path}'")
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            tensors: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
+            return tensors
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (
         safetensors.SafetensorError,

@@ -32,7 +32,7 @@ def show_predictions(model: Path, paths: Sequence[Path], top: int) -> None:
             continue
         row = recognizer.recognize([pixels]).iloc[0]
         ranked = row.drop(["letter", "probability"]).astype(float).sort_values(ascending=False)
-        then = [f"{k.removeprefix('probability/')} {v:.2f}" for k, v in ranked[1:top].items()]
+        then = [f"{str(k).removeprefix('probability/')} {v:.2f}" for k, v in ranked[1:top].items()]
         table.add_row(str(path), row["letter"], f"{row['probability']:.3f}", ", ".join(then))
     Console().print(table)
     if unreadable:

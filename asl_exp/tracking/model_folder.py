@@ -20,7 +20,7 @@ _NEEDED = (
 
 
 def save_model_folder(checkpoint: Path, folder: Path) -> None:
-    """Save a kept checkpoint as ``mlflow.pyfunc.load_model`` and ``mlflow models serve`` want it."""
+    """Save a kept checkpoint for ``mlflow.pyfunc.load_model`` and ``mlflow models serve``."""
     named = folder.with_name(f".{folder.name}-{CHECKPOINT}")
     package = Path(__file__).resolve().parents[1]
     signature = ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]))

@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from asl_exp.model.recognizer import CHECKPOINT, Recognizer
 
 
-class LetterModel(PythonModel):  # type: ignore[misc]
+class LetterModel(PythonModel):
     """Takes a table with the column ``image``: a file's path, or its bytes in base64."""
 
     def load_context(self, context: PythonModelContext) -> None:

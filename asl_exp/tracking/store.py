@@ -19,7 +19,7 @@ def store_uri(runs_dir: Path) -> str:
 
 
 def open_store(runs_dir: Path) -> MlflowClient:
-    """Return a client of the store, made on first use; a lock keeps two runs from making it twice."""
+    """Return a client of the store, made on first use, once, however many runs start."""
     runs_dir.mkdir(parents=True, exist_ok=True)
     for chatty in ("mlflow.store.db.utils", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -48,7 +48,9 @@ def _pairs(values: Mapping[str, Any]) -> str:
         for key, nested in values.items()
         for inner, value in (nested.items() if isinstance(nested, dict) else [("", nested)])
     }
-    shown = [f"{k}={_short(v)}" for k, v in flat.items() if v not in (None, 0, [], {}) or v is False]
+    shown = [
+        f"{k}={_short(v)}" for k, v in flat.items() if v not in (None, 0, [], {}) or v is False
+    ]
     return "  ".join(shown) or "-"
 
 
@@ -66,7 +68,7 @@ class PhaseProgress(Callback):
         self.monitor = phase.monitor
         self.progress: Progress | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar, on rank 0 and at a terminal."""
         if not trainer.is_global_zero:
             return
@@ -89,7 +91,12 @@ class PhaseProgress(Callback):
             say(f"phase {self.name}: {self.n_epochs} epochs")
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any, **__: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Move the bar."""
         if self.progress:
@@ -116,12 +123,12 @@ class PhaseProgress(Callback):
             self.progress.stop()
             self.progress = None
 
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
         self._close()
 
     def on_exception(
-        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Close the bar, so that the error can be read."""
         self._close()
@@ -166,8 +173,11 @@ def show_outcome(
     }
     rows["val"]["f1_macro"] = kept[names.VAL_F1_MACRO]
     for name, split in data.splits.items():
-        scores = {s: result.metrics[k] for s in names.SCORES
-                  if (k := names.score_key(name, s)) in result.metrics}
+        scores = {
+            s: result.metrics[k]
+            for s in names.SCORES
+            if (k := names.score_key(name, s)) in result.metrics
+        }
         rows.setdefault(name, {}).update({"images": len(split), **scores})
     phase, epoch = list(result.kept_epochs.items())[-1]
     say(f"{result.name}: checkpoint of phase {phase}, epoch {epoch}, best {result.monitor}")

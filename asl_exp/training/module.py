@@ -1,6 +1,8 @@
 """The LightningModule of one phase: steps, losses, and the metrics of an epoch.
 
-Losses and counts stay on the device until the epoch ends; nothing in a step waits for them.
+Losses and counts stay on the device until the epoch ends; nothing in a step waits for them. All
+randomness of a step is a function of seed, epoch, batch and rank, so a run can be taken up again
+anywhere without the state of any random generator.
 """
 
 import math
@@ -70,7 +72,7 @@ class PhaseModule(pl.LightningModule):
         self.train_hits = MeanMetric()
         self.val_confusion = MulticlassConfusionMatrix(n_classes)
         self.validation: dict[str, float] = {}
-        self._first_bad_step: torch.Tensor | None = None
+        self._first_bad_step = torch.tensor(-1)
         self._n_images, self._train_s, self._started = 0, 0.0, 0.0
         set_trainable(model, self.phase)
 
@@ -104,6 +106,7 @@ class PhaseModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set the order of this epoch's images, which depends on seed and epoch alone."""
+        assert self.trainer.train_dataloader is not None
         self.trainer.train_dataloader.set_epoch(self.epoch)
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._n_images, self._started = 0, time.perf_counter()
@@ -111,9 +114,9 @@ class PhaseModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return cross-entropy plus the L2 penalty of one batch."""
         images, labels, _ = batch
-        inputs, targets = self.augmentation(
-            images.float() / 255.0, labels, seed=self._augmentation_seed(batch_idx)
-        )
+        seed = self._step_seed(batch_idx)
+        inputs, targets = self.augmentation(images.float() / 255.0, labels, seed=seed)
+        torch.manual_seed(seed)  # of dropout
         logits = self.model(inputs)
         loss = self.loss(logits, targets)
         penalty = self.l2_penalty()
@@ -129,10 +132,10 @@ class PhaseModule(pl.LightningModule):
             total = total + kernel.float().square().sum()
         return l2 * total
 
-    def _augmentation_seed(self, batch_idx: int) -> int:
+    def _step_seed(self, batch_idx: int) -> int:
         """Return another seed for each batch of each epoch on each rank."""
-        entropy = (self.config.seed, self.epoch, batch_idx, self.global_rank)
-        return hash(entropy) % 2**63  # of integers alone: the same in every process
+        step = (self.config.seed, self.epoch, batch_idx, self.global_rank)
+        return int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1)
 
     def _count(
         self,
@@ -149,13 +152,13 @@ class PhaseModule(pl.LightningModule):
             self.train_hits.update((logits.argmax(1) == labels).float())
             seen = self._first_bad_step
             bad_now = ~torch.isfinite(loss) & (seen < 0)
-            self._first_bad_step = torch.where(bad_now, batch_idx, seen)  # type: ignore[arg-type]
+            self._first_bad_step = torch.where(bad_now, batch_idx, seen)
         self._n_images += n_images
         if (batch_idx + 1) % _LOOK_EVERY == 0:
             self._stop_if_not_finite()
 
     def _stop_if_not_finite(self) -> None:
-        step = int(self._first_bad_step.item()) if self._first_bad_step is not None else -1
+        step = int(self._first_bad_step.item())
         if step >= 0:
             raise NonFiniteLossError(
                 f"the training loss became non-finite in phase '{self.phase_name}', epoch "

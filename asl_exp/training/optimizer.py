@@ -23,7 +23,11 @@ def make_optimizer(
     betas = (config.betas[0], config.betas[1])
     if config.name == "nadam":
         return torch.optim.NAdam(
-            groups, lr=lr, betas=betas, eps=config.eps, momentum_decay=config.momentum_decay,
+            groups,
+            lr=lr,
+            betas=betas,
+            eps=config.eps,
+            momentum_decay=config.momentum_decay,
             weight_decay=0.0,
         )
     if config.name == "adamw":

@@ -87,8 +87,13 @@ def run_phase(
 
     pl.seed_everything(config.seed + first_epoch, verbose=False)
     module = PhaseModule(
-        model, config, name, n_classes=len(data.classes), first_epoch=first_epoch,
-        metadata=metadata, on_epoch=on_epoch,
+        model,
+        config,
+        name,
+        n_classes=len(data.classes),
+        first_epoch=first_epoch,
+        metadata=metadata,
+        on_epoch=on_epoch,
     )
     keeper, progress = _keeper(name, phase, folder), PhaseProgress(name, phase)
     callbacks = [keeper, *_further_callbacks(name, phase, folder), progress]
@@ -102,8 +107,14 @@ def run_phase(
     model.cpu().load_state_dict(model_state(content))
     kept_epoch = int(content["asl_exp"]["epoch"])
     return PhaseResult(
-        name, first_epoch, len(epochs), kept_epoch, phase.monitor,
-        epochs[kept_epoch][phase.monitor], epochs[kept_epoch], kept,
+        name,
+        first_epoch,
+        len(epochs),
+        kept_epoch,
+        phase.monitor,
+        epochs[kept_epoch][phase.monitor],
+        epochs[kept_epoch],
+        kept,
         time.perf_counter() - started,
     )
 
@@ -140,7 +151,9 @@ def _further_callbacks(name: str, phase: PhaseConfig, folder: Path) -> list[Call
     if phase.patience is not None:
         callbacks.append(
             EarlyStopping(
-                phase.monitor, patience=phase.patience, mode=best_is(phase.monitor),
+                phase.monitor,
+                patience=phase.patience,
+                mode=best_is(phase.monitor),
                 check_finite=False,  # a non-finite loss is an error here, not an early end
             )
         )
@@ -177,8 +190,13 @@ def _loaders(
     pin_memory = trainer.strategy.root_device.type == "cuda"
     train, val = (
         BatchLoader(
-            data.splits[split], batch_size, shuffle=split == "train", seed=config.seed,
-            rank=trainer.global_rank, world_size=trainer.world_size, pin_memory=pin_memory,
+            data.splits[split],
+            batch_size,
+            shuffle=split == "train",
+            seed=config.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            pin_memory=pin_memory,
         )
         for split in ("train", "val")
     )

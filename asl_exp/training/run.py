@@ -21,8 +21,8 @@ from asl_exp.evaluation.inference import probabilities
 from asl_exp.model.checkpoint import checkpoint_metadata
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
-from asl_exp.tracking.model_folder import save_model_folder
 from asl_exp.tracking.environment import git_commit, write_environment
+from asl_exp.tracking.model_folder import save_model_folder
 from asl_exp.tracking.recorder import Recorder, recorded
 from asl_exp.training.display import say, show_config, show_outcome
 from asl_exp.training.memory import keep_freed_memory
@@ -70,12 +70,16 @@ def run_experiment(config: Config, run_folder: Path) -> float:
     try:
         with recorded(_begin(config, run_folder, result)) as recorder:
             _record_start(recorder, config, data, model, run_folder)
-            phases, history = _train(config, data, model, preprocessing, run_folder, recorder,
-                                     stages, result)
+            phases, history = _train(
+                config, data, model, preprocessing, run_folder, recorder, stages, result
+            )
             with stages("evaluation"):
                 _evaluate(model, data, device, config, run_folder, result)
-                learning_curves(history, run_folder / Artifact.LEARNING_CURVES,
-                                kept={p.name: p.kept_epoch for p in phases})
+                learning_curves(
+                    history,
+                    run_folder / Artifact.LEARNING_CURVES,
+                    kept={p.name: p.kept_epoch for p in phases},
+                )
             with stages("model"):
                 save_model_folder(phases[-1].checkpoint, run_folder / Artifact.MODEL)
             _record_end(recorder, result, phases, run_folder, stages)
@@ -183,7 +187,10 @@ def _train(
         first_epoch = sum(done.n_epochs for done in phases)
         with stages(name):
             done = run_phase(
-                model, data, config, name,
+                model,
+                data,
+                config,
+                name,
                 first_epoch=first_epoch,
                 folder=folder / Artifact.CHECKPOINTS,
                 metadata=checkpoint_metadata(config, data.classes, preprocessing),
