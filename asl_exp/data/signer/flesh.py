@@ -54,7 +54,7 @@ def _forearm(
     wrist, along, across, pad = skeleton.joints[0], -arm[:, 1], arm[:, 0], arm[:, 2]
     radius = bones.wrist_radius
     for side in (-1.0, 1.0):
-        start = wrist + across * side * 0.42 * radius + along * -2.4
+        start = wrist + across * side * 0.42 * radius + along * -0.7
         end = wrist + across * side * 0.6 * radius + along * 32.0
         yield Cone(start, end, 0.78 * radius, 1.45 * radius, pad, _PALM_BLEND_CM)
     if sleeve_cm is not None:

@@ -25,7 +25,8 @@ def develop(picture: Picture, rng: np.random.Generator) -> Bytes:
 
 
 def _quantised(picture: Picture) -> Bytes:
-    return np.clip(picture * 255 + np.float32(0.5), 0, 255).astype(np.uint8)
+    rounded: Bytes = np.clip(picture * 255 + np.float32(0.5), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _blurred(pixels: Bytes, rng: np.random.Generator) -> Bytes:
@@ -35,9 +36,10 @@ def _blurred(pixels: Bytes, rng: np.random.Generator) -> Bytes:
     width = round(rng.uniform(0.02, 0.05) * size)
     axis = int(rng.integers(0, 2))
     if rng.uniform() < _MOVED and width > 1:
-        pixels = uniform_filter1d(pixels, width, axis=axis)
-    blurred: Bytes = np.array(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
-    return blurred
+        moved: Bytes = uniform_filter1d(pixels, width, axis=axis)
+        pixels = moved
+    soft: Bytes = np.array(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
+    return soft
 
 
 def _through_jpeg(pixels: Bytes, quality: int) -> Bytes:
