@@ -1,0 +1,99 @@
+"""What all tests share: a tiny experiment, the command line, real photos and weights.
+
+The environment is set before torch is imported: two cores are shared by all tests and processes.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+for _name, _value in {
+    "OMP_NUM_THREADS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "CUDA_VISIBLE_DEVICES": "",
+    "COLUMNS": "200",
+}.items():
+    os.environ[_name] = _value
+
+TINY = (
+    "backbone.name=asl_small_cnn",
+    "backbone.pretrained=false",
+    "backbone.image_size=32",
+    "head.hidden=[16]",
+    "data.classes=A-C",
+    "data.batch_size=8",
+    "data.synthetic.signers=4",
+    "data.synthetic.images_per_letter=4",
+    "data.synthetic.external_signers=1",
+)
+"""Three letters of four drawn signers: 24 images to train on, 12 each in val, test, external."""
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def _stay_away_from_the_project(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run tests of this kind in a temporary folder, so that no .cache or runs appear elsewhere."""
+    if any(part in request.node.path.name for part in ("test_run_", "test_cli_", "test_training_")):
+        monkeypatch.chdir(request.getfixturevalue("tmp_path"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Overrides of the tiny experiment; its stored pixels are shared by the session."""
+    return (*TINY, f"data.cache_dir={tmp_path_factory.mktemp('cache')}")
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of real photos with its manifest.csv."""
+    folder = SHARED / "data" / "asl"
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip(f"no photos in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Callable[[str], Path]:
+    """Return the file of a network's real pretrained weights."""
+
+    def find(name: str) -> Path:
+        path = SHARED / "weights" / f"{name}.safetensors"
+        if not path.is_file():
+            pytest.skip(f"no weights in {path}")
+        return path
+
+    return find
+
+
+def command(*arguments: str, options: tuple[str, ...] = ()) -> list[str]:
+    return [sys.executable, *options, "-m", "asl_exp", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a command: the package under test and no colours."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "TERM": "dumb"}
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Run ``python -m asl_exp`` in a temporary folder and return what it said."""
+
+    def run(
+        *arguments: str, options: tuple[str, ...] = (), cwd: Path = tmp_path, timeout: float = 120
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command(*arguments, options=options), cwd=cwd, env=environment(), timeout=timeout,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return run
