@@ -54,7 +54,8 @@ def _tilt(scale: float, chances: Chances) -> Tensor:
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     corners = corners.to(chances.device).expand(chances.n_images, 4, 2)
     inwards = chances.uniform(0.0, scale, 4, 2)
-    return get_perspective_transform(corners, corners * (1 - inwards))
+    tilt: Tensor = get_perspective_transform(corners, corners * (1 - inwards))
+    return tilt
 
 
 def _grid(homography: Tensor, height: int, width: int) -> Tensor:

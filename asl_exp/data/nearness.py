@@ -1,8 +1,8 @@
 """Near-duplicate images: a perceptual hash for each, and clusters of those that are close.
 
 The hash is imagehash's phash with 256 bits. Bits by which the closest images of different people
-or recordings differ, over all pairs of a set: 38 between the four Kaggle sessions (3,480 photos), 36
-between massey_hgr's five hands on black, 68 between embedded signers. Hashes of 64 bits and
+or recordings differ, over all pairs of a set: 38 between the four Kaggle sessions (3,480 photos),
+36 between massey_hgr's five hands on black, 68 between embedded signers. Hashes of 64 bits and
 difference hashes are no use: at any threshold that finds copies they join different people.
 """
 
@@ -91,4 +91,5 @@ def clusters(n_images: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (n_images,) * 2)
     _, component = connected_components(links, directed=False)
     _, first = np.unique(component, return_index=True)
-    return first[component].astype(np.int64)
+    lowest: NDArray[np.int64] = first[component].astype(np.int64)
+    return lowest

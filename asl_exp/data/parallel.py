@@ -44,7 +44,7 @@ def for_chunks(
     """
     starts = range(0, len(items), CHUNK)
     n_workers = min(workers or n_cores(), len(starts))
-    with _progress(what, len(items)) as advance:
+    with progress(what, len(items)) as advance:
         results: Iterator[Result] = (
             _in_processes(work, items, starts, n_workers)
             if n_workers > 1 and len(items) >= _FEW
@@ -128,7 +128,7 @@ class _Worker:
 
 
 @contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal, one plain line elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:

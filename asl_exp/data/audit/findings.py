@@ -1,0 +1,161 @@
+"""What is wrong with a split, from tables alone: pairs of images that are too much alike."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from asl_exp.data.audit.looks import Looks
+from asl_exp.data.letters import LetterData
+from asl_exp.data.nearness import THRESHOLD, near_pairs
+
+TRAIN: Final = "train"
+_LISTED: Final = 1_000
+"""Pairs that the JSON lists; all of them are counted."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The result of an audit.
+
+    Attributes:
+        images: one row an image: split, path, label, group, source, width, height, brightness.
+        pairs: one row for each two images of different splits that are alike: first, second (rows
+            of images), kind ("exact" or "near"), bits (by which their hashes differ).
+        cut_groups: groups that are in more than one of train, val and test.
+        split_rule: group, random, leave_out or column.
+        digest: of the data.
+        unreadable: "path: reason" of each image left out.
+    """
+
+    images: pd.DataFrame
+    pairs: pd.DataFrame
+    cut_groups: tuple[str, ...]
+    split_rule: str
+    digest: str
+    unreadable: tuple[str, ...]
+
+    @property
+    def with_train(self) -> pd.DataFrame:
+        """The pairs that have one image in train: those make a score too good."""
+        splits = self.images["split"].to_numpy(str)
+        first, second = splits[self.pairs["first"]], splits[self.pairs["second"]]
+        with_train: pd.DataFrame = self.pairs[(first == TRAIN) | (second == TRAIN)]
+        return with_train
+
+    @property
+    def leaks(self) -> bool:
+        """Whether anything that is scored has a copy, near-copy or group-mate in train."""
+        return len(self.with_train) > 0 or len(self.cut_groups) > 0
+
+    def leaked(self, split: str) -> tuple[int, int]:
+        """Return how many images of a split have an exact, and how many only a near copy in train.
+
+        Exact means the same bytes.
+        """
+        pairs = self.with_train
+        splits = self.images["split"].to_numpy(str)
+        held_out = np.where(splits[pairs["first"]] == TRAIN, pairs["second"], pairs["first"])
+        here = splits[held_out] == split
+        exact = set(held_out[here & (pairs["kind"] == "exact").to_numpy()].tolist())
+        return len(exact), len(set(held_out[here].tolist()) - exact)
+
+    def group_mates(self, split: str) -> int:
+        """Return how many images of a split are of a group that train has as well."""
+        here = self.images["group"][self.images["split"] == split]
+        trained = self.images["group"][self.images["split"] == TRAIN]
+        return int(here.isin(set(trained) & set(self.cut_groups)).sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the JSON file holds."""
+        names = list(dict.fromkeys(self.images["split"]))
+        return {
+            "leaks": self.leaks,
+            "split_rule": self.split_rule,
+            "data_digest": self.digest,
+            "near_threshold_bits": THRESHOLD,
+            "splits": {name: self._split(name) for name in names},
+            "cut_groups": list(self.cut_groups),
+            "n_pairs": {
+                kind: int((self.pairs["kind"] == kind).sum()) for kind in ("exact", "near")
+            },
+            "pairs": [self._pair(row) for row in self.pairs.head(_LISTED).itertuples()],
+            "unreadable": list(self.unreadable),
+        }
+
+    def _split(self, name: str) -> dict[str, Any]:
+        rows = self.images[self.images["split"] == name]
+        exact, near = self.leaked(name)
+        return {
+            "n_images": len(rows),
+            "classes": _counts(rows["label"]),
+            "groups": _counts(rows["group"]),
+            "sources": _counts(rows["source"]),
+            "brightness": _range(rows["brightness"]),
+            "width": _range(rows["width"]),
+            "height": _range(rows["height"]),
+            "exact_copies_in_train": exact,
+            "near_copies_in_train": near,
+            "of_groups_in_train": 0 if name == TRAIN else self.group_mates(name),
+        }
+
+    def _pair(self, row: Any) -> dict[str, Any]:
+        first, second = self.images.iloc[row.first], self.images.iloc[row.second]
+        return {
+            "kind": row.kind,
+            "bits": int(row.bits),
+            "images": [
+                {name: str(image[name]) for name in ("split", "path", "label", "group")}
+                for image in (first, second)
+            ],
+        }
+
+
+def find(data: LetterData, looks: Looks) -> Findings:
+    """Compare every two images; keep the pairs of different splits."""
+    tables = [split.table.assign(split=name) for name, split in data.splits.items()]
+    images = pd.concat(tables, ignore_index=True).assign(brightness=looks.brightness)
+    return Findings(
+        images=images,
+        pairs=_pairs(images, looks),
+        cut_groups=_cut_groups(images),
+        split_rule=data.split_rule,
+        digest=data.digest,
+        unreadable=data.unreadable,
+    )
+
+
+def _pairs(images: pd.DataFrame, looks: Looks) -> pd.DataFrame:
+    near = near_pairs(looks.hashes)
+    splits = images["split"].to_numpy(str)
+    near = near[splits[near[:, 0]] != splits[near[:, 1]]]
+    bytes_of = images["sha256"].to_numpy(str)
+    bits = np.bitwise_count(looks.hashes[near[:, 0]] ^ looks.hashes[near[:, 1]]).sum(1)
+    same = bytes_of[near[:, 0]] == bytes_of[near[:, 1]]
+    found = pd.DataFrame(
+        {"first": near[:, 0], "second": near[:, 1], "kind": _kinds(same), "bits": bits}
+    )
+    with_train = (splits[near[:, 0]] == TRAIN) | (splits[near[:, 1]] == TRAIN)
+    order = np.lexsort((bits, ~same, ~with_train))
+    return found.iloc[order].reset_index(drop=True)
+
+
+def _kinds(same: NDArray[np.bool_]) -> NDArray[np.str_]:
+    return np.where(same, "exact", "near")
+
+
+def _cut_groups(images: pd.DataFrame) -> tuple[str, ...]:
+    inside = images[images["split"].isin(["train", "val", "test"])]
+    n_splits = inside.groupby("group")["split"].nunique()
+    return tuple(str(name) for name in n_splits.index[n_splits > 1])
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(name): int(count) for name, count in values.value_counts(sort=False).items()}
+
+
+def _range(values: pd.Series) -> dict[str, float]:
+    low, middle, high = np.percentile(values, [0, 50, 100])
+    return {"lowest": float(low), "median": float(middle), "highest": float(high)}

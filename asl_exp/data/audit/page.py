@@ -1,0 +1,180 @@
+"""The audit as one HTML file that needs nothing else: images are inside it."""
+
+import base64
+from collections.abc import Iterable
+from html import escape
+from io import BytesIO
+from typing import Any, Final
+
+import pandas as pd
+from PIL import Image
+
+from asl_exp.config.schema import AugmentationConfig
+from asl_exp.data.audit.findings import TRAIN, Findings
+from asl_exp.data.audit.sheets import SHOWN_PAIRS, augmented_sheet, contact_sheet, pair_image
+from asl_exp.data.letters import LetterData
+from asl_exp.data.nearness import THRESHOLD
+
+_STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+       color: #222; background: #fff; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+.scroll { overflow-x: auto; }
+.verdict { padding: .8rem 1rem; border-left: .4rem solid; font-size: 1.1rem; }
+.bad { border-color: #b00020; background: #fdecee; }
+.good { border-color: #1b7f3b; background: #eaf6ee; }
+.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem; }
+figure { margin: 0; } figcaption { font-size: .8rem; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; } code { font-size: .85em; }
+"""
+
+
+def html_page(data: LetterData, findings: Findings, augmentation: AugmentationConfig) -> str:
+    """Return the whole page."""
+    facts = findings.to_dict()
+    sections = [
+        _verdict(findings),
+        _splits(facts),
+        _pairs(data, findings),
+        _classes(facts, data.classes),
+        _groups(facts),
+        _left_out(findings),
+        "<h2>What the network sees in training</h2><p>The first image of a row is as it is stored, "
+        "the others are random changes of it.</p>",
+        _image(augmented_sheet(data.splits[TRAIN], augmentation, len(data.classes))),
+        *(
+            f"<h2>{escape(name)}</h2>{_image(contact_sheet(split, data.classes))}"
+            for name, split in data.splits.items()
+        ),
+    ]
+    body = "\n".join(sections)
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Audit of the data"
+        "</title><meta name='viewport' content='width=device-width'>"
+        f"<style>{_STYLE}</style></head><body><h1>Audit of the data</h1>{body}</body></html>"
+    )
+
+
+def _verdict(findings: Findings) -> str:
+    rule = f"<code>data.split={escape(findings.split_rule)}</code>"
+    if not findings.leaks:
+        return (
+            "<p class='verdict good'>No image of val, test or an external set has a copy or "
+            f"near-copy among the training images, and no group is cut ({rule}).</p>"
+        )
+    others = [name for name in _names(findings) if name != TRAIN]
+    copies = _parts({name: sum(findings.leaked(name)) for name in others})
+    mates = _parts({name: findings.group_mates(name) for name in others})
+    return (
+        f"<p class='verdict bad'>The split leaks ({rule}). Images with a copy or near-copy among "
+        f"the training images: {copies}. Images of a group that is trained on: {mates}. Scores on "
+        "them measure memory.</p>"
+    )
+
+
+def _parts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} of {escape(name)}" for name, count in counts.items() if count) or (
+        "none"
+    )
+
+
+def _names(findings: Findings) -> list[str]:
+    return list(dict.fromkeys(findings.images["split"]))
+
+
+def _splits(facts: dict[str, Any]) -> str:
+    header = [
+        "split", "images", "classes", "groups", "exact copies in train", "near copies in train",
+        "of groups in train",
+        "brightness", "width", "height",
+    ]  # fmt: skip
+    rows = [
+        [
+            name, f"{one['n_images']:,}", len(one["classes"]), len(one["groups"]),
+            one["exact_copies_in_train"], one["near_copies_in_train"],
+            one["of_groups_in_train"],
+            _span(one["brightness"]), _span(one["width"]), _span(one["height"]),
+        ]
+        for name, one in facts["splits"].items()
+    ]  # fmt: skip
+    note = "<p>Lowest, median and highest; brightness of 0 to 255, sizes in pixels.</p>"
+    return "<h2>Splits</h2>" + note + _table(header, rows)
+
+
+def _pairs(data: LetterData, findings: Findings) -> str:
+    pairs = findings.with_train.head(SHOWN_PAIRS)
+    if pairs.empty:
+        return ""
+    figures = "".join(
+        _pair_figure(data, findings, pairs.iloc[position]) for position in range(len(pairs))
+    )
+    return (
+        f"<h2>Pairs across train and the rest</h2><p>{len(findings.with_train):,} pairs; the "
+        f"closest {len(pairs)} are shown. Near means that at most {THRESHOLD} of 256 bits of a "
+        f"perceptual hash differ.</p><div class='pairs'>{figures}</div>"
+    )
+
+
+def _pair_figure(data: LetterData, findings: Findings, pair: "pd.Series[Any]") -> str:
+    first, second = int(pair["first"]), int(pair["second"])
+    caption = f"{pair['kind']}, {pair['bits']} of 256 bits differ"
+    lines = "".join(
+        f"<br>{escape(str(row.split))}: {escape(str(row.key))}"
+        for row in findings.images.iloc[[first, second]].itertuples()
+    )
+    image = _image(pair_image(data, findings, first, second))
+    return f"<figure>{image}<figcaption>{escape(caption)}{lines}</figcaption></figure>"
+
+
+def _classes(facts: dict[str, Any], classes: tuple[str, ...]) -> str:
+    rows = [
+        [name, *(one["classes"].get(name, 0) for one in facts["splits"].values())]
+        for name in classes
+    ]
+    return "<h2>Images by class</h2>" + _table(["class", *facts["splits"]], rows)
+
+
+_GROUP_ROWS: Final = 60
+
+
+def _groups(facts: dict[str, Any]) -> str:
+    sections = []
+    for title, key in (("source", "sources"), ("group", "groups")):
+        names = sorted({name for one in facts["splits"].values() for name in one[key]})
+        rows = [
+            [name, *(one[key].get(name, 0) for one in facts["splits"].values())]
+            for name in names[:_GROUP_ROWS]
+        ]
+        more = f"<p>and {len(names) - _GROUP_ROWS:,} more</p>" if len(names) > _GROUP_ROWS else ""
+        sections.append(
+            f"<h2>Images by {title}</h2>{_table([title, *facts['splits']], rows)}{more}"
+        )
+    return "".join(sections)
+
+
+def _left_out(findings: Findings) -> str:
+    if not findings.unreadable:
+        return ""
+    items = "".join(f"<li>{escape(one)}</li>" for one in findings.unreadable)
+    return f"<h2>Left out as unreadable</h2><ul>{items}</ul>"
+
+
+def _span(values: dict[str, float]) -> str:
+    return " / ".join(f"{value:.0f}" for value in values.values())
+
+
+def _table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    head = "".join(f"<th>{escape(str(cell))}</th>" for cell in header)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return f"<div class='scroll'><table><tr>{head}</tr>{body}</table></div>"
+
+
+def _image(image: Image.Image) -> str:
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f"<img alt='' src='data:image/jpeg;base64,{data}' width='{image.width}'>"
