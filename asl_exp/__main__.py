@@ -22,10 +22,8 @@ def main() -> None:
     """Run the command line in ``sys.argv``; exits with 0, 1, 2, 130 or 143."""
     arguments = get_args_parser().parse_args()
     if not (arguments.help or arguments.hydra_help):
-        searchpath = (
-            [f"file://{Path(arguments.config_dir).resolve()}"] if arguments.config_dir else []
-        )
         try:
+            searchpath = _searchpath(arguments.config_dir)
             check_overrides(arguments.overrides, multirun=arguments.multirun, searchpath=searchpath)
         except UserError as error:
             sys.exit(_told(error))
@@ -33,6 +31,14 @@ def main() -> None:
         signal.signal(signum, _interrupt)
     register_bases()
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
+
+
+def _searchpath(config_dir: str | None) -> list[str]:
+    if config_dir is None:
+        return []
+    if not Path(config_dir).is_dir():
+        raise ConfigError([f"--config-dir: no folder '{config_dir}'"])
+    return [f"file://{Path(config_dir).resolve()}"]
 
 
 def _job(composed: DictConfig) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -21,6 +22,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from asl_exp.config import schema
 from asl_exp.config.errors import ConfigError, nearest
@@ -72,8 +74,8 @@ def check_overrides(
     overrides: Sequence[str], *, multirun: bool, searchpath: Sequence[str] = ()
 ) -> None:
     """Raise a ConfigError with every fault of a command line; with multirun, of each grid value."""
-    with _hydra():
-        composed, swept, faults = _compose(overrides, searchpath=searchpath, multirun=multirun)
+    with _hydra(searchpath):
+        composed, swept, faults = _compose(overrides, multirun=multirun)
     for variant in _variants(composed, swept):
         config, more = validate(variant)
         faults += preflight(config) if config else more
@@ -84,20 +86,26 @@ def check_overrides(
 
 
 @contextmanager
-def _hydra() -> Iterator[None]:
+def _hydra(searchpath: Sequence[str] = ()) -> Iterator[None]:
+    """Open Hydra; the folders of ``searchpath`` come before conf/, as with ``--config-dir``."""
     register_bases()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        for folder in searchpath:
+            loader.config_search_path.prepend("command-line", folder)
+        loader.repository.initialize_sources(loader.config_search_path)
         yield
 
 
 def _compose(
-    overrides: Sequence[str], *, searchpath: Sequence[str] = (), multirun: bool = False
+    overrides: Sequence[str], *, multirun: bool = False
 ) -> tuple[DictConfig, list[Override], list[str]]:
     """Return the composition with every applicable override, the swept keys, and the faults."""
     parsed, faults = _parse(overrides)
     loader = GlobalHydra.instance().config_loader()
     groups = set(loader.list_groups("")) - {"hydra"}
-    chosen = [f"hydra.searchpath=[{','.join(searchpath)}]"] if searchpath else []
+    chosen: list[str] = []
     values: list[Override] = []
     for override in parsed:
         if override.is_sweep_override() and not multirun:
@@ -112,8 +120,9 @@ def _compose(
             values.append(override)
     try:
         composed = compose("config", overrides=chosen)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError([*faults, str(error).strip().splitlines()[0]]) from None
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        told = " ".join(line.strip() for line in str(error).strip().splitlines()[:3])
+        raise ConfigError([*faults, told]) from None
     for override in values:
         faults += _apply(composed, override)
     swept = [o for o in values if o.is_sweep_override() and _exists(composed, o.key_or_group)]
@@ -138,13 +147,16 @@ def _unasked_grid(override: Override) -> str:
 
 
 def _group_fault(override: Override, loader: ConfigLoader) -> str | None:
+    if override.is_delete():
+        return None
     group = override.key_or_group.split("@")[0]
     options = [o for o in loader.get_group_options(group) if o != "base"]
     given = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
     for option in given:
-        if option is not None and str(option) not in options:
+        if str(option) not in options:
+            shown = "null" if option is None else str(option)
             return (
-                f"{group}={option}: no such choice{nearest(str(option), options)}; "
+                f"{group}={shown}: no such choice{nearest(shown, options)}; "
                 f"allowed: {', '.join(options)}"
             )
     return None

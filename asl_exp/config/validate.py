@@ -13,6 +13,14 @@ from asl_exp.config.schema import Config, PhaseConfig
 _FOREIGN = ("sweep", "experiment", "hydra")  # handled by Hydra before a run begins
 Path = tuple[str | int, ...]
 
+_WORDS = {
+    "a valid string": "text (quote it)",
+    "a valid integer": "a whole number",
+    "a valid dictionary or instance of": "a group of keys, see",
+    "a valid ": "a ",
+}
+"""What pydantic says, and what a user understands."""
+
 # Stand-ins for faulty fields that have no default, while the remaining rules are checked.
 _HARMLESS = {"trainable": "all", "epochs": 1, "lr": 1.0, "monitor": "val/loss"}
 
@@ -23,7 +31,7 @@ def validate(composed: DictConfig) -> tuple[Config | None, list[str]]:
     try:
         values = _plain(composed, resolve=True)
     except OmegaConfBaseException as error:
-        return None, [str(error).splitlines()[0]]
+        return None, [f"{error.full_key}: {str(error).splitlines()[0]}"]
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
@@ -60,7 +68,7 @@ def _known_path(location: Path, values: dict[str, Any]) -> Path:
             isinstance(node, list) and isinstance(part, int) and part < len(node)
         )
         if not inside:
-            missing = isinstance(node, dict) and index == len(location) - 1
+            missing = isinstance(node, dict) and index == len(location) - 1 and part != "[key]"
             return (*path, part) if missing else tuple(path)
         path.append(part)
         node = node[part]
@@ -75,23 +83,24 @@ def _sentence(path: Path, details: list[Any], values: dict[str, Any]) -> str:
         return f"{key}: unknown key{nearest(str(path[-1]), siblings)}"
     if kinds == {"missing"}:
         return f"{key}: is missing"
-    allowed = " or ".join(dict.fromkeys(_allowed(detail["msg"]) for detail in details))
+    every = dict.fromkeys(_allowed(detail["msg"]) for detail in details)
+    allowed = " or ".join(every).replace(" or be ", " or ")
     meaning = _description(path)
-    return f"{key}: got {_at(values, path)!r}; must be {allowed}" + (
+    return f"{key}: got {_at(values, path)!r}; must {allowed}" + (
         f" ({meaning})" if meaning else ""
     )
 
 
 def _allowed(message: str) -> str:
-    for opening in ("Input should be ", "Value should be "):
-        message = message.removeprefix(opening)
-    return message.replace("a valid string", "text (quote it)").replace("a valid ", "a ")
+    for said, plain in _WORDS.items():
+        message = message.replace(said, plain)
+    return message.partition(" should ")[2] or message
 
 
 def _further_faults(error: ValidationError, values: dict[str, Any]) -> list[str]:
     """Return contradictions among the right fields, with defaults in place of the others."""
-    for detail in error.errors(include_url=False):
-        _forget(values, _known_path(detail["loc"], values))
+    for path in {_known_path(detail["loc"], values) for detail in error.errors(include_url=False)}:
+        _forget(values, path)
     try:
         return contradictions(Config.model_validate(values))
     except ValidationError:
