@@ -18,8 +18,10 @@ class Framing:
     distance_cm: float  # camera to wrist; small means strong perspective
 
 
-def project(cones: list[Cone], joints: Array, framing: Framing, size: int) -> list[Cone]:
-    """Cones in pixels of a square picture: x right, y down, z towards the viewer.
+def project(
+    cones: list[Cone], joints: Array, framing: Framing, size: int
+) -> tuple[list[Cone], float]:
+    """Cones in pixels of a square picture (x right, y down, z to the viewer), and pixels per cm.
 
     joints (J, 3) are those whose bounding box is centred; a hand too large for the picture is made
     smaller.
@@ -55,4 +57,4 @@ def project(cones: list[Cone], joints: Array, framing: Framing, size: int) -> li
                 blend=cone.blend * pixels_per_cm,
             )
         )
-    return placed
+    return placed, pixels_per_cm

@@ -6,7 +6,9 @@ the line between two fingers is what tells M from N.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from .hand import Array, Bones, Skeleton, about_x, about_z
 
@@ -18,14 +20,14 @@ _FINGER_BLEND_CM = 0.06
 
 @dataclass(frozen=True)
 class Cone:
-    """A rounded cone in hand space or camera space (cm)."""
+    """A rounded cone: in hand space (cm), or projected into the picture (pixels)."""
 
     start: Array  # (3,)
     end: Array  # (3,)
     start_radius: float
     end_radius: float
     pad: Array  # (3,) unit vector to the palm side
-    blend: float  # width (cm of depth) over which it melts into what it overlaps
+    blend: float  # difference in depth over which it melts into what it overlaps
     kind: int = SKIN  # NAILED: the last bone of a finger
     creased: bool = False  # a fold of skin on the palm side at its start
 
@@ -40,6 +42,15 @@ def cones(skeleton: Skeleton, bones: Bones, arm: Array, sleeve_cm: float | None)
         *_forearm(skeleton, bones, arm, sleeve_cm),
         *_palm(skeleton, bones),
         *_digits(skeleton, bones),
+    ]
+
+
+def mirrored(solids: list[Cone]) -> list[Cone]:
+    """The same as a left hand: x turned round."""
+    flip = np.array([-1.0, 1.0, 1.0])
+    return [
+        replace(cone, start=cone.start * flip, end=cone.end * flip, pad=cone.pad * flip)
+        for cone in solids
     ]
 
 

@@ -1,8 +1,8 @@
 """The jointed hand: 21 named joints, the lengths between them, and where angles put them.
 
 Hand space is a right hand held up with its palm to the viewer, in centimetres, wrist at the origin:
-x points to the thumb's side, y along the straight fingers, z out of the palm. A left hand is the
-mirror image of the finished picture. Angles are in degrees.
+x points to the thumb's side, y along the straight fingers, z out of the palm. A left hand is
+its mirror image, made after posing (flesh.mirrored). Angles are in degrees.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .chance import stream
+from .chance import person_stream, stream
 from .hand import Array, Bones, adult_bones
 from .shot import Shot
 
@@ -43,8 +43,8 @@ class Person:
     bones: Bones
     back: Array  # (3,) linear RGB reflectance of the back of the hand
     palm: Array  # (3,) the same of the palm
-    gloss: float
-    left_handed: bool
+    gloss: float  # share of the lamp's light that the skin mirrors
+    left_handed: bool  # or the camera mirrors, as many webcams do
     sleeve_cm: float | None  # where the sleeve begins below the wrist
     sleeve: Array  # (3,) linear RGB
     habits: Array  # (24,) degrees added to joint angles and attitude
@@ -52,8 +52,8 @@ class Person:
 
 def person_of(shot: Shot) -> Person:
     """The signer of a shot."""
-    shared = stream(shot, "people")
-    rng = stream(shot, "person", shot.signer)
+    shared = stream(shot.seed, shot.external, "people")
+    rng = person_stream(shot, "person")
     # Steps by the golden ratio spread few signers evenly over the range of skin tones.
     tone = (shared.uniform() + shot.signer * _GOLDEN) % 1.0
     undertone = 1 + np.array([0.04, 0.0, -0.06]) * rng.normal()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .camera import Framing
-from .chance import stream
+from .chance import session_stream
 from .hand import Array, Finger, Thumb
 from .letters import Pose
 from .light import Light
@@ -28,7 +28,7 @@ class Session:
 
 def session_of(shot: Shot) -> Session:
     """Light and camera of a shot's session."""
-    rng = stream(shot, "session", shot.signer, shot.session)
+    rng = session_stream(shot, "session")
     return Session(
         light=_against_the_light(rng) if shot.external else _ordinary_light(rng),
         tilt=rng.normal(0.0, 6.0),
