@@ -1,0 +1,138 @@
+"""The command line before anything is loaded: help, the composed configuration, faults."""
+
+import resource
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+HEAVY = ("torch", "timm", "pandas", "mlflow", "pytorch_lightning", "torchvision")
+
+
+def loaded(done: "subprocess.CompletedProcess[str]") -> set[str]:
+    """Return the packages that ``python -X importtime`` reports."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert len(lines) > 100
+    return {line.rpartition("|")[2].strip().split(".")[0] for line in lines}
+
+
+def cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_faults_end_with_status_2_before_torch_is_imported(cli: Cli, tmp_path: Path) -> None:
+    before = cpu_s()
+    done = cli("regularization.dropuot=0.3", "lr.transfer=-1", options=("-X", "importtime"))
+    assert cpu_s() - before < 2.0  # the limit for a user; 0.3 s measured on one core
+    assert done.returncode == 2
+    assert not loaded(done).intersection(HEAVY)
+    told = "\n".join(s for s in done.stderr.splitlines() if not s.startswith("import time:"))
+    assert told.splitlines() == [
+        "asl_exp: 2 faults in the configuration:",
+        "  regularization.dropuot: unknown key; did you mean 'regularization.dropout'?",
+        "  lr.transfer: got -1; must be greater than 0 (while the backbone is frozen, or from "
+        "scratch)",
+    ]
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir()), "a faulty command leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["data=folder", "data.root=nowhere", "backbone.pretrained=false"], "nowhere"),
+        (["data=manifest", "data.manifest=nowhere.csv", "backbone.pretrained=false"], "nowhere"),
+        (["trainer.devices=2", "backbone.pretrained=false"], "trainer.devices: got 2"),
+        (["runs_dir=/dev/null/runs"], "runs_dir: cannot write"),
+        (["--config-dir", "nowhere"], "--config-dir: no folder 'nowhere'"),
+        (["--multirun", "lr.transfer=1e-3,-1"], "lr.transfer: got -1"),
+        (["lr.transfer=1e-3,1e-4"], "add --multirun"),
+        (["backbone.name=efficientnet_b99"], "timm has no model 'efficientnet_b99'"),
+        (["backbone.weights=w.pth"], "backbone.weights: no file 'w.pth'"),
+    ],
+)
+def test_what_is_missing_is_told_without_a_traceback(
+    cli: Cli, arguments: list[str], told: str
+) -> None:
+    before = cpu_s()
+    done = cli(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert cpu_s() - before < 2.0
+
+
+def test_help_comes_at_once(cli: Cli) -> None:
+    before = cpu_s()
+    done = cli("--help", options=("-X", "importtime"))
+    assert cpu_s() - before < 2.0  # 0.6 s measured; the promise is a second
+    assert done.returncode == 0
+    assert not loaded(done).intersection(HEAVY)
+    assert "python -m asl_exp --multirun" in done.stdout
+    assert "experiment=demo" in done.stdout
+
+
+def options_told(text: str) -> dict[str, set[str]]:
+    """Return the choices of each group in the help's section Groups."""
+    section = text.partition("\nGroups")[2].partition("\n\n")[0].splitlines()[1:]
+    told: dict[str, str] = {}
+    for line in section:
+        words = line.split()
+        if line.startswith("  ") and not line.startswith("   "):
+            told[words[0]] = " ".join(words[1:])
+        else:
+            told[list(told)[-1]] += " " + " ".join(words)
+    return {
+        group: {c.strip() for c in text.partition(";")[0].rpartition(":")[2].split(",")}
+        for group, text in told.items()
+    }
+
+
+def options_there() -> dict[str, set[str]]:
+    folders = [p for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"]
+    there = {p.name: {file.stem for file in p.glob("*.yaml")} for p in folders}
+    grids = ROOT / "sweeps"
+    there["sweep"] = {p.stem for p in grids.rglob("*.yaml")}
+    return there
+
+
+def test_help_is_in_step_with_the_files() -> None:
+    template = yaml.safe_load((ROOT / "conf/hydra/help/asl_exp.yaml").read_text())["template"]
+    assert options_told("\n" + template) == options_there()
+
+
+def test_shows_the_composed_configuration(cli: Cli) -> None:
+    done = cli("--cfg", "job", "backbone=vgg16", "lr.transfer=3e-4", "--resolve")
+    assert done.returncode == 0, done.stderr
+    shown = yaml.safe_load(done.stdout)
+    assert shown["backbone"]["name"] == "vgg16"
+    assert shown["schedule"]["transfer"]["lr"] == 3e-4
+
+
+def test_a_users_own_files_are_found_and_checked(cli: Cli, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "experiment").mkdir(parents=True)
+    (own / "backbone").mkdir()
+    (own / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [{override /backbone: mine}]\n"
+        "lr: {transfer: fast, finetune: 2e-4}\nregularization: {dropuot: 0.3}\n"
+    )
+    (own / "backbone" / "mine.yaml").write_text("defaults: [base]\nname: resnet18\n")
+    (own / "experiment" / "broken.yaml").write_text("# @package _global_\nlr: [1,\n  transfer: 1\n")
+    done = cli("--config-dir", "own", "experiment=mine")
+    assert done.returncode == 2
+    assert "lr.transfer: got 'fast'; must be a number" in done.stderr
+    assert "regularization.dropuot: unknown key; did you mean 'dropout'?" in done.stderr
+    assert "2 faults" in done.stderr
+    done = cli("--config-dir", "own", "experiment=broken")
+    assert done.returncode == 2
+    assert "broken.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = cli("--config-dir", "own", "backbone=mine", "--cfg", "job")
+    assert yaml.safe_load(done.stdout)["backbone"]["name"] == "resnet18"
