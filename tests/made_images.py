@@ -1,0 +1,34 @@
+"""Images and folders that the tests of the data room make."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def picture(seed: int, width: int = 40, height: int = 32) -> Image.Image:
+    """Return a smooth random picture: unlike any other seed's, yet decodable from a JPEG."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def save(image: Image.Image, path: Path, **options: object) -> Path:
+    """Save and return the path; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return path
+
+
+def class_folder(root: Path, classes: str = "AB", each: int = 6) -> Path:
+    """Make a folder per class of unlike JPEGs."""
+    for index, name in enumerate(classes):
+        for number in range(each):
+            save(picture(100 * index + number), root / name / f"{name}{number}.jpg")
+    return root
+
+
+def manifest(path: Path, lines: list[str]) -> Path:
+    """Write a CSV of the lines given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path

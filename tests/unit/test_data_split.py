@@ -1,0 +1,129 @@
+"""Splits never cut a group, hold every class, and say so where they cannot."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from asl_exp.config.errors import DataError
+from asl_exp.data.split import TEST, TRAIN, VAL, split_groups, split_leave_out, split_random
+
+FRACTIONS = (0.15, 0.15)
+
+
+def table(counts: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.str_], tuple[str, ...]]:
+    """Return labels, groups and classes of (groups, classes) counts."""
+    labels = [c for row in counts for c, n in enumerate(row) for _ in range(n)]
+    groups = [f"g{g}" for g, row in enumerate(counts) for n in row for _ in range(n)]
+    return np.array(labels), np.array(groups), tuple("ABCDEFGH"[: len(counts[0])])
+
+
+def sizes(assignment: NDArray[np.int8]) -> list[int]:
+    return np.bincount(assignment, minlength=3).tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_group_is_cut_and_every_class_is_everywhere(seed: int) -> None:
+    counts = np.random.default_rng(seed).integers(0, 12, (20, 6)).tolist()
+    labels, groups, classes = table(counts)
+    assignment = split_groups(labels, groups, classes, fractions=FRACTIONS, seed=seed)
+    for group in set(groups):
+        assert len(set(assignment[groups == group])) == 1
+    for split in (TRAIN, VAL, TEST):
+        assert set(labels[assignment == split]) == set(range(6))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_classes_are_balanced_as_well_as_groups_allow(seed: int) -> None:
+    labels, groups, classes = table([[5] * 4] * 20)
+    assignment = split_groups(labels, groups, classes, fractions=FRACTIONS, seed=seed)
+    assert sizes(assignment) == [14 * 20, 3 * 20, 3 * 20]
+
+
+def test_four_sessions_give_two_one_one() -> None:
+    labels, groups, classes = table([[30, 30]] * 4)
+    assignment = split_groups(labels, groups, classes, fractions=FRACTIONS, seed=0)
+    assert sizes(assignment) == [120, 60, 60]
+
+
+def test_the_smaller_sessions_are_held_out() -> None:
+    labels, groups, classes = table([[100, 100], [100, 100], [50, 50], [50, 50]])
+    assignment = split_groups(labels, groups, classes, fractions=FRACTIONS, seed=3)
+    assert set(groups[assignment != TRAIN]) == {"g2", "g3"}
+
+
+def test_the_seed_alone_decides_between_equal_groups() -> None:
+    labels, groups, classes = table([[3, 3]] * 12)
+    splits = [
+        split_groups(labels, groups, classes, fractions=FRACTIONS, seed=seed).tobytes()
+        for seed in (0, 0, 1, 2, 3)
+    ]
+    assert splits[0] == splits[1]
+    assert len(set(splits)) > 1
+
+
+def test_rare_classes_get_their_groups() -> None:
+    """B is in three of thirty groups, and has to be in each split."""
+    counts = [[10, 2 if g in (4, 17, 23) else 0] for g in range(30)]
+    labels, groups, classes = table(counts)
+    assignment = split_groups(labels, groups, classes, fractions=FRACTIONS, seed=0)
+    assert {int(assignment[groups == f"g{g}"][0]) for g in (4, 17, 23)} == {TRAIN, VAL, TEST}
+
+
+def test_a_class_in_too_few_groups_is_named_with_them() -> None:
+    labels, groups, classes = table([[4, 4], [4, 4], [4, 0], [4, 0]])
+    with pytest.raises(DataError, match=r"class 'B' is in 2 groups \(g0, g1\)"):
+        split_groups(labels, groups, classes, fractions=FRACTIONS, seed=0)
+
+
+def test_groups_that_cannot_give_every_class_are_named() -> None:
+    # Each class is in three of four groups: all four would have to be apart, in three splits.
+    labels, groups, classes = table([[1, 0, 1, 1], [1, 1, 1, 0], [1, 1, 0, 1], [0, 1, 1, 1]])
+    message = r"would have no image of [A-D].*\(g0, g1, g2, g3\) cannot give every class"
+    with pytest.raises(DataError, match=message):
+        split_groups(labels, groups, classes, fractions=FRACTIONS, seed=0)
+
+
+def test_many_groups_take_seconds_not_minutes() -> None:
+    n_images = 20_000
+    labels = np.arange(n_images) % 26
+    groups = np.array([f"near:{index}" for index in range(n_images)])
+    classes = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    assignment = split_groups(labels, groups, classes, fractions=FRACTIONS, seed=0)
+    assert sizes(assignment)[TEST] == pytest.approx(0.15 * n_images, rel=0.02)
+
+
+def test_random_is_stratified() -> None:
+    labels = np.repeat([0, 1, 2], [100, 20, 3])
+    assignment = split_random(labels, ("A", "B", "C"), fractions=FRACTIONS, seed=0)
+    assert sizes(assignment[labels == 0]) == [70, 15, 15]
+    assert sizes(assignment[labels == 1]) == [14, 3, 3]
+    assert sizes(assignment[labels == 2]) == [1, 1, 1]
+
+
+def test_random_needs_three_images_of_a_class() -> None:
+    with pytest.raises(DataError, match="class 'B' has 2 images"):
+        split_random(np.array([0, 0, 0, 1, 1]), ("A", "B"), fractions=FRACTIONS, seed=0)
+
+
+def test_leave_out_tests_on_the_groups_named() -> None:
+    labels, groups, classes = table([[5, 5]] * 4)
+    assignment = split_leave_out(
+        labels, groups, classes, leave_out=["g2"], val_fraction=0.3, seed=0
+    )
+    assert set(groups[assignment == TEST]) == {"g2"}
+    assert sizes(assignment) == [20, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "message"),
+    [
+        (["g9"], "no image is of the group 'g9'; there are g0, g1, g2"),
+        (["g0", "g1", "g2"], "nothing is left to train on"),
+        (["g2"], r"the groups \['g2'\] have no image of B"),
+        (["g0", "g1"], "class 'A' is in 1 groups"),
+    ],
+)
+def test_leave_out_says_what_is_wrong(leave_out: list[str], message: str) -> None:
+    labels, groups, classes = table([[5, 5], [5, 5], [5, 0]])
+    with pytest.raises(DataError, match=message):
+        split_leave_out(labels, groups, classes, leave_out=leave_out, val_fraction=0.3, seed=0)
