@@ -66,13 +66,13 @@ POSES: dict[str, Pose] = {
     "G": Pose(
         Thumb(30, 43, 20, 50, 14),
         (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN),
-        roll=70,
+        roll=64,
         deviation=-25,
     ),
     "H": Pose(
         Thumb(32, 51, 5, 50, 49),
         (_straight(-3), _straight(1), _RING_IN, _PINKY_IN),
-        roll=70,
+        roll=64,
         deviation=-25,
     ),
     "I": Pose(Thumb(43, 52, -6, 50, 51), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _straight(-6))),
@@ -83,7 +83,7 @@ POSES: dict[str, Pose] = {
         deviation=-25,
     ),
     "K": Pose(Thumb(21, 30, 30, 46, 5), (_straight(7), Finger(28, 5, 3, -9), _RING_IN, _PINKY_IN)),
-    "L": Pose(Thumb(72, 12, 10, 5, -5), (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN)),
+    "L": Pose(Thumb(48, 14, 8, -12, -14), (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN)),
     "M": Pose(
         Thumb(-10, 50, 37, 50, 58), (_INDEX_OVER, _MIDDLE_OVER, _RING_OVER, _PINKY_IN), pitch=12
     ),
@@ -91,7 +91,7 @@ POSES: dict[str, Pose] = {
         Thumb(20, 42, 12, 50, 67), (_INDEX_OVER, _MIDDLE_OVER, _RING_IN, _PINKY_IN), pitch=12
     ),
     "O": Pose(
-        Thumb(20, 73, 56, 50, -4), (_ROUND, _ROUND, Finger(58, 58, 35), Finger(64, 60, 38)), yaw=45
+        Thumb(20, 73, 56, 50, -4), (_ROUND, _ROUND, Finger(58, 58, 35), Finger(64, 60, 38)), yaw=55
     ),
     "P": Pose(
         Thumb(21, 30, 30, 46, 5),
@@ -114,7 +114,7 @@ POSES: dict[str, Pose] = {
     "V": Pose(_THUMB_OVER_RING, (_straight(11), _straight(-10), _RING_IN, _PINKY_IN)),
     "W": Pose(Thumb(1, 57, 25, 50, 51), (_straight(13), _straight(0), _straight(-13), _PINKY_IN)),
     "X": Pose(_THUMB_OVER_MIDDLE, (Finger(8, 82, 42), _MIDDLE_IN, _RING_IN, _PINKY_IN), yaw=22),
-    "Y": Pose(Thumb(66, 10, 0, 0, -8), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _straight(-24))),
+    "Y": Pose(Thumb(42, 14, 0, -8, -12), (_INDEX_IN, _MIDDLE_IN, _RING_IN, _straight(-28))),
     "Z": Pose(
         _THUMB_OVER_MIDDLE, (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN), roll=-35, deviation=20
     ),

@@ -64,7 +64,10 @@ def _unit(vector: Array) -> Array:
 
 
 def loosened(pose: Pose, person: Person, rng: np.random.Generator) -> Pose:
-    """The pose as this person shows it this time: every joint a little off, none bent backwards."""
+    """The pose as this person shows it this time: every joint a little off.
+
+    No finger bends backwards; the thumb may, a little, as thumbs do.
+    """
     slack = person.habits + rng.normal(0.0, 1.0, 24) * _LOOSENESS
     fingers = [
         Finger(
@@ -80,7 +83,7 @@ def loosened(pose: Pose, person: Person, rng: np.random.Generator) -> Pose:
         pose,
         thumb=Thumb(
             thumb.spread + slack[16], thumb.lift + slack[17], thumb.pronation,
-            max(-5.0, thumb.mcp + slack[18]), max(-15.0, thumb.ip + slack[19]),
+            max(-18.0, thumb.mcp + slack[18]), max(-20.0, thumb.ip + slack[19]),
         ),
         fingers=(fingers[0], fingers[1], fingers[2], fingers[3]),
         yaw=pose.yaw + slack[20],
