@@ -8,6 +8,7 @@ import socket
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from urllib.parse import urlsplit
 
 import huggingface_hub
@@ -178,7 +179,8 @@ def _load_published(network: nn.Module, config: BackboneConfig) -> WeightsReport
     try:
         # With its own number of classes timm loads strictly, the classifier included.
         loaded = timm.create_model(config.name, pretrained=True, **config.options)
-    except (OSError, RuntimeError) as error:  # the hub's and urllib's errors are OSErrors
+    except (OSError, RuntimeError, safetensors.SafetensorError, UnpicklingError) as error:
+        # The hub's and urllib's errors are OSErrors; the others are downloads that are no weights.
         raise WeightsError(_out_of_reach(config.name, str(source), error)) from error
     tensors = loaded.state_dict()
     return _fill(network, tensors, str(source), _tensors_digest(tensors))
@@ -193,9 +195,10 @@ def _cached(repository: str) -> bool:
 
 def _reach_hub(name: str, source: str) -> None:
     """Fail at once where the hub has no route; the hub's client would retry for 45 s."""
-    if urllib.request.getproxies():
-        return
     address = urlsplit(huggingface_hub.constants.ENDPOINT)
+    by_proxy = {address.scheme, "all"} & urllib.request.getproxies().keys()
+    if by_proxy and not urllib.request.proxy_bypass(address.hostname or ""):
+        return
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
         socket.create_connection((address.hostname or "", port), _CONNECT_TIMEOUT_S).close()
