@@ -12,6 +12,21 @@ def picture(seed: int, width: int = 40, height: int = 32) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
+def detailed(seed: int, side: int = 64) -> Image.Image:
+    """Return a random picture with detail of all sizes, as photos have."""
+    generator = np.random.default_rng(seed)
+    layers = [
+        np.asarray(
+            Image.fromarray(generator.integers(0, 256, (cells, cells, 3), np.uint8)).resize(
+                (side, side), Image.Resampling.BICUBIC
+            ),
+            float,
+        )
+        for cells in (4, 8, 16)
+    ]
+    return Image.fromarray(np.mean(layers, 0).astype(np.uint8))
+
+
 def save(image: Image.Image, path: Path, **options: object) -> Path:
     """Save and return the path; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
