@@ -71,6 +71,11 @@ def _trainer(config: Config) -> list[str]:
     faults = []
     if trainer.precision == "16-mixed" and trainer.accelerator == "cpu":
         faults.append("trainer.precision: 16-mixed needs a GPU; on the CPU use 32-true")
+    if trainer.num_nodes > 1 and trainer.rendezvous is None:
+        faults.append(
+            f"trainer.rendezvous: {trainer.num_nodes} machines need an address to meet; give the "
+            "same host:port of the first machine on all"
+        )
     if batch_size % (trainer.devices * trainer.num_nodes):
         faults.append(
             f"data.batch_size: {batch_size} images cannot be shared equally by "

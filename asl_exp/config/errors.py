@@ -37,6 +37,14 @@ class NonFiniteLossError(Exception):
     """The loss became NaN or infinite; training stopped where it was seen."""
 
 
+class RanksDifferError(Exception):
+    """The processes of one run disagree where they must be equal."""
+
+
+class WorkerError(Exception):
+    """A worker process failed; the message is its own error, with its rank."""
+
+
 class Interrupted(BaseException):
     """Ctrl-C or SIGTERM; not an Exception, so that nothing on the way takes it for a failure.
 

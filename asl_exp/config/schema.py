@@ -207,6 +207,10 @@ class TrainerConfig(Group):
     num_nodes: PositiveCount = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     deterministic: bool = Field(True, description="equal seeds give equal bits on one machine")
+    rendezvous: str | None = Field(
+        None, description="host:port of the first machine, the same on all; num_nodes > 1 needs it"
+    )
+    rendezvous_timeout_s: PositiveCount = Field(300, description="wait for the other machines")
 
 
 class TrackingConfig(Group):
@@ -233,6 +237,9 @@ class Config(Group):
     tracking: TrackingConfig
     seed: Count = 0
     name: str | None = Field(None, description="of the run; null: made from backbone and data")
+    resume: bool | str = Field(
+        False, description="true: go on with the newest unfinished run of this configuration"
+    )
     runs_dir: str = Field("runs", min_length=1, description="folder of all runs and their records")
 
 
@@ -240,11 +247,14 @@ MACHINE_KEYS = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
+    "trainer.rendezvous",
+    "trainer.rendezvous_timeout_s",
     "data.cache_dir",
     "data.cache_limit_gb",
     "data.workers",
     "data.store",
     "runs_dir",
+    "resume",
     "name",
     "tracking",
 )

@@ -9,8 +9,13 @@ from asl_exp.config.schema import MACHINE_KEYS, Config
 
 def signature(config: Config) -> str:
     """Return a hash of the resolved configuration without the keys of the machine."""
-    values = {k: v for k, v in flatten(config.model_dump()).items() if not _is_machine_key(k)}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    values = json.dumps(compared_settings(config), sort_keys=True)
+    return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
+def compared_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that decide what is computed, as ``group.key`` to value."""
+    return {k: v for k, v in flatten(config.model_dump()).items() if not _is_machine_key(k)}
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,9 @@
 It is saved, not logged: old servers know no logged models, and a folder can be uploaded to any.
 """
 
+import os
 import shutil
+import warnings
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from mlflow.pyfunc import save_model
 from mlflow.types import ColSpec, DataType, Schema
 
 from asl_exp.model.recognizer import CHECKPOINT
+from asl_exp.tracking.recorder import link_tree
 
 _NEEDED = (
     "mlflow", "torch", "torchvision", "timm", "numpy", "pandas", "pillow", "pydantic",
@@ -24,17 +27,20 @@ def save_model_folder(checkpoint: Path, folder: Path) -> None:
     named = folder.with_name(f".{folder.name}-{CHECKPOINT}")
     package = Path(__file__).resolve().parents[1]
     signature = ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]))
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     shutil.rmtree(folder, ignore_errors=True)
     named.mkdir()
     try:
-        (named / CHECKPOINT).hardlink_to(checkpoint)
-        save_model(
-            folder,
-            python_model=str(Path(__file__).with_name("pyfunc.py")),
-            artifacts={CHECKPOINT: str(named / CHECKPOINT)},
-            code_paths=[str(package)],
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDED],
-            signature=signature,
-        )
+        link_tree(checkpoint, named / CHECKPOINT)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*input example.*")
+            save_model(
+                folder,
+                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                artifacts={CHECKPOINT: str(named / CHECKPOINT)},
+                code_paths=[str(package)],
+                pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDED],
+                signature=signature,
+            )
     finally:
         shutil.rmtree(named)

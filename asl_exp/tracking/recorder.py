@@ -7,8 +7,7 @@ checkpoint takes its space once.
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,7 +15,6 @@ from urllib.parse import unquote, urlsplit
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from asl_exp.config.errors import Interrupted
 from asl_exp.config.names import Tag
 from asl_exp.tracking.store import experiment_id, open_store
 
@@ -31,15 +29,27 @@ class Recorder:
         self.run_id = run_id
 
     @classmethod
-    def begin(cls, runs_dir: Path, experiment: str, run_name: str, run_folder: Path) -> "Recorder":
-        """Start a run in the local store; the run names its folder."""
+    def open(
+        cls, runs_dir: Path, experiment: str, run_name: str, run_folder: Path, *, run_id: str | None
+    ) -> "Recorder":
+        """Start a run in the local store, or take up the run ``run_id`` again."""
         client = open_store(runs_dir)
+        if run_id is not None:
+            client.update_run(run_id, status="RUNNING")
+            return cls(client, run_id)
         run = client.create_run(
             experiment_id(client, runs_dir, experiment),
             run_name=run_name,
             tags={Tag.RUN_FOLDER: str(run_folder.resolve())},
         )
         return cls(client, run.info.run_id)
+
+    def last_step(self, key: str) -> int:
+        """Return the last step at which a metric was logged, -1 if it never was."""
+        if not (self.client and self.run_id):
+            return -1
+        history = self.client.get_metric_history(self.run_id, key)
+        return max((int(point.step) for point in history), default=-1)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log settings once, at the start."""
@@ -69,7 +79,7 @@ class Recorder:
         if self.client and self.run_id:
             root = _local_path(self.client.get_run(self.run_id).info.artifact_uri)
             for name in names:
-                _link_tree(run_folder / name, root / name)
+                link_tree(run_folder / name, root / name)
 
     def end(self, status: str) -> None:
         """Close the run: FINISHED, FAILED or KILLED."""
@@ -77,30 +87,15 @@ class Recorder:
             self.client.set_terminated(self.run_id, status)
 
 
-@contextmanager
-def recorded(recorder: Recorder) -> Iterator[Recorder]:
-    """Close the run as it ended: FINISHED only if nothing was raised."""
-    try:
-        yield recorder
-    except (Interrupted, KeyboardInterrupt):
-        recorder.end("KILLED")
-        raise
-    except BaseException as error:
-        recorder.tags({Tag.FAILURE: str(error).strip() or type(error).__name__})
-        recorder.end("FAILED")
-        raise
-    recorder.end("FINISHED")
-
-
 def _local_path(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
 
 
-def _link_tree(source: Path, target: Path) -> None:
+def link_tree(source: Path, target: Path) -> None:
     """Hard-link a file or a folder's files; copy where the file system cannot link."""
     if source.is_dir():
         for child in source.iterdir():
-            _link_tree(child, target / child.name)
+            link_tree(child, target / child.name)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)

@@ -17,14 +17,16 @@ from rich.table import Table
 from asl_exp.config import names
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.letters import LetterData
+from asl_exp.training.ranks import rank
 from asl_exp.training.result import Result
 
 console = Console(highlight=False)
 
 
 def say(text: str) -> None:
-    """Print a line that is not broken, so that it can be copied and searched."""
-    console.print(text, soft_wrap=True)
+    """Print a line, on rank 0, not broken, so that it can be copied and searched."""
+    if rank() == 0:
+        console.print(text, soft_wrap=True)
 
 
 def show_config(config: Config) -> None:
@@ -113,6 +115,8 @@ class PhaseProgress(Callback):
             f"{metrics[names.IMAGES_PER_SECOND]:.0f} img/s"
         )
         count = f"{epoch_in_phase + 1}/{self.n_epochs}"
+        if rank() > 0:
+            return
         if self.progress:
             self.progress.update(self.progress.task_ids[0], epoch=count, shown=line)
         else:
@@ -161,17 +165,17 @@ def show_outcome(
     config: Config,
     data: LetterData,
     result: Result,
-    kept: Mapping[str, float],
     run_folder: Path,
-    *,
-    leaks: bool,
 ) -> None:
     """Print the result table and the two places to look."""
     rows: dict[str, dict[str, float]] = {
-        split: {"loss": kept[f"{split}/loss"], "accuracy": kept[f"{split}/accuracy"]}
+        split: {
+            "loss": result.metrics[f"{split}/loss"],
+            "accuracy": result.metrics[f"{split}/accuracy"],
+        }
         for split in ("train", "val")
     }
-    rows["val"]["f1_macro"] = kept[names.VAL_F1_MACRO]
+    rows["val"]["f1_macro"] = result.metrics[names.VAL_F1_MACRO]
     for name, split in data.splits.items():
         scores = {
             s: result.metrics[k]
@@ -181,7 +185,7 @@ def show_outcome(
         rows.setdefault(name, {}).update({"images": len(split), **scores})
     phase, epoch = list(result.kept_epochs.items())[-1]
     say(f"{result.name}: checkpoint of phase {phase}, epoch {epoch}, best {result.monitor}")
-    show_result("leaking split" if leaks else "", rows)
+    show_result("leaking split" if data.leaks else "", rows)
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
     say(f"time: {spent}")
     say(f"run folder: {run_folder}")

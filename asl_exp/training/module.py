@@ -24,8 +24,9 @@ from asl_exp.data.augmentation import Augmentation
 from asl_exp.evaluation.scores import f1_by_class
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.training.optimizer import make_optimizer
+from asl_exp.training.ranks import average_statistics
 from asl_exp.training.rate import RateShape
-from asl_exp.training.trainable import hold_frozen, set_trainable
+from asl_exp.training.trainable import hold_frozen, set_trainable, trained_layers
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images uint8 ``(B, 3, S, S)``, labels int64 ``(B,)``, rows int64 ``(B,)``."""
@@ -41,6 +42,7 @@ class PhaseModule(pl.LightningModule):
         config: the whole experiment.
         phase_name: a key of ``config.schedule``.
         n_classes: C.
+        n_train_images: in an epoch, over all ranks.
         first_epoch: epochs of earlier phases; makes orders and augmentations differ by phase.
         metadata: plain values that every checkpoint carries, see model/checkpoint.py.
         on_epoch: told the metrics of every finished epoch.
@@ -53,6 +55,7 @@ class PhaseModule(pl.LightningModule):
         phase_name: str,
         *,
         n_classes: int,
+        n_train_images: int,
         first_epoch: int,
         metadata: dict[str, Any],
         on_epoch: Callable[[int, dict[str, float]], None],
@@ -62,6 +65,7 @@ class PhaseModule(pl.LightningModule):
         self.config = config
         self.phase_name = phase_name
         self.phase: PhaseConfig = config.schedule[phase_name]
+        self.n_train_images = n_train_images
         self.first_epoch = first_epoch
         self.metadata = metadata
         self.on_epoch = on_epoch
@@ -105,7 +109,11 @@ class PhaseModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shape, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        """Set the order of this epoch's images, which depends on seed and epoch alone."""
+        """Set modes and the order of this epoch's images, which depends on seed and epoch alone.
+
+        Lightning leaves the modes as it finds them, so they are set here, before every epoch.
+        """
+        self.train()
         assert self.trainer.train_dataloader is not None
         self.trainer.train_dataloader.set_epoch(self.epoch)
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
@@ -121,7 +129,17 @@ class PhaseModule(pl.LightningModule):
         loss = self.loss(logits, targets)
         penalty = self.l2_penalty()
         self._count(loss, penalty, logits, labels, batch_idx)
-        return loss + penalty  # type: ignore[no-any-return]
+        return loss * self._share(len(labels), batch_idx) + penalty  # type: ignore[no-any-return]
+
+    def _share(self, n_images: int, batch_idx: int) -> float:
+        """Return this rank's share of the global batch over an equal share.
+
+        DDP gives every rank the same weight; in the last, incomplete batch of an epoch one rank may
+        have more images than another, and each image must count the same.
+        """
+        n_ranks, global_size = int(self.trainer.world_size), self.config.data.batch_size
+        in_batch = min(global_size, self.n_train_images - batch_idx * global_size)
+        return n_images * n_ranks / max(in_batch, n_ranks)
 
     def l2_penalty(self) -> torch.Tensor:
         """Return l2 * sum(w^2) over the head's kernels, as Keras's kernel_regularizer has it."""
@@ -167,8 +185,10 @@ class PhaseModule(pl.LightningModule):
             )
 
     def on_validation_epoch_start(self) -> None:
-        """Stop the clock of training: validation is not part of images_per_second."""
+        """Stop the clock of training, which validation is no part of; equalise the ranks."""
         self._train_s = time.perf_counter() - self._started
+        if self.phase.norm_statistics == "trained":
+            average_statistics(trained_layers(self.model, self.phase))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch, each image once."""

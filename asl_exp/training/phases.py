@@ -4,17 +4,19 @@ Each phase has a fresh Trainer and optimizer. A backbone unfrozen inside a runni
 averaged between devices, and freezes again when resumed; two fits have neither fault.
 """
 
-import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.strategies import DDPStrategy
 
+from asl_exp.config import names
+from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.batches import BatchLoader
 from asl_exp.data.letters import LetterData
@@ -22,6 +24,14 @@ from asl_exp.model.checkpoint import model_state
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.training.display import PhaseProgress
 from asl_exp.training.module import PhaseModule
+from asl_exp.training.ranks import (
+    rank,
+    require_equal,
+    send_from_rank_zero,
+    state_digest,
+    world_size,
+)
+from asl_exp.training.state import State, StateKeeper
 
 EpochMetrics = dict[str, float]
 
@@ -37,7 +47,6 @@ class PhaseResult:
         monitor, kept_value: the metric that decided, and its value then.
         kept_metrics: every metric of the kept epoch.
         checkpoint: of the kept epoch.
-        seconds: wall time.
     """
 
     name: str
@@ -47,8 +56,7 @@ class PhaseResult:
     monitor: str
     kept_value: float
     kept_metrics: EpochMetrics
-    checkpoint: Path
-    seconds: float
+    checkpoint: str
 
 
 def run_phase(
@@ -57,10 +65,12 @@ def run_phase(
     config: Config,
     name: str,
     *,
-    first_epoch: int,
-    folder: Path,
+    run_folder: Path,
+    finished: list[PhaseResult],
+    rows: list[dict[str, Any]],
     metadata: dict[str, Any],
-    record_epoch: Callable[[int, str, EpochMetrics], None],
+    record_epoch: Callable[[int, EpochMetrics], None],
+    state: State | None = None,
 ) -> PhaseResult:
     """Fit ``model`` as the phase says and leave the weights of its kept epoch in it.
 
@@ -68,59 +78,77 @@ def run_phase(
         model: with the weights to start from; changed in place.
         data: with the splits ``train`` and ``val``.
         config: the whole experiment; ``config.schedule[name]`` is the phase.
-        name: of the phase; the checkpoint is ``folder/<name>.ckpt``.
-        first_epoch: number of epochs that earlier phases took.
-        folder: of the checkpoints.
+        name: of the phase; its checkpoint is ``run_folder/checkpoints/<name>.ckpt``.
+        run_folder: of the run.
+        finished: the phases before this one.
+        rows: the metrics of every epoch so far; this phase's are added.
         metadata: what checkpoints carry beside the weights.
-        record_epoch: told epoch, phase and metrics after every epoch.
+        record_epoch: told epoch and metrics after every epoch.
+        state: to go on from, if it is of this phase.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
+        RanksDifferError: the ranks' weights are not equal at the end.
     """
-    phase, started = config.schedule[name], time.perf_counter()
-    epochs: dict[int, EpochMetrics] = {}
+    phase = config.schedule[name]
+    first_epoch = sum(done.n_epochs for done in finished)
+    progress = PhaseProgress(name, phase)
 
     def on_epoch(epoch: int, metrics: EpochMetrics) -> None:
-        epochs[epoch] = metrics
+        rows.append({"epoch": epoch, "phase": name, **metrics})
         progress.show_epoch(epoch - first_epoch, metrics)
-        record_epoch(epoch, name, metrics)
+        record_epoch(epoch, metrics)
 
-    pl.seed_everything(config.seed + first_epoch, verbose=False)
-    module = PhaseModule(
-        model,
-        config,
-        name,
-        n_classes=len(data.classes),
-        first_epoch=first_epoch,
-        metadata=metadata,
-        on_epoch=on_epoch,
-    )
-    keeper, progress = _keeper(name, phase, folder), PhaseProgress(name, phase)
-    callbacks = [keeper, *_further_callbacks(name, phase, folder), progress]
-    trainer = _trainer(config, phase, callbacks, folder)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.15
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        trainer.fit(module, *_loaders(data, config, trainer))
-    kept = Path(keeper.best_model_path)
-    content = torch.load(kept, map_location="cpu", weights_only=True)
-    model.cpu().load_state_dict(model_state(content))
-    kept_epoch = int(content["asl_exp"]["epoch"])
+    if not (state and state.phase_done):
+        module = PhaseModule(
+            model, config, name, n_classes=len(data.classes),
+            n_train_images=len(data.splits["train"]), first_epoch=first_epoch,
+            metadata=metadata, on_epoch=on_epoch,
+        )  # fmt: skip
+        keeper = StateKeeper(run_folder, name, [asdict(done) for done in finished], rows)
+        callbacks = [*_keepers(name, phase, run_folder), keeper, *_stopper(phase), progress]
+        trainer = _trainer(config, phase, callbacks, run_folder)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6, torch 2.15
+            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen
+            warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")
+            trainer.fit(
+                module, *_loaders(data, config, trainer), ckpt_path=state.path if state else None
+            )
+        model.cpu()
+        require_equal(weights=state_digest(model))
+    return _take_kept(model, name, phase, run_folder, first_epoch, rows)
+
+
+def _take_kept(
+    model: LetterClassifier,
+    name: str,
+    phase: PhaseConfig,
+    run_folder: Path,
+    first_epoch: int,
+    rows: list[dict[str, Any]],
+) -> PhaseResult:
+    """Load the kept epoch's weights, on all ranks from rank 0's disk."""
+    checkpoint = f"{Artifact.CHECKPOINTS}/{name}.ckpt"
+    kept_epoch = [-1]
+    if rank() == 0:
+        content = torch.load(run_folder / checkpoint, map_location="cpu", weights_only=True)
+        model.load_state_dict(model_state(content))
+        kept_epoch = [int(content["asl_exp"]["epoch"])]
+    send_from_rank_zero(model, kept_epoch)
+    metrics = {
+        key: value for key, value in rows[kept_epoch[0]].items() if key in names.EPOCH_METRICS
+    }
     return PhaseResult(
-        name,
-        first_epoch,
-        len(epochs),
-        kept_epoch,
-        phase.monitor,
-        epochs[kept_epoch][phase.monitor],
-        epochs[kept_epoch],
-        kept,
-        time.perf_counter() - started,
-    )
+        name, first_epoch, len(rows) - first_epoch, kept_epoch[0], phase.monitor,
+        metrics[phase.monitor], metrics, checkpoint,
+    )  # fmt: skip
 
 
-def _keeper(name: str, phase: PhaseConfig, folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
+def _keepers(name: str, phase: PhaseConfig, run_folder: Path) -> Iterator[ModelCheckpoint]:
+    folder = run_folder / Artifact.CHECKPOINTS
+    yield ModelCheckpoint(
         folder,
         filename=name,
         monitor=phase.monitor,
@@ -129,6 +157,15 @@ def _keeper(name: str, phase: PhaseConfig, folder: Path) -> ModelCheckpoint:
         save_weights_only=True,
         enable_version_counter=False,
     )
+    if phase.keep_every_epoch:
+        yield ModelCheckpoint(
+            folder / f"{name}_epochs",
+            filename="epoch{epoch:03d}-val_loss{val/loss:.4f}",
+            auto_insert_metric_name=False,
+            save_top_k=-1,
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
 
 
 def best_is(monitor: str) -> str:
@@ -136,38 +173,27 @@ def best_is(monitor: str) -> str:
     return "min" if monitor.endswith("loss") else "max"
 
 
-def _further_callbacks(name: str, phase: PhaseConfig, folder: Path) -> list[Callback]:
-    callbacks: list[Callback] = []
-    if phase.keep_every_epoch:
-        callbacks.append(
-            ModelCheckpoint(
-                folder / f"{name}_epochs",
-                filename="epoch{epoch:03d}-val_loss{val/loss:.4f}",
-                auto_insert_metric_name=False,
-                save_top_k=-1,
-                save_weights_only=True,
-            )
-        )
+def _stopper(phase: PhaseConfig) -> Iterator[EarlyStopping]:
     if phase.patience is not None:
-        callbacks.append(
-            EarlyStopping(
-                phase.monitor,
-                patience=phase.patience,
-                mode=best_is(phase.monitor),
-                check_finite=False,  # a non-finite loss is an error here, not an early end
-            )
+        yield EarlyStopping(
+            phase.monitor,
+            patience=phase.patience,
+            mode=best_is(phase.monitor),
+            check_finite=False,  # a non-finite loss is an error here, not an early end
         )
-    return callbacks
 
 
 def _trainer(
-    config: Config, phase: PhaseConfig, callbacks: list[Callback], folder: Path
+    config: Config, phase: PhaseConfig, callbacks: list[Callback], run_folder: Path
 ) -> pl.Trainer:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
         return pl.Trainer(
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
+            # Buffers are equalised once an epoch; DDP would do it at every step, and in validation,
+            # where ranks may have different numbers of batches, wait for ever.
+            strategy=DDPStrategy(broadcast_buffers=False) if world_size() > 1 else "auto",
             num_nodes=config.trainer.num_nodes,
             precision=config.trainer.precision,
             deterministic="warn" if config.trainer.deterministic else None,
@@ -179,7 +205,7 @@ def _trainer(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # it would pad; BatchLoader shares each batch exactly
-            default_root_dir=folder,
+            default_root_dir=run_folder,
         )
 
 

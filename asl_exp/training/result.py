@@ -35,6 +35,12 @@ class Result:
     kept_epochs: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, run_folder: Path) -> "Result | None":
+        """Return what a run folder says, or None if no run has begun in it."""
+        path = run_folder / Artifact.RESULT
+        return cls(**json.loads(path.read_text())) if path.is_file() else None
+
     def write(self, run_folder: Path) -> None:
         """Replace ``result.json`` in one step."""
         write_json(run_folder / Artifact.RESULT, asdict(self))

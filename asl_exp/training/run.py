@@ -1,19 +1,19 @@
 """One experiment from its configuration to its result: the whole story, top to bottom."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from omegaconf import OmegaConf
 
 from asl_exp.config import names
 from asl_exp.config.errors import ConfigError, Interrupted
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
-from asl_exp.config.signature import flatten, signature
+from asl_exp.config.signature import signature
 from asl_exp.data.letters import LetterData, load_letters
 from asl_exp.evaluation.curves import learning_curves
 from asl_exp.evaluation.folder import write_evaluation
@@ -21,22 +21,26 @@ from asl_exp.evaluation.inference import probabilities
 from asl_exp.model.checkpoint import checkpoint_metadata
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
-from asl_exp.tracking.environment import git_commit, write_environment
 from asl_exp.tracking.model_folder import save_model_folder
-from asl_exp.tracking.recorder import Recorder, recorded
+from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.display import say, show_config, show_outcome
 from asl_exp.training.memory import keep_freed_memory
 from asl_exp.training.phases import PhaseResult, run_phase
+from asl_exp.training.ranks import local_rank, rank, require_equal, state_digest, world_size
+from asl_exp.training.record import begin_record, close_run, record_end, record_start
 from asl_exp.training.result import Result
+from asl_exp.training.resume import claim_folder
 from asl_exp.training.stages import Stages
+from asl_exp.training.state import State, find_state, remove_state
+from asl_exp.training.workers import run_in_workers
 
 
 def run_experiment(config: Config, run_folder: Path) -> float:
-    """Train, keep, score and record one experiment.
+    """Run one experiment, here or in one worker process a device, and say how it ended.
 
     Args:
         config: checked.
-        run_folder: of this run alone; filled as design and README say.
+        run_folder: of this run alone; another one where ``config.resume`` finds it.
 
     Returns:
         The kept checkpoint's value of the metric that its phase monitored.
@@ -46,8 +50,22 @@ def run_experiment(config: Config, run_folder: Path) -> float:
         NonFiniteLossError: training broke down; the run is recorded as FAILED.
         Interrupted: Ctrl-C or SIGTERM; the run is recorded as KILLED.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     show_config(config)
+    several = config.trainer.devices * config.trainer.num_nodes > 1
+    with claim_folder(config, run_folder) as folder:
+        try:
+            return (run_in_workers if several else train_and_score)(config, folder)
+        except Interrupted as interruption:
+            close_run(config, folder, "KILLED", str(interruption))
+            raise
+        except Exception as error:
+            close_run(config, folder, "FAILED", str(error) or type(error).__name__)
+            raise
+
+
+def train_and_score(config: Config, run_folder: Path) -> float:
+    """Do the work of one rank: data, network, phases, scores, record; rank 0 writes."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     device = _device(config)
     if device.type == "cpu":
         keep_freed_memory()
@@ -65,47 +83,39 @@ def run_experiment(config: Config, run_folder: Path) -> float:
         pl.seed_everything(config.seed, verbose=False)
         model = build_classifier(config, len(data.classes), preprocessing)
     say(f"weights: {model.weights}")
-    result = Result(name=_run_name(config), signature=signature(config))
-    run_folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with recorded(_begin(config, run_folder, result)) as recorder:
-            _record_start(recorder, config, data, model, run_folder)
-            phases, history = _train(
-                config, data, model, preprocessing, run_folder, recorder, stages, result
+    require_equal(
+        configuration=signature(config), data=data.digest, initial_weights=state_digest(model)
+    )
+    recorder, result = begin_record(config, run_folder)
+    record_start(recorder, config, data, model, run_folder)
+    phases, rows = _train(config, data, model, preprocessing, run_folder, recorder, stages, result)
+    result.monitor, result.objective = phases[-1].monitor, phases[-1].kept_value
+    if rank() == 0:
+        with stages("evaluation"):
+            _evaluate(model, data, device, config, run_folder, result)
+            learning_curves(
+                pd.DataFrame(rows),
+                run_folder / Artifact.LEARNING_CURVES,
+                kept={done.name: done.kept_epoch for done in phases},
             )
-            with stages("evaluation"):
-                _evaluate(model, data, device, config, run_folder, result)
-                learning_curves(
-                    history,
-                    run_folder / Artifact.LEARNING_CURVES,
-                    kept={p.name: p.kept_epoch for p in phases},
-                )
-            with stages("model"):
-                save_model_folder(phases[-1].checkpoint, run_folder / Artifact.MODEL)
-            _record_end(recorder, result, phases, run_folder, stages)
-    except Interrupted as interruption:
-        _close(result, run_folder, "KILLED", str(interruption))
-        raise
-    except BaseException as error:
-        _close(result, run_folder, "FAILED", str(error))
-        raise
-    show_outcome(config, data, result, phases[-1].kept_metrics, run_folder, leaks=data.leaks)
-    assert result.objective is not None
+        with stages("model"):
+            save_model_folder(run_folder / phases[-1].checkpoint, run_folder / Artifact.MODEL)
+        record_end(recorder, result, phases, run_folder, stages)
+        remove_state(run_folder)
+        show_outcome(config, data, result, run_folder)
     return result.objective
 
 
 def _device(config: Config) -> torch.device:
-    """Return the device of evaluation; refuse devices that are not there."""
+    """Return this rank's device; refuse devices that are not there."""
     there = torch.cuda.device_count()
     accelerator, wanted = config.trainer.accelerator, config.trainer.devices
-    on_gpu = accelerator == "gpu" or (accelerator == "auto" and there > 0)
-    if on_gpu and wanted > there:
+    if accelerator == "cpu" or (accelerator == "auto" and there == 0):
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // wanted))
+        return torch.device("cpu")
+    if wanted > there:
         raise ConfigError([f"trainer.devices: got {wanted}, but this machine has {there} GPUs"])
-    if not on_gpu and wanted > 1:
-        raise ConfigError(
-            [f"trainer.devices: got {wanted}, but there is one CPU and no GPU here; use 1"]
-        )
-    return torch.device("cuda" if on_gpu else "cpu")
+    return torch.device("cuda", local_rank())
 
 
 def _say_data(config: Config, data: LetterData) -> None:
@@ -123,84 +133,55 @@ def _say_data(config: Config, data: LetterData) -> None:
         )
 
 
-def _run_name(config: Config) -> str:
-    return config.name or f"{config.backbone.name} {config.data.source} seed{config.seed}"
-
-
-def _begin(config: Config, run_folder: Path, result: Result) -> Recorder:
-    if config.tracking.mode == "off":
-        return Recorder(None, None)
-    recorder = Recorder.begin(
-        Path(config.runs_dir), config.tracking.experiment, result.name, run_folder
-    )
-    result.mlflow_run_id = recorder.run_id
-    return recorder
-
-
-def _record_start(
-    recorder: Recorder, config: Config, data: LetterData, model: LetterClassifier, folder: Path
-) -> None:
-    """Write and record what the run starts from."""
-    configs = folder / Artifact.CONFIG
-    configs.mkdir(exist_ok=True)
-    OmegaConf.save(OmegaConf.create(config.model_dump()), configs / "resolved.yaml")
-    write_environment(folder / Artifact.ENVIRONMENT)
-    recorder.params(flatten(config.model_dump()))
-    recorder.tags(
-        {
-            Tag.SIGNATURE: signature(config),
-            Tag.GIT_COMMIT: git_commit() or "none",
-            Tag.DATA_DIGEST: data.digest,
-            Tag.SPLIT: data.split_rule,
-            Tag.SPLIT_LEAKS: data.leaks,
-            Tag.PRETRAINED: model.weights.pretrained,
-            Tag.WEIGHTS_SOURCE: model.weights.source,
-            Tag.WEIGHTS_DIGEST: model.weights.digest or "none",
-            Tag.WEIGHTS_LOADED: model.weights,
-        }
-    )
-    recorder.artifacts(folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
-
-
 def _train(
     config: Config,
     data: LetterData,
     model: LetterClassifier,
     preprocessing: Preprocessing,
-    folder: Path,
+    run_folder: Path,
     recorder: Recorder,
     stages: Stages,
     result: Result,
-) -> tuple[list[PhaseResult], pd.DataFrame]:
+) -> tuple[list[PhaseResult], list[dict[str, Any]]]:
     """Run the phases in order, each from the checkpoint that the one before kept."""
-    rows: list[dict[str, Any]] = []
+    state = find_state(run_folder)
+    phases = [PhaseResult(**done) for done in state.phases] if state else []
+    rows = list(state.rows) if state else []
+    recorded_to = recorder.last_step(names.VAL_LOSS) if state else -1
+    if state:
+        _say_resumed(state)
 
-    def record_epoch(epoch: int, phase: str, metrics: dict[str, float]) -> None:
-        rows.append({"epoch": epoch, "phase": phase, **metrics})
-        recorder.metrics(metrics, step=epoch)
+    def record_epoch(epoch: int, metrics: dict[str, float]) -> None:
+        if epoch > recorded_to:  # a killed run may have recorded an epoch that it then repeats
+            recorder.metrics(metrics, step=epoch)
 
-    phases: list[PhaseResult] = []
     for name, phase in config.schedule.items():
-        if phase.epochs == 0:
+        if phase.epochs == 0 or any(done.name == name for done in phases):
             continue
         recorder.tags({Tag.PHASE: name})
-        first_epoch = sum(done.n_epochs for done in phases)
         with stages(name):
             done = run_phase(
-                model,
-                data,
-                config,
-                name,
-                first_epoch=first_epoch,
-                folder=folder / Artifact.CHECKPOINTS,
+                model, data, config, name,
+                run_folder=run_folder,
+                finished=phases,
+                rows=rows,
                 metadata=checkpoint_metadata(config, data.classes, preprocessing),
                 record_epoch=record_epoch,
-            )
+                state=state if state and state.phase == name else None,
+            )  # fmt: skip
         phases.append(done)
-        result.checkpoints[name] = str(done.checkpoint.relative_to(folder))
+        result.checkpoints[name] = done.checkpoint
         result.kept_epochs[name] = done.kept_epoch
-    result.monitor, result.objective = phases[-1].monitor, phases[-1].kept_value
-    return phases, pd.DataFrame(rows)
+    return phases, rows
+
+
+def _say_resumed(state: State) -> None:
+    say(f"resumed in phase {state.phase}, after epoch {len(state.rows) - 1}")
+    if state.world_size != world_size():
+        say(
+            f"[yellow]the run had {state.world_size} devices and now has {world_size()}:[/] the "
+            "global batch stays, but the last bits of its metrics may differ"
+        )
 
 
 def _evaluate(

@@ -1,0 +1,119 @@
+"""What a run leaves behind: its folder, its MLflow run, and how it ended."""
+
+import json
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from asl_exp.config import names
+from asl_exp.config.names import Artifact, Tag
+from asl_exp.config.schema import Config
+from asl_exp.config.signature import flatten, signature
+from asl_exp.data.letters import LetterData
+from asl_exp.model.classifier import LetterClassifier
+from asl_exp.tracking.environment import git_commit, write_environment
+from asl_exp.tracking.recorder import Recorder
+from asl_exp.training.phases import PhaseResult
+from asl_exp.training.ranks import rank
+from asl_exp.training.result import Result
+from asl_exp.training.stages import Stages
+
+
+def begin_record(config: Config, run_folder: Path) -> tuple[Recorder, Result]:
+    """Open the run's record, or take it up again; only rank 0 writes."""
+    result = Result.read(run_folder) or Result(
+        name=config.name or f"{config.backbone.name} {config.data.source} seed{config.seed}",
+        signature=signature(config),
+    )
+    result.status, result.failure = "RUNNING", None
+    if rank() > 0:
+        return Recorder(None, None), result
+    recorder = Recorder(None, None)
+    if config.tracking.mode != "off":
+        recorder = Recorder.open(
+            Path(config.runs_dir),
+            config.tracking.experiment,
+            result.name,
+            run_folder,
+            run_id=result.mlflow_run_id,
+        )
+        result.mlflow_run_id = recorder.run_id
+    result.write(run_folder)
+    return recorder, result
+
+
+def record_start(
+    recorder: Recorder, config: Config, data: LetterData, model: LetterClassifier, folder: Path
+) -> None:
+    """Write and record what the run starts from."""
+    if rank() > 0:
+        return
+    write_config(config, folder)
+    write_environment(folder / Artifact.ENVIRONMENT)
+    recorder.params(flatten(config.model_dump()))
+    recorder.tags(
+        {
+            Tag.SIGNATURE: signature(config),
+            Tag.GIT_COMMIT: git_commit() or "none",
+            Tag.DATA_DIGEST: data.digest,
+            Tag.SPLIT: data.split_rule,
+            Tag.SPLIT_LEAKS: data.leaks,
+            Tag.PRETRAINED: model.weights.pretrained,
+            Tag.WEIGHTS_SOURCE: model.weights.source,
+            Tag.WEIGHTS_DIGEST: model.weights.digest or "none",
+            Tag.WEIGHTS_LOADED: model.weights,
+        }
+    )
+    recorder.artifacts(folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
+
+
+def write_config(config: Config, run_folder: Path) -> None:
+    """Write ``config/resolved.yaml``."""
+    folder = run_folder / Artifact.CONFIG
+    folder.mkdir(exist_ok=True)
+    OmegaConf.save(OmegaConf.create(config.model_dump()), folder / "resolved.yaml")
+
+
+def record_end(
+    recorder: Recorder, result: Result, phases: list[PhaseResult], folder: Path, stages: Stages
+) -> None:
+    """Record the scores, keep every file of the run with it, and close it as FINISHED."""
+    kept = phases[-1]
+    result.metrics |= kept.kept_metrics
+    result.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
+    scores = {k: v for k, v in result.metrics.items() if k not in names.EPOCH_METRICS}
+    recorder.metrics(scores, step=kept.kept_epoch)
+    boundaries = {p.name: [p.first_epoch, p.first_epoch + p.n_epochs - 1] for p in phases}
+    recorder.tags(
+        {
+            Tag.PHASE_BOUNDARIES: json.dumps(boundaries),
+            Tag.KEPT_EPOCHS: json.dumps(result.kept_epochs),
+        }
+    )
+    result.status = "FINISHED"
+    result.write(folder)
+    recorder.artifacts(
+        folder,
+        Artifact.CHECKPOINTS,
+        Artifact.MODEL,
+        Artifact.EVALUATION,
+        Artifact.LEARNING_CURVES,
+        Artifact.RESULT,
+    )
+    recorder.end("FINISHED")
+
+
+def close_run(config: Config, run_folder: Path, status: str, failure: str) -> None:
+    """Say in the folder and in MLflow that a run that had begun was KILLED or FAILED."""
+    result = Result.read(run_folder)
+    if result is None:
+        return
+    result.status, result.failure = status, failure
+    result.write(run_folder)
+    if result.mlflow_run_id and config.tracking.mode != "off":
+        recorder = Recorder.open(
+            Path(config.runs_dir), config.tracking.experiment, result.name, run_folder,
+            run_id=result.mlflow_run_id,
+        )  # fmt: skip
+        recorder.tags({Tag.FAILURE: failure})
+        recorder.end(status)

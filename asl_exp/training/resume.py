@@ -1,0 +1,103 @@
+"""Which folder a run writes to: its own new one, or that of a run it takes up again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from asl_exp.config.errors import UserError
+from asl_exp.config.names import Artifact
+from asl_exp.config.schema import Config
+from asl_exp.config.signature import compared_settings, signature
+from asl_exp.training.display import say
+from asl_exp.training.result import Result
+from asl_exp.training.state import FOLDER
+
+_LOCK = ".lock"
+
+
+@contextmanager
+def claim_folder(config: Config, new_folder: Path) -> Iterator[Path]:
+    """Choose the run folder and hold it, so that no other process takes the run up as well.
+
+    Raises:
+        UserError: ``resume`` names no run, one still going, or one of another configuration.
+    """
+    folder = _chosen(config, new_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder != new_folder:
+        with suppress(OSError):
+            new_folder.rmdir()  # Hydra made it; only if nothing is in it
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder}: another process is running this experiment") from None
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+def _chosen(config: Config, new_folder: Path) -> Path:
+    if isinstance(config.resume, str):
+        return _named(config, Path(config.resume))
+    unfinished = _unfinished(config, new_folder)
+    if config.resume:
+        if unfinished is None:
+            say("resume: no unfinished run of this configuration; a new one begins")
+        return unfinished or new_folder
+    if unfinished is not None:
+        say(f"an unfinished run has this configuration: {unfinished}; resume=true goes on with it")
+    return new_folder
+
+
+def _named(config: Config, folder: Path) -> Path:
+    result = Result.read(folder)
+    if result is None:
+        raise UserError(f"resume: '{folder}' is no run folder (it has no {Artifact.RESULT})")
+    if result.signature != signature(config):
+        raise UserError("\n".join([f"resume: '{folder}' has another configuration:",
+                                   *_differences(config, folder)]))  # fmt: skip
+    if result.status == "FINISHED":
+        raise UserError(f"resume: '{folder}' is finished; there is nothing to go on with")
+    return folder
+
+
+def _differences(config: Config, folder: Path) -> Iterator[str]:
+    """Yield a line for each setting that differs between a run and this configuration."""
+    saved = Config.model_validate(
+        OmegaConf.to_container(OmegaConf.load(folder / Artifact.CONFIG / "resolved.yaml"))
+    )
+    then, now = compared_settings(saved), compared_settings(config)
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) != now.get(key):
+            yield f"  {key}: the run has {then.get(key)}, given is {now.get(key)}"
+
+
+def _unfinished(config: Config, new_folder: Path) -> Path | None:
+    """Return the newest run of this configuration that has a state and nobody works on."""
+    found = []
+    for path in Path(config.runs_dir).glob(f"**/{FOLDER}/../{Artifact.RESULT}"):
+        folder = path.parent.parent
+        result = Result.read(folder)
+        if (
+            result is not None
+            and result.signature == signature(config)
+            and result.status != "FINISHED"
+            and _is_free(folder)
+        ):
+            found.append(folder)
+    return max(found, key=lambda folder: (folder / Artifact.RESULT).stat().st_mtime, default=None)
+
+
+def _is_free(folder: Path) -> bool:
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True

@@ -1,0 +1,126 @@
+"""The state of a running experiment on disk: written after every epoch, read to go on.
+
+A state holds everything that decides the rest of the run: weights, optimizer, rate, loops, best
+values, and the metrics so far. Random generators are not in it, since every step's randomness is a
+function of seed, epoch, batch and rank.
+"""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+FOLDER = "state"
+_KEPT = 2  # the newest, and the one before in case the newest is damaged
+
+
+@dataclass(frozen=True)
+class State:
+    """A state that was found whole.
+
+    Attributes:
+        path: of the checkpoint, for ``Trainer.fit(ckpt_path=...)``.
+        phase: in which it was written.
+        phase_done: that phase had ended (all epochs, or early stopping).
+        phases: the finished phases before it, as plain values.
+        rows: the metrics of every epoch so far.
+        world_size: devices of the run then.
+    """
+
+    path: Path
+    phase: str
+    phase_done: bool
+    phases: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+    world_size: int
+
+
+class StateKeeper(Checkpoint):
+    """Writes the state after every epoch, once the best epoch has been kept.
+
+    Args:
+        run_folder: the state lies in ``run_folder/state``.
+        phase: the phase being fitted.
+        phases: the finished phases, as plain values.
+        rows: the metrics so far; read when the state is written.
+    """
+
+    def __init__(
+        self,
+        run_folder: Path,
+        phase: str,
+        phases: list[dict[str, Any]],
+        rows: list[dict[str, Any]],
+    ) -> None:
+        self.folder = run_folder / FOLDER
+        self.phase, self.phases, self.rows = phase, phases, rows
+        self._writing = False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the state; all ranks take part, rank 0 writes."""
+        written = self.folder / ".writing"
+        self._writing = True
+        try:
+            trainer.save_checkpoint(written)
+        finally:
+            self._writing = False
+        if trainer.is_global_zero:
+            _add(written)
+        trainer.strategy.barrier("state")
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what Lightning does not know: where the run is between its phases."""
+        if self._writing:
+            last = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+            checkpoint["asl_exp_state"] = {
+                "phase": self.phase,
+                "phase_done": bool(last or trainer.should_stop),
+                "phases": self.phases,
+                "rows": self.rows,
+                "world_size": trainer.world_size,
+            }
+
+
+def find_state(run_folder: Path) -> State | None:
+    """Return the newest state that is whole, or the one before it, or None."""
+    for path in _newest_first(run_folder / FOLDER):
+        if path.stem.split("-")[1] == _digest(path):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            return State(path=path, **content["asl_exp_state"])
+    return None
+
+
+def remove_state(run_folder: Path) -> None:
+    """Remove the state of a finished run; its kept checkpoints stay."""
+    shutil.rmtree(run_folder / FOLDER, ignore_errors=True)
+
+
+def _add(written: Path) -> None:
+    """Make a written file the newest state in one step, then remove old ones.
+
+    The name carries the digest of the content, so that a damaged file betrays itself.
+    """
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    there = _newest_first(written.parent)
+    number = 1 + (int(there[0].stem.split("-")[0]) if there else 0)
+    written.replace(written.with_name(f"{number:06d}-{_digest(written)}.ckpt"))
+    for old in there[_KEPT - 1 :]:
+        old.unlink()
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*-*.ckpt"), reverse=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

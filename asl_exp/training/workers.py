@@ -1,0 +1,143 @@
+"""One worker process a device, started by PyTorch's elastic launcher from the checked config.
+
+Workers get the resolved configuration and never the user's command line, so a worker cannot start
+a study or a grid of its own. The calling process waits, hands on interrupts, and says how
+the run ended, since it outlives every worker.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import uuid4
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from asl_exp.config import errors
+from asl_exp.config.errors import Interrupted, UserError, WorkerError
+from asl_exp.config.schema import Config
+
+_SHUTDOWN_S = 20
+
+
+def run_in_workers(config: Config, run_folder: Path) -> float:
+    """Run one experiment on several devices; return its objective.
+
+    Raises:
+        the workers' own UserError or NonFiniteLossError; WorkerError for anything else in them;
+        Interrupted: Ctrl-C or SIGTERM, after all workers have ended.
+    """
+    run_folder.mkdir(parents=True, exist_ok=True)
+    faults = run_folder / ".workers"
+    shutil.rmtree(faults, ignore_errors=True)
+    faults.mkdir()
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        objectives = elastic_launch(_launch_config(config), work)(
+            config.model_dump(), str(run_folder), str(faults)
+        )
+    except SignalException as interruption:
+        raise Interrupted(128 + int(interruption.sigval)) from None
+    except ChildFailedError as failure:
+        raise _first_error(faults, failure) from None
+    finally:
+        shutil.rmtree(faults, ignore_errors=True)
+        for number, handler in handlers.items():  # the launcher leaves its own behind
+            signal.signal(number, handler)
+    return float(next(value for value in objectives.values() if value is not None))
+
+
+def _launch_config(config: Config) -> LaunchConfig:
+    trainer = config.trainer
+    return LaunchConfig(
+        min_nodes=trainer.num_nodes,
+        max_nodes=trainer.num_nodes,
+        nproc_per_node=trainer.devices,
+        # With port 0 the launcher takes a free one: two runs on one machine never clash.
+        rdzv_endpoint=trainer.rendezvous or "127.0.0.1:0",
+        rdzv_backend="c10d",
+        rdzv_configs={"join_timeout": trainer.rendezvous_timeout_s},
+        run_id="asl_exp" if trainer.rendezvous else uuid4().hex,
+        local_addr=None if trainer.rendezvous else "127.0.0.1",
+        max_restarts=0,
+        monitor_interval=0.2,
+        start_method="spawn",
+        logs_specs=DefaultLogsSpecs(),
+        signals_to_handle="SIGTERM,SIGINT",
+        shutdown_timeout=_SHUTDOWN_S,
+    )
+
+
+def work(values: dict[str, Any], run_folder: str, faults: str) -> float | None:
+    """Run the experiment as one rank; return the objective on rank 0, else None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
+    signal.signal(signal.SIGTERM, _terminate)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    rank = int(os.environ["RANK"])
+    try:
+        import torch
+        import torch.distributed as dist
+
+        from asl_exp.training.run import train_and_score
+
+        config = Config.model_validate(values)
+        on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
+        if on_gpu:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if on_gpu else "gloo")
+        objective = train_and_score(config, Path(run_folder))
+        dist.barrier()
+        dist.destroy_process_group()
+        return objective if rank == 0 else None
+    except Interrupted:
+        os._exit(143)  # the group's other members may be gone: no orderly goodbye
+    except BaseException as error:
+        _tell_parent(Path(faults) / f"rank{rank}.json", error)
+        traceback.print_exc() if not isinstance(error, UserError) else None
+        os._exit(1)
+
+
+def _end_with_parent() -> None:
+    """Leave no orphan where the calling process was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(143)
+
+
+def _tell_parent(path: Path, error: BaseException) -> None:
+    kind = type(error).__name__
+    path.write_text(json.dumps({"kind": kind, "message": str(error) or kind}))
+
+
+def _first_error(faults: Path, failure: ChildFailedError) -> Exception:
+    """Return the error of the rank that failed first; the others only lost their partner."""
+    told = sorted(faults.glob("rank*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not told:
+        first_rank, first = failure.get_first_failure()
+        return WorkerError(
+            f"rank {first_rank}: its process ended with exit code {first.exitcode}, with no error of "
+            "its own; killed from outside, or out of memory"
+        )
+    rank, content = told[0].stem.removeprefix("rank"), json.loads(told[0].read_text())
+    kind = getattr(errors, content["kind"], None)
+    message = str(content["message"])
+    if isinstance(kind, type) and issubclass(kind, errors.ConfigError):
+        return UserError(message)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        return kind(message)
+    return WorkerError(f"rank {rank}: {content['kind']}: {message}")
