@@ -1,0 +1,138 @@
+"""The audit finds planted copies, shows them, and stays silent on a clean split."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from made_images import detailed, manifest, picture, save
+
+from asl_exp.config.schema import DataConfig
+from asl_exp.data.__main__ import main
+from asl_exp.data.audit.findings import Findings, find
+from asl_exp.data.audit.looks import look_at
+from asl_exp.data.letters import load_letters
+
+SIZE = 48
+
+
+def photo_set(folder: Path, planted: str) -> Path:
+    """Make 3 groups of 2 classes of 3 images; plant something alike in train and test."""
+    lines = ["path,label,group,split"]
+    for g, split in enumerate(["train", "val", "test"]):
+        for c, label in enumerate("AB"):
+            for n in range(3):
+                path = folder / "an ä" / f"{split}_{label}{n}.png"
+                save(detailed(1000 * g + 100 * c + n, SIZE), path)
+                group = "shared" if planted == "group" and n == 0 else f"g{g}"
+                lines.append(f"an ä/{path.name},{label},{group},{split}")
+    target = folder / "an ä" / "test_A1.png"
+    if planted == "exact":
+        target.write_bytes((folder / "an ä" / "train_A2.png").read_bytes())
+    if planted == "near":
+        save(detailed(2, SIZE).point(lambda value: value * 0.9), target)
+    return manifest(folder / "m.csv", lines)
+
+
+def findings(folder: Path, planted: str) -> Findings:
+    config = DataConfig(
+        source="manifest", manifest=str(photo_set(folder, planted)), split="column",
+        cache_dir=str(folder / "cache"),
+    )  # fmt: skip
+    data = load_letters(config, image_size=SIZE, interpolation="bilinear", seed=0)
+    return find(data, look_at(data.splits, lambda done: None))
+
+
+def test_a_clean_split_has_no_findings(tmp_path: Path) -> None:
+    found = findings(tmp_path, "nothing")
+    assert not found.leaks
+    assert found.pairs.empty
+    assert found.to_dict()["splits"]["train"]["classes"] == {"A": 3, "B": 3}
+
+
+@pytest.mark.parametrize(("planted", "copies"), [("exact", (1, 0)), ("near", (0, 1))])
+def test_planted_copies_are_found(planted: str, copies: tuple[int, int], tmp_path: Path) -> None:
+    found = findings(tmp_path, planted)
+    assert found.leaks
+    assert found.leaked("test") == copies
+    assert found.leaked("val") == (0, 0)
+    (pair,) = found.to_dict()["pairs"]
+    assert pair["kind"] == planted
+    assert [Path(image["path"]).name for image in pair["images"]] == ["train_A2.png", "test_A1.png"]
+
+
+def test_a_group_on_both_sides_leaks(tmp_path: Path) -> None:
+    found = findings(tmp_path, "group")
+    assert found.leaks
+    assert found.cut_groups == ("shared",)
+    assert found.group_mates("test") == 2
+
+
+def command(folder: Path, name: str, planted: str = "nothing") -> int:
+    return main(
+        [
+            name, "data=manifest", f"data.manifest='{photo_set(folder, planted)}'",
+            "data.split=column", f"data.cache_dir={folder / 'cache'}",
+            f"runs_dir={folder / 'runs'}", f"backbone.image_size={SIZE}", "augmentation=strong",
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("planted", "status"), [("nothing", 0), ("near", 1)])
+def test_the_command_writes_a_page_that_stands_alone(
+    planted: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path, "audit", planted) == status
+    page = (tmp_path / "runs" / "audit" / "audit.html").read_text("utf-8")
+    figures = json.loads((tmp_path / "runs" / "audit" / "audit.json").read_text("utf-8"))
+    assert figures["leaks"] == bool(status)
+    assert not re.search(r"(src|href)='(?!data:)", page)
+    assert page.count("<img") == 4 + status  # three splits, augmented, and the pair
+    assert ("near, " in page) == bool(status)
+    assert "audit.html" in capsys.readouterr().out
+
+
+def test_prepare_decodes_so_that_audit_need_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path, "prepare") == 0
+    said = capsys.readouterr()
+    assert "storing pixels: 18 images" in said.err
+    assert "train 6, val 6, test 6" in said.out
+    assert command(tmp_path, "audit") == 0
+    assert "storing pixels" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "usage:"),
+        (["adit"], "no command 'adit'"),
+        (["audit", "data=folder", "data.root=/no/such/folder"], "there is no folder"),
+        (["audit", "data.splitt=random"], "data.split"),
+    ],
+)
+def test_mistakes_end_with_2_and_a_message(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert message in said.out + said.err
+
+
+def test_names_from_the_data_are_escaped(tmp_path: Path) -> None:
+    lines = ["path,label,group,split"]
+    for number, split in enumerate(["train", "val", "test"]):
+        for label in ("<b>A</b>", "B"):
+            path = save(
+                picture(10 * number + (label == "B")), tmp_path / f"{split}{len(lines)}.png"
+            )
+            lines.append(f"{path.name},{label},g{number},{split}")
+    csv = manifest(tmp_path / "m.csv", lines)
+    main(
+        ["audit", "data=manifest", f"data.manifest={csv}", "data.split=column",
+         f"data.cache_dir={tmp_path / 'c'}", f"runs_dir={tmp_path}", "backbone.image_size=32"]
+    )  # fmt: skip
+    page = (tmp_path / "audit" / "audit.html").read_text("utf-8")
+    assert "<b>A</b>" not in page
+    assert "&lt;b&gt;A&lt;/b&gt;" in page
