@@ -147,7 +147,7 @@ class PhaseModule(pl.LightningModule):
         kernels = self.model.head.penalised_kernels() if l2 else []
         total = torch.zeros((), device=self.device)
         for kernel in kernels:
-            total = total + kernel.float().square().sum()
+            total = total + kernel.square().sum()
         return l2 * total
 
     def _step_seed(self, batch_idx: int) -> int:

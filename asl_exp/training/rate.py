@@ -57,3 +57,5 @@ class RateShape(LRScheduler):
         if self.shape == "plateau" and self.epochs_without_improvement >= self.plateau_patience:
             self.plateau_scale *= self.plateau_factor
             self.epochs_without_improvement = 0
+            for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+                group["lr"] = rate  # from the next step on, not the one after it
