@@ -1,0 +1,183 @@
+"""Optimizers: the published formula to the last digits, and who gets which rate and decay."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from asl_exp.config.compose import compose_config
+from asl_exp.config.errors import ConfigError
+from asl_exp.model.classifier import LetterClassifier, build_classifier
+from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.training.module import PhaseModule
+from asl_exp.training.optimizer import make_optimizer
+
+N_STEPS = 200
+
+
+def module_of(*overrides: str, phase: str = "transfer") -> PhaseModule:
+    config = compose_config(
+        [
+            "backbone.name=asl_small_cnn", "backbone.pretrained=false", "backbone.image_size=32",
+            *overrides,
+        ]
+    )  # fmt: skip
+    torch.manual_seed(3)
+    model = build_classifier(config, 4, resolve_preprocessing(config.backbone))
+    return PhaseModule(
+        model, config, phase, n_classes=4, n_train_images=64, first_epoch=0, metadata={},
+        on_epoch=lambda epoch, metrics: None,
+    )  # fmt: skip
+
+
+def optimizer_of(module: PhaseModule) -> torch.optim.Optimizer:
+    lr = module.config.lr
+    return make_optimizer(
+        module.model, module.config.optimizer, lr=module.phase.lr, layer_decay=lr.layer_decay
+    )
+
+
+class KerasNadam:
+    """Keras 3's ``keras/src/optimizers/nadam.py`` for one variable, written from its formulas.
+
+    Its momentum is beta_1 * (1 - 0.5 * 0.96 ** step), whose product over all steps corrects the
+    bias; a ``kernel_regularizer=l2(l2)`` adds l2 * sum(w^2) to the loss, so 2 * l2 * w here.
+    """
+
+    def __init__(self, w: torch.Tensor, *, lr: float, l2: float) -> None:
+        self.w, self.lr, self.l2 = w.clone(), lr, l2
+        self.beta_1, self.beta_2, self.epsilon = 0.9, 0.999, 1e-7
+        self.m, self.v = torch.zeros_like(w), torch.zeros_like(w)
+        self.u_product, self.step_number = 1.0, 0
+
+    def step(self, gradient: torch.Tensor) -> None:
+        g = gradient + 2 * self.l2 * self.w
+        self.step_number += 1
+        u_t = self.beta_1 * (1 - 0.5 * 0.96**self.step_number)
+        u_next = self.beta_1 * (1 - 0.5 * 0.96 ** (self.step_number + 1))
+        self.u_product *= u_t
+        self.m = self.m + (g - self.m) * (1 - self.beta_1)
+        self.v = self.v + (g * g - self.v) * (1 - self.beta_2)
+        m_hat = u_next * self.m / (1 - self.u_product * u_next) + (1 - u_t) * g / (
+            1 - self.u_product
+        )
+        v_hat = self.v / (1 - self.beta_2**self.step_number)
+        self.w = self.w - m_hat * self.lr / (v_hat.sqrt() + self.epsilon)
+
+
+def difference_from_keras(*overrides: str, l2: float) -> dict[str, float]:
+    """Return the largest difference of each head parameter after equal gradients.
+
+    The data's loss is replaced by a linear one with given gradients; the penalty is the module's.
+    """
+    module = module_of("head.hidden=[6]", f"regularization.l2={l2}", *overrides).double()
+    optimizer = optimizer_of(module)
+    parameters = dict(module.model.head.named_parameters())
+    keras = {
+        name: KerasNadam(p.detach(), lr=1e-3, l2=l2 if p.ndim > 1 else 0.0)
+        for name, p in parameters.items()
+    }
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(N_STEPS):
+        gradients = {
+            name: torch.randn(p.shape, dtype=torch.float64, generator=generator) + 0.2
+            for name, p in parameters.items()
+        }
+        optimizer.zero_grad()
+        linear = sum((parameters[name] * g).sum() for name, g in gradients.items())
+        (linear + module.l2_penalty()).backward()  # type: ignore[operator]
+        optimizer.step()
+        for name, g in gradients.items():
+            keras[name].step(g)
+    return {name: float((p.detach() - keras[name].w).abs().max()) for name, p in parameters.items()}
+
+
+@pytest.mark.parametrize("l2", [0.0, 1e-4, 1e-2])
+def test_nadam_with_l2_is_that_of_keras(l2: float) -> None:
+    differences = difference_from_keras("lr.transfer=1e-3", l2=l2)
+    assert len(differences) == 4
+    assert max(differences.values()) < 1e-9, differences
+
+
+def test_nothing_else_would_be() -> None:
+    """The measure sees torch's own momentum decay, and a penalty on the output layer left out."""
+    assert max(difference_from_keras("optimizer.momentum_decay=4e-3", l2=0.0).values()) > 1e-4
+    differences = difference_from_keras("regularization.l2_on=hidden", l2=1e-2)
+    assert [name for name, d in differences.items() if d > 1e-9] == ["4.weight"]
+
+
+def test_the_penalty_is_that_of_keras() -> None:
+    module = module_of("head.hidden=[6]", "regularization.l2=0.01")
+    dense = [m for m in module.model.head if isinstance(m, nn.Linear)]
+    by_hand = 0.01 * sum(float((m.weight.double() ** 2).sum()) for m in dense)
+    assert float(module.l2_penalty()) == pytest.approx(by_hand, rel=1e-6)
+    assert float(module_of("regularization.l2=0").l2_penalty()) == 0.0
+
+
+def names_by_group(module: PhaseModule) -> list[tuple[float, float, list[str]]]:
+    names = {id(p): name for name, p in module.model.named_parameters()}
+    return [
+        (g["lr"], g["weight_decay"], [names[id(p)] for p in g["params"]])
+        for g in optimizer_of(module).param_groups
+    ]
+
+
+def test_only_what_trains_is_in_the_optimizer() -> None:
+    groups = names_by_group(module_of())
+    assert {name.split(".")[0] for _, _, names in groups for name in names} == {"head"}
+    everything = module_of(phase="finetune")
+    named = [name for _, _, names in names_by_group(everything) for name in names]
+    assert sorted(named) == sorted(name for name, _ in everything.model.named_parameters())
+
+
+def test_adamw_decays_kernels_alone() -> None:
+    module = module_of("optimizer=adamw", "optimizer.weight_decay=0.05", phase="finetune")
+    sizes = {name: p.ndim for name, p in module.model.named_parameters()}
+    groups = names_by_group(module)
+    assert isinstance(optimizer_of(module), torch.optim.AdamW)
+    assert sum(len(names) for _, _, names in groups) == len(sizes)
+    for _, decay, names in groups:
+        assert decay in (0.0, 0.05)
+        assert all((sizes[name] > 1) == (decay > 0) for name in names)
+
+
+def test_sgd_has_its_momentum() -> None:
+    groups = optimizer_of(module_of("optimizer=sgd")).param_groups
+    assert groups[0]["momentum"] == 0.9
+    assert all(group["weight_decay"] == 0 for group in groups)
+
+
+@pytest.mark.parametrize("backbone", ["asl_small_cnn", "resnet18", "efficientnet_b0"])
+def test_earlier_layers_learn_slower(backbone: str) -> None:
+    module = module_of(
+        f"backbone.name={backbone}", "lr.layer_decay=0.5", "lr.finetune=1e-3", phase="finetune"
+    )
+    rates = {name: rate for rate, _, names in names_by_group(module) for name in names}
+    assert set(rates) == {name for name, _ in module.model.named_parameters()}
+    assert {rates[name] for name in rates if name.startswith("head.")} == {1e-3}
+    model: LetterClassifier = module.model
+    names = {id(p): f"backbone.{name}" for name, p in model.backbone.named_parameters()}
+    order = [
+        rates[names[id(p)]]
+        for layer in model.backbone_layers
+        for p in layer.parameters(recurse=False)
+    ]
+    assert order == sorted(order)
+    assert order[0] < order[-1] <= 0.5e-3
+    steps = sorted({round(rate / 1e-3, 12) for rate in order})
+    assert all(
+        step == pytest.approx(0.5 ** round(-torch.tensor(step).log2().item())) for step in steps
+    )
+
+
+def test_one_rate_without_layer_decay() -> None:
+    groups = names_by_group(module_of("lr.finetune=1e-3", phase="finetune"))
+    assert {rate for rate, _, _ in groups} == {1e-3}
+
+
+def test_a_network_without_groups_is_told(tmp_path: Path) -> None:
+    module = module_of("lr.layer_decay=0.5", phase="finetune")
+    module.model.backbone = nn.Sequential(module.model.backbone)
+    with pytest.raises(ConfigError, match=r"lr\.layer_decay: this backbone does not say"):
+        optimizer_of(module)
