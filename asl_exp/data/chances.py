@@ -38,7 +38,10 @@ class Chances:
         """Return standard normal numbers of the shape of images, drawn on their device."""
         generator = torch.Generator(self.device)
         generator.manual_seed(int(self._generator.integers(2**62)))
-        return torch.empty_like(images).normal_(generator=generator)
+        n_images, channels, height, width = images.shape
+        # Drawn into plain memory: into channels-last memory it takes three times as long.
+        numbers = torch.empty(n_images, height, width, channels, device=self.device)
+        return numbers.normal_(generator=generator).permute(0, 3, 1, 2)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(self.device, non_blocking=True)

@@ -4,7 +4,6 @@ import math
 from typing import Final
 
 import torch
-from kornia.enhance import adjust_hue
 from kornia.filters import gaussian_blur2d
 from kornia.geometry.transform import get_perspective_transform
 from torch import Tensor
@@ -17,6 +16,7 @@ _ERASED_AREA: Final = (0.02, 0.2)
 """Of the image, as in Random Erasing (Zhong et al. 2017), whose upper bound is 0.4."""
 
 _ERASED_ASPECT: Final = (0.5, 2.0)
+_YIQ: Final = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 _BLUR_SIGMA: Final = (0.005, 0.02)
 """Of the image's side."""
 
@@ -69,22 +69,32 @@ def _grid(homography: Tensor, height: int, width: int) -> Tensor:
 
 
 def recoloured(images: Tensor, config: AugmentationConfig, chances: Chances) -> Tensor:
-    """Change brightness, contrast around the image's mean, saturation and hue."""
-    gain = column(chances.uniform(1 - config.brightness, 1 + config.brightness))
-    images = images * gain
-    if config.contrast:
-        factor = column(chances.uniform(1 - config.contrast, 1 + config.contrast))
-        mean = images.mean((1, 2, 3), keepdim=True)
-        images = (images - mean) * factor + mean
-    images = images.clamp(0, 1)
-    if config.saturation:
-        factor = column(chances.uniform(1 - config.saturation, 1 + config.saturation))
-        grey = images.mean(1, keepdim=True)
-        images = (images - grey) * factor + grey
-    if config.hue:
-        turn = chances.uniform(-config.hue, config.hue) * (2 * math.pi)
-        images = adjust_hue(images.clamp(0, 1), turn)
-    return images.clamp(0, 1)
+    """Change hue, saturation, contrast around the image's mean, and brightness, in one product."""
+    hue = chances.uniform(-config.hue, config.hue) * (2 * math.pi)
+    saturation = chances.uniform(1 - config.saturation, 1 + config.saturation)
+    contrast = chances.uniform(1 - config.contrast, 1 + config.contrast)
+    brightness = chances.uniform(1 - config.brightness, 1 + config.brightness)
+    mixed = _colour_matrix(hue, saturation) * (contrast * brightness)[:, None, None]
+    lift = images.mean((1, 2, 3)) * (1 - contrast) * brightness
+    flat = images.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, 3)
+    changed = torch.baddbmm(lift[:, None, None], flat, mixed.transpose(1, 2)).clamp_(0, 1)
+    return changed.view(-1, *images.shape[2:], 3).permute(0, 3, 1, 2)
+
+
+def _colour_matrix(angle: Tensor, saturation: Tensor) -> Tensor:
+    """Return (B, 3, 3) that turn colours around the grey axis by an angle and stretch from it.
+
+    The turn is in the plane of chrominance of YIQ (NTSC), as in television's hue control: linear,
+    keeps luminance and greys, and is close to a turn of HSV's hue.
+    """
+    to_yiq = torch.tensor(_YIQ, device=angle.device)
+    cos, sin = saturation * angle.cos(), saturation * angle.sin()
+    turn = torch.zeros(len(angle), 3, 3, device=angle.device)
+    turn[:, 0, 0] = 1.0
+    turn[:, 1, 1] = turn[:, 2, 2] = cos
+    turn[:, 1, 2], turn[:, 2, 1] = -sin, sin
+    matrix: Tensor = torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    return matrix
 
 
 def blurred(images: Tensor, which: Tensor, chances: Chances) -> Tensor:
@@ -136,16 +146,22 @@ def behind_the_hand(images: Tensor, config: AugmentationConfig, chances: Chances
     What is background is guessed from colour: what looks like the image's top and side edges. The
     guess is soft and often wrong; as augmentation it need only be right on the whole.
     """
-    behind = _background(images)
-    replaced = column(chances.events(config.background)) * behind
-    images = torch.lerp(images, _scenery(images, chances), replaced)
-    lit = column(chances.events(config.backlight))
-    glow = column(chances.uniform(0.5, 1.0)) * behind * lit
-    shade = 1 - column(chances.uniform(0.2, 0.6)) * (1 - behind) * lit
-    return torch.lerp(images * shade, torch.ones_like(images), glow).clamp(0, 1)
+    replaced, lit = chances.events(config.background), chances.events(config.backlight)
+    partner, tint = chances.order(), chances.uniform(0.7, 1.3, 3, 1, 1)
+    brightness, darkness = chances.uniform(0.5, 1.0), chances.uniform(0.2, 0.6)
+    chosen = (replaced | lit).nonzero().squeeze(1)
+    if not len(chosen):
+        return images
+    changed, behind = images[chosen], _background(images[chosen])
+    other = _patches(images[partner[chosen]], tint[chosen])
+    changed = torch.lerp(changed, other, column(replaced[chosen]) * behind)
+    glow = column((brightness * lit)[chosen]) * behind
+    shade = 1 - column((darkness * lit)[chosen]) * (1 - behind)
+    changed = torch.lerp(changed * shade, torch.ones_like(changed), glow).clamp(0, 1)
+    return images.index_copy(0, chosen, changed)
 
 
-_GUESS_SIDE: Final = 32
+_GUESS_SIDE: Final = 25
 _EDGE: Final = 2
 
 
@@ -166,9 +182,8 @@ def _background(images: Tensor) -> Tensor:
     return interpolate(guess, images.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def _scenery(images: Tensor, chances: Chances) -> Tensor:
-    """Return (B, 3, H, W): another image of the batch as mere patches of colour."""
-    patches = interpolate(images[chances.order()], (6, 6), mode="area")
-    tint = chances.uniform(0.7, 1.3, 3, 1, 1)
-    smooth = interpolate(patches * tint, images.shape[-2:], mode="bicubic", align_corners=False)
+def _patches(images: Tensor, tint: Tensor) -> Tensor:
+    """Return images (B, 3, H, W) blurred until only tinted patches of colour are left."""
+    colours = interpolate(images, (6, 6), mode="area") * tint
+    smooth = interpolate(colours, images.shape[-2:], mode="bilinear", align_corners=False)
     return smooth.clamp(0, 1)
