@@ -9,8 +9,8 @@ from .hand import Array
 from .raster import Plane, Surface
 
 _SHADOW_STEPS = 7
-_SHADOW_STRENGTH = 0.75
-_OCCLUSION_STRENGTH = 0.62
+_SHADOW_STRENGTH = 0.68
+_OCCLUSION_STRENGTH = 0.55
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from .chance import image_stream, stream
+from .chance import stream
 from .scenery import CANVAS, HOME, clutter, window
 from .shot import Shot
 
@@ -14,7 +14,8 @@ from .shot import Shot
 def background(shot: Shot, size: int) -> npt.NDArray[np.float32]:
     """(size, size, 3) sRGB in 0..1: the session's room, from where this image's camera stands."""
     room = _room(shot.seed, shot.external, shot.signer, shot.session)
-    rng = image_stream(shot, "view")
+    # Not of the letter: `nothing` shows what lies behind every hand of the same index.
+    rng = stream(shot.seed, shot.external, "view", shot.signer, shot.session, shot.index)
     view = rng.uniform(0.68, 0.8) * CANVAS  # smaller than the canvas, so that the camera can move
     left, top = (0.5 * (CANVAS - view) + rng.uniform(-0.1, 0.1, 2) * CANVAS).clip(0, CANVAS - view)
     box = (left, top, left + view, top + view)
