@@ -198,6 +198,14 @@ def test_pixels_outlive_the_deletion_of_the_cache(tmp_path: Path, paths: list[st
     assert everything(pixels) == before
 
 
+def test_a_store_cut_short_while_in_use_is_an_error(tmp_path: Path, paths: list[str]) -> None:
+    store = make(tmp_path, paths)
+    pixels = opened(store)
+    os.truncate(store.pixels_file, 1000)
+    with pytest.raises(DataError, match="was cut short while it was in use"):
+        pixels.gather(np.array([4]))
+
+
 def test_a_cache_folder_that_cannot_be_made(tmp_path: Path, paths: list[str]) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(DataError, match=r"data\.cache_dir: .* cannot be written"):
