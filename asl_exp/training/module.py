@@ -14,7 +14,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from asl_exp.config import names
@@ -23,6 +22,7 @@ from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.augmentation import Augmentation
 from asl_exp.evaluation.scores import f1_by_class
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.training.mean import ImageMean
 from asl_exp.training.optimizer import make_optimizer
 from asl_exp.training.ranks import average_statistics
 from asl_exp.training.rate import RateShape
@@ -71,9 +71,8 @@ class PhaseModule(pl.LightningModule):
         self.on_epoch = on_epoch
         self.augmentation = Augmentation(config.augmentation, n_classes)
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.regularization.label_smoothing)
-        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
-        self.train_penalty = MeanMetric()
-        self.train_hits = MeanMetric()
+        self.train_loss, self.val_loss = ImageMean(), ImageMean()
+        self.train_penalty, self.train_hits = ImageMean(), ImageMean()
         self.val_confusion = MulticlassConfusionMatrix(n_classes)
         self.validation: dict[str, float] = {}
         self._first_bad_step = torch.tensor(-1)
@@ -167,7 +166,7 @@ class PhaseModule(pl.LightningModule):
         with torch.no_grad():
             self.train_loss.update(loss, n_images)
             self.train_penalty.update(penalty, n_images)
-            self.train_hits.update((logits.argmax(1) == labels).float())
+            self.train_hits.update((logits.argmax(1) == labels).float().mean(), n_images)
             seen = self._first_bad_step
             bad_now = ~torch.isfinite(loss) & (seen < 0)
             self._first_bad_step = torch.where(bad_now, batch_idx, seen)
