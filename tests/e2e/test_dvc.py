@@ -1,0 +1,86 @@
+"""`dvc repro` with the demo profile, in a copy of the repository: only what changed runs again."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BACKBONES = ["efficientnet_b7", "efficientnetv2_b1", "vgg19", "xception"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Copy what git knows or would add, as a repository of its own with the demo profile."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    copy = tmp_path / "repository"
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
+    shutil.copy(copy / "params.demo.yaml", copy / "params.yaml")
+    return copy
+
+
+def repro(repository: Path) -> str:
+    """Run `dvc repro` with no configuration but the repository's; return what it printed."""
+    home = repository.parent
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_GLOBAL_CONFIG_DIR": str(home / "global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(home / "system"),
+        "DVC_SITE_CACHE_DIR": str(home / "site"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=repository, env=environment, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def run_ids(repository: Path) -> dict[str, str]:
+    """Return the MLflow run of each backbone: another one means that it was trained again."""
+    results = {name: repository / f"runs/comparison/{name}/result.json" for name in BACKBONES}
+    return {name: json.loads(path.read_text())["mlflow_run_id"] for name, path in results.items()}
+
+
+def table(repository: Path) -> dict[str, dict[str, object]]:
+    rows = json.loads((repository / "runs/comparison/table.json").read_text())
+    return {row["backbone"]: row for row in rows}
+
+
+@pytest.mark.heavy
+def test_repro_runs_what_changed_and_nothing_else(repository: Path) -> None:
+    repro(repository)
+    first, rows = run_ids(repository), table(repository)
+    assert list(rows) == ["tf_efficientnet_b7", "tf_efficientnetv2_b1", "vgg19", "legacy_xception"]
+    for row in rows.values():
+        assert set(row["measured"]) == {
+            "train", "val", "test", "external/synthetic_external/accuracy",
+        }  # fmt: skip
+        assert set(row["published"]) == {"train", "val", "test", "external"}
+    assert "| vgg19 | random | 32 |" in (repository / "runs/comparison/table.md").read_text()
+
+    assert "Running stage" not in repro(repository)
+    assert run_ids(repository) == first
+
+    params = (repository / "params.yaml").read_text()
+    changed = params.replace("vgg19: {transfer: 1.0e-4", "vgg19: {transfer: 5.0e-4")
+    assert changed != params
+    (repository / "params.yaml").write_text(changed)
+    printed = repro(repository)
+    assert printed.count("Running stage 'train@") == 1
+    assert "Running stage 'table'" in printed
+    second = run_ids(repository)
+    assert [name for name in BACKBONES if second[name] != first[name]] == ["vgg19"]
+    assert table(repository)["vgg19"]["lr"]["transfer"] == 5e-4

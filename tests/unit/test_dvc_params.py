@@ -1,0 +1,27 @@
+"""dvc.yaml and its two parameter files agree with the presets that they run."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from asl_exp.config.compose import compose_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "params.demo.yaml"])
+def test_params_are_valid_for_every_backbone(file: str) -> None:
+    params = yaml.safe_load((ROOT / file).read_text())
+    for name, rates in params["backbones"].items():
+        own = compose_config([f"experiment=paper_{name}"]).lr
+        assert rates == {"transfer": own.transfer, "finetune": own.finetune}
+        compose_config([f"experiment=paper_{name}", *params["overrides"].split()])
+
+
+def test_table_waits_for_every_backbone() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    backbones = yaml.safe_load((ROOT / "params.yaml").read_text())["backbones"]
+    runs = [f"runs/comparison/{name}" for name in backbones]
+    assert [dep for dep in stages["table"]["deps"] if dep.startswith("runs/")] == runs
+    assert stages["table"]["cmd"].split()[-4:] == runs
