@@ -33,7 +33,7 @@ _FIND: Final = """SELECT sha256, width, height, phash, fault FROM facts
 _KEEP: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fact:
     """What is known of one file.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.images import Pixels
 from asl_exp.data.listing import Listing
-from asl_exp.data.manifest import Manifest, make_manifest, require_readable
+from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
 from asl_exp.data.pixels import DecodedPixels, Geometry
 from asl_exp.data.sources import list_images
 from asl_exp.data.split import NAMES, Assignment
@@ -198,11 +198,6 @@ def _split(
 ) -> Split:
     table = manifest.table.iloc[chosen].reset_index(drop=True)
     return Split(name, label_indices(table, classes), table[TABLE], pixels, rows[chosen])
-
-
-def label_indices(table: pd.DataFrame, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """Return (N,) the index of each label."""
-    return pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
 
 
 def _digest(manifests: dict[str, Manifest], assignment: Assignment, classes: Sequence[str]) -> str:

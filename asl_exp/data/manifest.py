@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
@@ -74,6 +75,11 @@ def make_manifest(listed: pd.DataFrame, config: DataConfig, *, hashed: bool = Fa
     require_readable(manifest.unreadable, config.max_unreadable)
     _require_one_label(manifest.table)
     return _grouped(manifest) if ungrouped else manifest
+
+
+def label_indices(table: pd.DataFrame, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return (N,) the index of each label among the classes."""
+    return pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
 
 
 def require_readable(unreadable: Sequence[str], allowed: int) -> None:

@@ -7,6 +7,7 @@ of each other, and a test image whose near-copy was trained on measures memory, 
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError, nearest
@@ -123,7 +124,7 @@ def _assign(
     seed: int,
 ) -> NDArray[np.intp]:
     """Return the split of every image, `shares` being each split's part of every class."""
-    names, group_of = np.unique(groups, return_inverse=True)
+    group_of, names = pd.factorize(groups, sort=True)
     counts = np.zeros((len(names), len(classes)), np.int64)
     np.add.at(counts, (group_of, labels), 1)
     _require_groups(counts, names, classes, len(shares))

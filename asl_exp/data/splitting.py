@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from asl_exp.config.schema import DataConfig
-from asl_exp.data.manifest import Manifest
+from asl_exp.data.manifest import Manifest, label_indices
 from asl_exp.data.split import (
     NAMES,
     TRAIN,
@@ -25,7 +25,7 @@ def split_manifest(
         DataError: the rule cannot be followed with these images.
     """
     table = manifest.table
-    labels = pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
+    labels = label_indices(table, classes)
     groups = table["group"].to_numpy(str)
     fractions = (config.val_fraction, config.test_fraction)
     if config.split == "random":
@@ -53,6 +53,5 @@ def leaking(manifest: Manifest, assignment: Assignment, config: DataConfig) -> b
     inside = assignment == TRAIN
     table = manifest.table
     return any(
-        bool(np.isin(table[name][inside], table[name][~inside]).any())
-        for name in ("group", "sha256")
+        bool(table[name][inside].isin(table[name][~inside]).any()) for name in ("group", "sha256")
     )
