@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def load_kept_model(path: Path) -> KeptModel:
         UserError: the file is missing, damaged, or no checkpoint of asl_exp.
     """
     content = _read(path)
-    about = content.get("asl_exp")
+    about = content.get("asl_exp") if isinstance(content, dict) else None
     if about is None:
         raise UserError(f"{path}: not a checkpoint of asl_exp")
     config = Config.model_validate(about["config"])
@@ -74,14 +75,14 @@ def model_state(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: damaged or not a checkpoint ({error})") from error
-    return content
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: damaged or not a checkpoint ({reason})") from error
 
 
 def _plain(value: Any) -> Any:
