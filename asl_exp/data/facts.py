@@ -7,7 +7,7 @@ time, never correctness.
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from asl_exp.config.errors import DataError
 from asl_exp.data.images import UnreadableImageError, read_size, too_large
 from asl_exp.data.locking import locked
 from asl_exp.data.nearness import WORDS, Hashes, hash_of_file, hashes_of
@@ -67,6 +68,8 @@ _NO_HASH: Final = bytes(8 * WORDS)
 Stamp = tuple[int, int]
 """Bytes, and nanoseconds of the last change."""
 
+Examination = Callable[[int, list[str]], list[tuple[str, Stamp, Fact]]]
+
 
 def gather_facts(
     paths: Sequence[str],
@@ -80,20 +83,33 @@ def gather_facts(
 
     With `decoded`, each image is decoded once, for its perceptual hash and to know that it can be.
     """
-    folder = Path(cache_dir).expanduser()
-    stamps = [_stamp(path) for path in paths]
-    with locked(folder / "facts.lock"), closing(_database(folder / "facts.sqlite")) as database:
-        facts = _known(database, paths, stamps, decoded)
-        unknown = [path for path, fact in zip(paths, facts, strict=True) if fact is None]
-        work = partial(_examined, max_megapixels, decoded)
-        found: dict[str, Fact] = {}
-        if unknown:
-            for rows in for_chunks(work, unknown, workers=workers, what="reading images"):
-                database.executemany(_KEEP, [_line(*row) for row in rows])
-                database.commit()
-                found.update((path, fact) for path, _, fact in rows)
+    file = Path(cache_dir).expanduser() / "facts.sqlite"
+    work = partial(_examined, max_megapixels, decoded)
+    try:
+        with locked(file.with_suffix(".lock")), closing(_database(file)) as database:
+            facts = _known(database, paths, decoded)
+            unknown = [path for path, fact in zip(paths, facts, strict=True) if fact is None]
+            found = _find_out(database, unknown, work, workers)
+    except sqlite3.Error as error:
+        raise DataError(
+            f"data.cache_dir: '{file}' cannot be written: {error}; make room, or give another "
+            "folder with data.cache_dir="
+        ) from error
     pairs = zip(paths, facts, strict=True)
     return _columns([fact or found[path] for path, fact in pairs], max_megapixels)
+
+
+def _find_out(
+    database: sqlite3.Connection, paths: list[str], work: Examination, workers: int
+) -> dict[str, Fact]:
+    """Examine the files and keep what is found, chunk by chunk."""
+    found: dict[str, Fact] = {}
+    if paths:
+        for rows in for_chunks(work, paths, workers=workers, what="reading images"):
+            database.executemany(_KEEP, [_line(*row) for row in rows])
+            database.commit()
+            found.update((path, fact) for path, _, fact in rows)
+    return found
 
 
 def _key(path: str) -> str:
@@ -129,12 +145,10 @@ def _opened(file: Path) -> sqlite3.Connection:
     return database
 
 
-def _known(
-    database: sqlite3.Connection, paths: Sequence[str], stamps: Sequence[Stamp], decoded: bool
-) -> list[Fact | None]:
+def _known(database: sqlite3.Connection, paths: Sequence[str], decoded: bool) -> list[Fact | None]:
     facts: list[Fact | None] = []
-    for path, stamp in zip(paths, stamps, strict=True):
-        row = database.execute(_FIND, (_key(path), _VERSION, *stamp)).fetchone()
+    for path in paths:
+        row = database.execute(_FIND, (_key(path), _VERSION, *_stamp(path))).fetchone()
         fact = Fact(*row) if row else None
         enough = fact is not None and (not decoded or fact.phash is not None or fact.fault)
         facts.append(fact if enough else None)

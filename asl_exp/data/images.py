@@ -4,6 +4,8 @@ Everything about file formats lives here. Which files there are, and what become
 ones, is decided elsewhere.
 """
 
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
@@ -37,6 +39,20 @@ FILTERS: Final = {
 Image.MAX_IMAGE_PIXELS = None
 
 _EXIF_ORIENTATION: Final = 0x0112
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BROKEN: Final = (
+    OSError, ValueError, SyntaxError, EOFError, MemoryError, TypeError, LookupError, OverflowError,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow raises on damaged bytes; damaging files at random finds most of them."""
 
 
 class UnreadableImageError(DataError):
@@ -77,7 +93,7 @@ def read_image(
                 image.draft("RGB", (size, size))
             upright = _upright(image)
             return np.asarray(_squared(_rgb(upright), size, resize, FILTERS[interpolation]))
-        except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        except _BROKEN as error:
             raise UnreadableImageError(_name(source), _reason(error)) from error
 
 
@@ -111,15 +127,17 @@ def _opened(source: Source) -> Image.Image:
         if Path(source).stat().st_size == 0:
             raise UnreadableImageError(_name(source), "the file is empty")
         return Image.open(source)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except _BROKEN as error:
         raise UnreadableImageError(_name(source), _reason(error)) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Apply the camera's orientation; a copy is made only where there is one to apply."""
-    if image.getexif().get(_EXIF_ORIENTATION, 1) == 1:
-        return image
-    return ImageOps.exif_transpose(image)
+    """Apply the camera's orientation.
+
+    Not by Pillow's exif_transpose: it writes the EXIF data anew, and fails where those are damaged.
+    """
+    turn = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -23,7 +23,6 @@ class Listing:
         images: those to train, validate and test on.
         external: one table for each set that is never trained on, by its name.
         classes: in the order of their indices.
-        root: the folder that the keys are relative to, for messages.
     """
 
     images: pd.DataFrame

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from asl_exp.config.errors import DataError
+from asl_exp.data.cores import n_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,11 +54,6 @@ def for_chunks(
         for done, result in enumerate(results, start=1):
             advance(min(done * CHUNK, len(items)))
             yield result
-
-
-def n_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _in_processes(

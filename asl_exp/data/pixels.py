@@ -1,6 +1,5 @@
 """The pixels that one row of a manifest stands for, read or drawn."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from asl_exp.data.cores import n_cores
 from asl_exp.data.images import FILTERS, Pixels, read_image
 from asl_exp.data.listing import is_file_key
 
@@ -69,7 +69,7 @@ class DecodedPixels:
         self._paths = np.array(paths, dtype=object)
         self._geometry = geometry
         self._max_megapixels = max_megapixels
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or n_cores()
 
     def gather(self, rows: NDArray[np.int64]) -> Pixels:
         """Return (B, S, S, 3) of the rows given."""

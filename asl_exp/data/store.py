@@ -237,7 +237,9 @@ def _fill(
 def _reserve(file: Path, n_bytes: int) -> None:
     """Create the file with all its room taken, so that a full disk shows before the decoding."""
     with file.open("wb") as opened:
-        os.posix_fallocate(opened.fileno(), 0, n_bytes)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(opened.fileno(), 0, n_bytes)
+        opened.truncate(n_bytes)
 
 
 def _checksum(file: Path) -> str:

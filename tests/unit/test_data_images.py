@@ -169,3 +169,31 @@ def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
     path = save(Image.fromarray(np.ones((8, 8), np.float32)), tmp_path / "a.tif")
     with pytest.raises(UnreadableImageError, match="no known range"):
         read(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+def test_damaged_bytes_are_read_or_refused_but_never_crash(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a hand"
+    buffer = io.BytesIO()
+    picture(5, 48, 48).save(buffer, kind, **({"exif": exif} if kind == "JPEG" else {}))
+    generator = np.random.default_rng(0)
+    for _ in range(150):
+        content = bytearray(buffer.getvalue())
+        for place in generator.integers(min(len(content), 300), size=4):
+            content[place] = generator.integers(256)
+        try:
+            assert read(bytes(content), max_megapixels=1.0).shape == (16, 16, 3)
+        except UnreadableImageError:
+            continue
+
+
+def test_damaged_orientation_data_do_not_hide_the_image() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    picture(5).save(buffer, "JPEG", exif=exif)
+    content = buffer.getvalue().replace(b"Exif\x00\x00", b"Exif\x00\x01")
+    assert read(content).shape == (16, 16, 3)

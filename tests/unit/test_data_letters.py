@@ -10,6 +10,7 @@ from PIL import Image
 
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, SyntheticConfig
+from asl_exp.data import facts
 from asl_exp.data.images import read_image
 from asl_exp.data.letters import LetterData, load_letters
 
@@ -187,6 +188,14 @@ def test_a_damaged_database_of_facts_is_replaced(folder: DataConfig) -> None:
     first = load(folder)
     (Path(folder.cache_dir) / "facts.sqlite").write_bytes(b"nonsense" * 1000)
     assert load(folder).digest == first.digest
+
+
+def test_a_database_that_cannot_be_written_is_said(
+    folder: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "_KEEP", "INSERT INTO no_such_table VALUES (?)")
+    with pytest.raises(DataError, match=r"data\.cache_dir: .*facts\.sqlite' cannot be written"):
+        load(folder)
 
 
 def test_too_few_images_of_a_class(folder: DataConfig, tmp_path: Path) -> None:
