@@ -24,9 +24,12 @@ _PARAM_BATCH, _PARAM_LENGTH = 100, 500  # the smallest limits among MLflow serve
 class Recorder:
     """Writes to one MLflow run; with ``client`` None nothing is written (tracking=off)."""
 
-    def __init__(self, client: MlflowClient | None, run_id: str | None) -> None:
+    def __init__(
+        self, client: MlflowClient | None, run_id: str | None, *, taken_up: bool = False
+    ) -> None:
         self.client = client
         self.run_id = run_id
+        self.taken_up = taken_up
 
     @classmethod
     def open(
@@ -36,7 +39,9 @@ class Recorder:
         client = open_store(runs_dir)
         if run_id is not None:
             client.update_run(run_id, status="RUNNING")
-            return cls(client, run_id)
+            if Tag.FAILURE in client.get_run(run_id).data.tags:
+                client.delete_tag(run_id, Tag.FAILURE)
+            return cls(client, run_id, taken_up=True)
         run = client.create_run(
             experiment_id(client, runs_dir, experiment),
             run_name=run_name,
@@ -52,8 +57,8 @@ class Recorder:
         return max((int(point.step) for point in history), default=-1)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Log settings once, at the start."""
-        if self.client and self.run_id:
+        """Log settings once, at the start; a run taken up again keeps those it began with."""
+        if self.client and self.run_id and not self.taken_up:
             params = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in values.items()]
             for start in range(0, len(params), _PARAM_BATCH):
                 self.client.log_batch(self.run_id, params=params[start : start + _PARAM_BATCH])

@@ -44,7 +44,7 @@ def claim_folder(config: Config, new_folder: Path) -> Iterator[Path]:
 def _chosen(config: Config, new_folder: Path) -> Path:
     if isinstance(config.resume, str):
         return _named(config, Path(config.resume))
-    unfinished = _unfinished(config, new_folder)
+    unfinished = _unfinished(config)
     if config.resume:
         if unfinished is None:
             say("resume: no unfinished run of this configuration; a new one begins")
@@ -77,11 +77,11 @@ def _differences(config: Config, folder: Path) -> Iterator[str]:
             yield f"  {key}: the run has {then.get(key)}, given is {now.get(key)}"
 
 
-def _unfinished(config: Config, new_folder: Path) -> Path | None:
+def _unfinished(config: Config) -> Path | None:
     """Return the newest run of this configuration that has a state and nobody works on."""
-    found = []
-    for path in Path(config.runs_dir).glob(f"**/{FOLDER}/../{Artifact.RESULT}"):
-        folder = path.parent.parent
+    runs_dir, found = Path(config.runs_dir), []
+    for state in [*runs_dir.glob(f"*/{FOLDER}"), *runs_dir.glob(f"*/*/{FOLDER}")]:  # grids nest
+        folder = state.parent
         result = Result.read(folder)
         if (
             result is not None

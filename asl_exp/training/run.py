@@ -170,8 +170,8 @@ def _train(
                 state=state if state and state.phase == name else None,
             )  # fmt: skip
         phases.append(done)
-        result.checkpoints[name] = done.checkpoint
-        result.kept_epochs[name] = done.kept_epoch
+    result.checkpoints = {done.name: done.checkpoint for done in phases}
+    result.kept_epochs = {done.name: done.kept_epoch for done in phases}
     return phases, rows
 
 
@@ -208,29 +208,3 @@ def _evaluate(
             gather=split.gather,
         )
         result.metrics |= {names.score_key(name, key): value for key, value in scores.items()}
-
-
-def _record_end(
-    recorder: Recorder, result: Result, phases: list[PhaseResult], folder: Path, stages: Stages
-) -> None:
-    """Record the scores and keep every file of the run with it."""
-    kept = phases[-1]
-    result.status = "FINISHED"
-    result.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
-    result.write(folder)
-    recorder.metrics(result.metrics, step=kept.kept_epoch)
-    boundaries = {p.name: [p.first_epoch, p.first_epoch + p.n_epochs - 1] for p in phases}
-    recorder.tags({Tag.PHASE_BOUNDARIES: boundaries, Tag.KEPT_EPOCHS: result.kept_epochs})
-    recorder.artifacts(
-        folder,
-        Artifact.CHECKPOINTS,
-        Artifact.MODEL,
-        Artifact.EVALUATION,
-        Artifact.LEARNING_CURVES,
-        Artifact.RESULT,
-    )
-
-
-def _close(result: Result, folder: Path, status: str, failure: str) -> None:
-    result.status, result.failure = status, failure
-    result.write(folder)

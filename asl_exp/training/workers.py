@@ -130,8 +130,8 @@ def _first_error(faults: Path, failure: ChildFailedError) -> Exception:
     if not told:
         first_rank, first = failure.get_first_failure()
         return WorkerError(
-            f"rank {first_rank}: its process ended with exit code {first.exitcode}, with no error of "
-            "its own; killed from outside, or out of memory"
+            f"rank {first_rank}: its process ended with exit code {first.exitcode} and no error "
+            "of its own: killed from outside, or out of memory"
         )
     rank, content = told[0].stem.removeprefix("rank"), json.loads(told[0].read_text())
     kind = getattr(errors, content["kind"], None)
