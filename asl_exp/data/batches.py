@@ -63,10 +63,15 @@ class BatchLoader:
         self._world_size = world_size
         self._pin_memory = pin_memory
         self._epoch = 0
+        self._first_batch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration."""
         self._epoch = epoch
+
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Begin the next iteration inside an epoch, at this batch; later ones begin at 0."""
+        self._epoch, self._first_batch = epoch, batch
 
     def __len__(self) -> int:
         """Return the number of this rank's batches."""
@@ -79,8 +84,9 @@ class BatchLoader:
 
     def _shares(self) -> Iterator[NDArray[np.int64]]:
         """Yield this rank's positions within the split, batch by batch."""
-        order = self._order()
-        for start in range(0, len(order), self._global_size):
+        order, first = self._order(), self._first_batch * self._global_size
+        self._first_batch = 0
+        for start in range(first, len(order), self._global_size):
             share = _share(order[start : start + self._global_size], self._rank, self._world_size)
             if len(share):
                 yield share

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.facts import Facts, gather_facts
+from asl_exp.data.grouping import near_clusters
 from asl_exp.data.listing import is_file_key
-from asl_exp.data.nearness import Hashes, clusters, near_pairs
+from asl_exp.data.nearness import Hashes
 
 _DIGESTED: Final = ("key", "label", "group", "source", "sha256")
 
@@ -74,7 +75,7 @@ def make_manifest(listed: pd.DataFrame, config: DataConfig, *, hashed: bool = Fa
     manifest = Manifest(known, facts.phash, ()).without(faulty, [facts.fault[r] for r in faulty])
     require_readable(manifest.unreadable, config.max_unreadable)
     _require_one_label(manifest.table)
-    return _grouped(manifest) if ungrouped else manifest
+    return _grouped(manifest, config.cache_dir) if ungrouped else manifest
 
 
 def label_indices(table: pd.DataFrame, classes: tuple[str, ...]) -> NDArray[np.int64]:
@@ -121,9 +122,9 @@ def _require_one_label(table: pd.DataFrame) -> None:
     )
 
 
-def _grouped(manifest: Manifest) -> Manifest:
+def _grouped(manifest: Manifest, cache_dir: str) -> Manifest:
     """Give each image the group "near:KEY", KEY being the first image of its cluster."""
     table = manifest.table
-    cluster = clusters(len(table), near_pairs(manifest.phash))
+    cluster = near_clusters(manifest.phash, manifest.pixel_digest, cache_dir)
     names = "near:" + table["key"].iloc[cluster].reset_index(drop=True)
     return Manifest(table.assign(group=names), manifest.phash, manifest.unreadable)

@@ -1,6 +1,7 @@
 """Near-duplicates: found where they are, and not between strangers."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from made_images import detailed
 from numpy.typing import NDArray
 from PIL import Image
 
+from asl_exp.data import grouping
 from asl_exp.data.images import read_image
 from asl_exp.data.nearness import THRESHOLD, clusters, hash_of_pixels, hashes_of, near_pairs
 
@@ -56,6 +58,23 @@ def test_clusters_join_what_is_linked_by_others() -> None:
     assert clusters(7, pairs).tolist() == [0, 1, 1, 3, 3, 1, 6]
     assert clusters(3, np.empty((0, 2), np.int64)).tolist() == [0, 1, 2]
     assert clusters(0, np.empty((0, 2), np.int64)).tolist() == []
+
+
+def test_clusters_are_kept_and_damaged_ones_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = np.random.default_rng(0).integers(0, 2**63, (50, 4)).astype(np.uint64)
+    hashes[9] = hashes[4]
+    first = grouping.near_clusters(hashes, "d" * 64, str(tmp_path))
+    assert first.tolist() == [4 if n == 9 else n for n in range(50)]
+    monkeypatch.setattr(grouping, "near_pairs", None)
+    assert grouping.near_clusters(hashes, "d" * 64, str(tmp_path)).tolist() == first.tolist()
+    monkeypatch.undo()
+    (kept,) = (tmp_path / "near").iterdir()
+    whole = kept.read_bytes()
+    for content in (whole[:-9], b"", whole[:-8] + b"\x07" * 8, b"nonsense"):
+        kept.write_bytes(content)
+        assert grouping.near_clusters(hashes, "d" * 64, str(tmp_path)).tolist() == first.tolist()
 
 
 @pytest.mark.parametrize("source", ["kaggle_asl_alphabet", "massey_hgr"])
