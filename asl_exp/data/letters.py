@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.images import Pixels
-from asl_exp.data.listing import Listing
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
 from asl_exp.data.pixels import DecodedPixels, Geometry
 from asl_exp.data.sources import list_images
@@ -31,7 +30,13 @@ TABLE: Final = ["path", "key", "label", "group", "source", "width", "height", "s
 
 
 class PixelSource(Protocol):
-    """Gives the pixels of rows of one set."""
+    """Gives the pixels of rows of one set.
+
+    Attributes:
+        digest: of all of them; "" where they are not stored.
+    """
+
+    digest: str
 
     def gather(self, rows: NDArray[np.int64]) -> Pixels:
         """Return (B, S, S, 3)."""
@@ -103,107 +108,97 @@ def load_letters(
         DataError: with what is wrong and how to mend it.
     """
     listing = list_images(config)
-    manifests = make_manifests(listing, config)
-    split_manifest(manifests[MAIN], listing.classes, config, seed)  # its faults come before hours
-    geometry = Geometry(image_size, config.resize, interpolation)
-    pixels, manifests, rows, store_digest = _pixels(manifests, geometry, config)
-    unreadable = tuple(one for manifest in manifests.values() for one in manifest.unreadable)
+    tables = {MAIN: listing.images, **listing.external}
+    manifests = {name: make_manifest(rows, config) for name, rows in tables.items()}
+    # Asked again below: here so that its faults come before the hours that decoding may take.
+    split_manifest(manifests[MAIN], listing.classes, config, seed)
+    sets = _with_pixels(manifests, Geometry(image_size, config.resize, interpolation), config)
+    unreadable = tuple(one for part in sets.values() for one in part.manifest.unreadable)
     require_readable(unreadable, config.max_unreadable)
     _say_left_out(unreadable)
-    assignment = split_manifest(manifests[MAIN], listing.classes, config, seed)
+    assignment = split_manifest(sets[MAIN].manifest, listing.classes, config, seed)
     return LetterData(
         classes=listing.classes,
-        digest=_digest(manifests, assignment, listing.classes),
-        splits=_splits(manifests, pixels, rows, assignment, listing.classes),
+        digest=_digest(sets, assignment, listing.classes),
+        splits=_splits(sets, assignment, listing.classes),
         split_rule=config.split,
-        leaks=leaking(manifests[MAIN], assignment, config),
+        leaks=leaking(sets[MAIN].manifest, assignment, config),
         unreadable=unreadable,
-        store_digest=store_digest,
+        store_digest=sets[MAIN].pixels.digest,
     )
 
 
-def make_manifests(
-    listing: Listing, config: DataConfig, *, hashed: bool = False
-) -> dict[str, Manifest]:
-    """Return the manifest of the main set and of each external one, by name."""
-    tables = {MAIN: listing.images, **listing.external}
-    return {name: make_manifest(rows, config, hashed=hashed) for name, rows in tables.items()}
+@dataclass(frozen=True)
+class _Set:
+    """The main set or an external one: what can be decoded of its manifest, and its pixels."""
+
+    manifest: Manifest
+    pixels: PixelSource
+    rows: NDArray[np.int64]
+
+    def split(self, name: str, chosen: NDArray[np.int64], classes: tuple[str, ...]) -> Split:
+        table = self.manifest.table.iloc[chosen].reset_index(drop=True)
+        labels = label_indices(table, classes)
+        return Split(name, labels, table[TABLE], self.pixels, self.rows[chosen])
 
 
-Pixelled = tuple[dict[str, PixelSource], dict[str, Manifest], dict[str, NDArray[np.int64]], str]
-
-
-def _pixels(manifests: dict[str, Manifest], geometry: Geometry, config: DataConfig) -> Pixelled:
-    """Return each set's pixels, what of its manifest could be decoded, and those rows."""
+def _with_pixels(
+    manifests: dict[str, Manifest], geometry: Geometry, config: DataConfig
+) -> dict[str, _Set]:
+    """Give each manifest its pixels: stored, or decoded at every access."""
     if not config.store:
-        decoded: dict[str, PixelSource] = {
-            name: DecodedPixels(
-                manifest.table["path"].tolist(), geometry,
-                max_megapixels=config.max_megapixels, workers=config.workers,
-            )
-            for name, manifest in manifests.items()
-        }  # fmt: skip
-        rows = {name: np.arange(len(manifest.table)) for name, manifest in manifests.items()}
-        return decoded, manifests, rows, ""
-    stores = {name: _store(manifest, geometry, config) for name, manifest in manifests.items()}
-    names = [store.name for store in stores.values()]
-    pixels: dict[str, PixelSource] = {}
-    left: dict[str, Manifest] = {}
-    rows = {}
-    digest = ""
-    for name, store in stores.items():
-        opened = store.open(
-            max_megapixels=config.max_megapixels, workers=config.workers,
-            limit_gb=config.cache_limit_gb, keep=names,
-        )  # fmt: skip
-        faulty = sorted(opened.unreadable)
-        left[name] = manifests[name].without(faulty, [opened.unreadable[row] for row in faulty])
-        rows[name] = np.setdiff1d(np.arange(len(store.paths)), faulty)
-        pixels[name] = opened
-        digest = opened.digest if name == MAIN else digest
-    return pixels, left, rows, digest
-
-
-def _store(manifest: Manifest, geometry: Geometry, config: DataConfig) -> Store:
+        return {name: _decoding(manifest, geometry, config) for name, manifest in manifests.items()}
     folder = Path(config.cache_dir).expanduser() / "pixels"
-    return Store(folder, manifest.table["path"].tolist(), manifest.pixel_digest, geometry)
+    stores = {
+        name: Store(folder, manifest.table["path"].tolist(), manifest.pixel_digest, geometry)
+        for name, manifest in manifests.items()
+    }
+    keep = [store.name for store in stores.values()]
+    return {name: _stored(manifests[name], store, keep, config) for name, store in stores.items()}
+
+
+def _decoding(manifest: Manifest, geometry: Geometry, config: DataConfig) -> _Set:
+    paths = manifest.table["path"].tolist()
+    pixels = DecodedPixels(
+        paths, geometry, max_megapixels=config.max_megapixels, workers=config.workers
+    )
+    return _Set(manifest, pixels, np.arange(len(paths)))
+
+
+def _stored(manifest: Manifest, store: Store, keep: list[str], config: DataConfig) -> _Set:
+    """Open a store; images that turned out unreadable while it was built leave the manifest."""
+    pixels = store.open(
+        max_megapixels=config.max_megapixels,
+        workers=config.workers,
+        limit_gb=config.cache_limit_gb,
+        keep=keep,
+    )
+    faulty = sorted(pixels.unreadable)
+    left = manifest.without(faulty, [pixels.unreadable[row] for row in faulty])
+    return _Set(left, pixels, np.setdiff1d(np.arange(len(manifest.table)), faulty))
 
 
 def _splits(
-    manifests: dict[str, Manifest],
-    pixels: dict[str, PixelSource],
-    rows: dict[str, NDArray[np.int64]],
-    assignment: Assignment,
-    classes: tuple[str, ...],
+    sets: dict[str, _Set], assignment: Assignment, classes: tuple[str, ...]
 ) -> dict[str, Split]:
-    splits = {}
-    for index, name in enumerate(NAMES):
-        chosen = np.flatnonzero(assignment == index)
-        splits[name] = _split(name, manifests[MAIN], pixels[MAIN], rows[MAIN], chosen, classes)
-    for name in manifests:
-        if name != MAIN:
-            every = np.arange(len(manifests[name].table))
-            full = f"external/{name}"
-            splits[full] = _split(full, manifests[name], pixels[name], rows[name], every, classes)
-    return splits
+    inside = {
+        name: sets[MAIN].split(name, np.flatnonzero(assignment == index), classes)
+        for index, name in enumerate(NAMES)
+    }
+    external = {
+        f"external/{name}": part.split(
+            f"external/{name}", np.arange(len(part.manifest.table)), classes
+        )
+        for name, part in sets.items()
+        if name != MAIN
+    }
+    return inside | external
 
 
-def _split(
-    name: str,
-    manifest: Manifest,
-    pixels: PixelSource,
-    rows: NDArray[np.int64],
-    chosen: NDArray[np.int64],
-    classes: tuple[str, ...],
-) -> Split:
-    table = manifest.table.iloc[chosen].reset_index(drop=True)
-    return Split(name, label_indices(table, classes), table[TABLE], pixels, rows[chosen])
-
-
-def _digest(manifests: dict[str, Manifest], assignment: Assignment, classes: Sequence[str]) -> str:
+def _digest(sets: dict[str, _Set], assignment: Assignment, classes: Sequence[str]) -> str:
     digest = hashlib.sha256("\x1f".join(classes).encode())
-    for name, manifest in manifests.items():
-        digest.update(f"\x1e{name}\x1f{manifest.digest}".encode())
+    for name, part in sets.items():
+        digest.update(f"\x1e{name}\x1f{part.manifest.digest}".encode())
     digest.update(assignment.tobytes())
     return digest.hexdigest()
 

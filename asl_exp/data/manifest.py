@@ -59,17 +59,14 @@ class Manifest:
         )
 
 
-def make_manifest(listed: pd.DataFrame, config: DataConfig, *, hashed: bool = False) -> Manifest:
+def make_manifest(listed: pd.DataFrame, config: DataConfig) -> Manifest:
     """Find out the facts of each image; group near-duplicates where the source knows no groups.
-
-    Args:
-        hashed: perceptual hashes are wanted even where groups are known.
 
     Raises:
         DataError: one image under two labels, or more unreadable images than allowed.
     """
     ungrouped = bool((listed["group"] == "").any())
-    facts = _facts(listed["path"].tolist(), config, hashed or ungrouped or not config.store)
+    facts = _facts(listed["path"].tolist(), config, decoded=ungrouped or not config.store)
     known = listed.assign(sha256=facts.sha256, width=facts.width, height=facts.height)
     faulty = [row for row, fault in enumerate(facts.fault) if fault]
     manifest = Manifest(known, facts.phash, ()).without(faulty, [facts.fault[r] for r in faulty])
@@ -95,7 +92,7 @@ def require_readable(unreadable: Sequence[str], allowed: int) -> None:
         )
 
 
-def _facts(paths: list[str], config: DataConfig, decoded: bool) -> Facts:
+def _facts(paths: list[str], config: DataConfig, *, decoded: bool) -> Facts:
     if paths and not is_file_key(paths[0]):
         from asl_exp.data.synthetic import facts_of
 

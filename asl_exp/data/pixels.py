@@ -66,6 +66,7 @@ class DecodedPixels:
     def __init__(
         self, paths: Sequence[str], geometry: Geometry, *, max_megapixels: float, workers: int
     ) -> None:
+        self.digest = ""
         self._paths = np.array(paths, dtype=object)
         self._geometry = geometry
         self._max_megapixels = max_megapixels
