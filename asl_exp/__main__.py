@@ -5,6 +5,7 @@ Everything that is wrong with the command line is said at once, before torch is 
 
 import signal
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import FrameType
 
@@ -14,23 +15,32 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from asl_exp.config.compose import check_overrides, conf_dir, register_bases
-from asl_exp.config.errors import ConfigError, Interrupted, NonFiniteLossError, UserError
+from asl_exp.config.errors import ConfigError, Interrupted, RunError, UserError
 from asl_exp.config.validate import validate
 
 
 def main() -> None:
     """Run the command line in ``sys.argv``; exits with 0, 1, 2, 130 or 143."""
-    arguments = get_args_parser().parse_args()
-    if not (arguments.help or arguments.hydra_help):
-        try:
-            searchpath = _searchpath(arguments.config_dir)
-            check_overrides(arguments.overrides, multirun=arguments.multirun, searchpath=searchpath)
-        except UserError as error:
-            sys.exit(_told(error))
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
-    register_bases()
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
+    try:
+        _check(get_args_parser().parse_args())
+        register_bases()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
+    except Interrupted as interruption:
+        print(f"asl_exp: {interruption}", file=sys.stderr)
+        sys.exit(interruption.exit_status)
+
+
+def _check(arguments: Namespace) -> None:
+    """Say every fault of the command line and exit, before Hydra would say the first."""
+    if arguments.help or arguments.hydra_help:
+        return
+    try:
+        searchpath = _searchpath(arguments.config_dir)
+        check_overrides(arguments.overrides, multirun=arguments.multirun, searchpath=searchpath)
+    except UserError as error:
+        sys.exit(_told(error))
 
 
 def _searchpath(config_dir: str | None) -> list[str]:
@@ -56,12 +66,9 @@ def _job(composed: DictConfig) -> float:
         return run_experiment(config, Path(HydraConfig.get().runtime.output_dir))
     except UserError as error:
         raise SystemExit(_told(error)) from None
-    except NonFiniteLossError as error:
+    except RunError as error:
         print(f"asl_exp: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except Interrupted as interruption:
-        print(f"asl_exp: {interruption}", file=sys.stderr)
-        raise SystemExit(interruption.exit_status) from None
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

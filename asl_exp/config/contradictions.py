@@ -76,9 +76,13 @@ def _trainer(config: Config) -> list[str]:
             f"trainer.rendezvous: {trainer.num_nodes} machines need an address to meet; give the "
             "same host:port of the first machine on all"
         )
-    if batch_size % (trainer.devices * trainer.num_nodes):
+    parts = trainer.devices * trainer.num_nodes * trainer.accumulate
+    if batch_size % parts:
         faults.append(
             f"data.batch_size: {batch_size} images cannot be shared equally by "
-            f"{trainer.devices * trainer.num_nodes} devices; choose a multiple"
+            f"{trainer.devices * trainer.num_nodes} devices in {trainer.accumulate} parts; "
+            f"choose a multiple of {parts}"
         )
+    if trainer.sync_batchnorm and trainer.accelerator == "cpu":
+        faults.append("trainer.sync_batchnorm: needs GPUs; set it to false on the CPU")
     return faults

@@ -33,15 +33,23 @@ class WeightsError(UserError):
     """Pretrained weights cannot be had, or do not fit the network."""
 
 
-class NonFiniteLossError(Exception):
+class RunError(Exception):
+    """A run broke down for a reason that its message says whole: status 1, no traceback."""
+
+
+class NonFiniteLossError(RunError):
     """The loss became NaN or infinite; training stopped where it was seen."""
 
 
-class RanksDifferError(Exception):
+class OutOfMemoryError(RunError):
+    """A phase needs more memory than there is; the message says which settings to change."""
+
+
+class RanksDifferError(RunError):
     """The processes of one run disagree where they must be equal."""
 
 
-class WorkerError(Exception):
+class WorkerError(RunError):
     """A worker process failed; the message is its own error, with its rank."""
 
 

@@ -207,6 +207,17 @@ class TrainerConfig(Group):
     num_nodes: PositiveCount = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     deterministic: bool = Field(True, description="equal seeds give equal bits on one machine")
+    accumulate: PositiveCount = Field(
+        1, description="a step's images come in so many parts, to need less memory"
+    )
+    channels_last: bool = Field(False, description="memory layout (B, H, W, C) of convolutions")
+    compile: bool = Field(False, description="torch.compile the network")
+    sync_batchnorm: bool = Field(
+        False, description="statistics over all GPUs' images, where they are trained"
+    )
+    state_minutes: Positive = Field(
+        10.0, description="inside long epochs the state is written this often, for resume"
+    )
     rendezvous: str | None = Field(
         None, description="host:port of the first machine, the same on all; num_nodes > 1 needs it"
     )
@@ -248,6 +259,7 @@ MACHINE_KEYS = (
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.rendezvous",
+    "trainer.state_minutes",
     "trainer.rendezvous_timeout_s",
     "data.cache_dir",
     "data.cache_limit_gb",

@@ -33,8 +33,13 @@ class Backbone:
     weights: WeightsReport = field(repr=False)
 
 
-def build_backbone(config: BackboneConfig, image_size: int) -> Backbone:
+def build_backbone(
+    config: BackboneConfig, image_size: int, *, sync_batchnorm: bool = False
+) -> Backbone:
     """Make the network, load its weights, and leave out what an image never meets.
+
+    With ``sync_batchnorm`` its BatchNorms are timm's synchronised ones: torch's own conversion
+    would drop the activation that timm keeps inside them.
 
     Raises:
         ConfigError: timm does not accept ``backbone.options`` or the image size.
@@ -42,6 +47,8 @@ def build_backbone(config: BackboneConfig, image_size: int) -> Backbone:
     """
     network = _create(config, image_size)
     report = load_weights(network, config)
+    if sync_batchnorm:
+        network = timm.layers.convert_sync_batchnorm(network)
     network.reset_classifier(0, "")  # type: ignore[operator]
     layers, features = _trace(network, image_size, config.name)
     _drop_unused(network, layers)

@@ -55,11 +55,11 @@ def load_kept_model(path: Path) -> KeptModel:
     if about is None:
         raise UserError(f"{path}: not a checkpoint of asl_exp")
     config = Config.model_validate(about["config"])
+    plain = config.trainer.model_copy(update={"sync_batchnorm": False})
     random_start = config.backbone.model_copy(update={"pretrained": False, "weights": None})
     preprocessing = Preprocessing(**about["preprocessing"])
-    model = build_classifier(
-        config.model_copy(update={"backbone": random_start}), len(about["classes"]), preprocessing
-    )
+    start = config.model_copy(update={"backbone": random_start, "trainer": plain})
+    model = build_classifier(start, len(about["classes"]), preprocessing)
     model.load_state_dict(model_state(content))
     return KeptModel(
         model.eval(), tuple(about["classes"]), preprocessing, config, about["phase"], about["epoch"]

@@ -49,7 +49,11 @@ def build_classifier(
     config: Config, n_classes: int, preprocessing: Preprocessing
 ) -> LetterClassifier:
     """Make the network of an experiment and load the backbone's weights."""
-    backbone = build_backbone(config.backbone, preprocessing.image_size)
+    backbone = build_backbone(
+        config.backbone,
+        preprocessing.image_size,
+        sync_batchnorm=config.trainer.sync_batchnorm,
+    )
     how = config.head.pooling
     head = Head(
         pooled_width(backbone.feature_shape, how), n_classes, config.head, config.regularization

@@ -107,11 +107,13 @@ class PhaseModule(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shape, "interval": "step"}}
 
-    def on_train_epoch_start(self) -> None:
-        """Set modes and the order of this epoch's images, which depends on seed and epoch alone.
+    def on_train_start(self) -> None:
+        """Set the modes, which Lightning leaves as it finds them, also inside a resumed epoch."""
+        self.train()
+        self._started = time.perf_counter()
 
-        Lightning leaves the modes as it finds them, so they are set here, before every epoch.
-        """
+    def on_train_epoch_start(self) -> None:
+        """Set modes and the order of this epoch's images, which depends on seed and epoch alone."""
         self.train()
         assert self.trainer.train_dataloader is not None
         self.trainer.train_dataloader.set_epoch(self.epoch)
@@ -123,22 +125,29 @@ class PhaseModule(pl.LightningModule):
         images, labels, _ = batch
         seed = self._step_seed(batch_idx)
         inputs, targets = self.augmentation(images.float() / 255.0, labels, seed=seed)
+        if self.config.trainer.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         torch.manual_seed(seed)  # of dropout
         logits = self.model(inputs)
         loss = self.loss(logits, targets)
         penalty = self.l2_penalty()
         self._count(loss, penalty, logits, labels, batch_idx)
-        return loss * self._share(len(labels), batch_idx) + penalty  # type: ignore[no-any-return]
+        of_loss, of_penalty = self._weights(len(labels), batch_idx)
+        return of_loss * loss + of_penalty * penalty  # type: ignore[no-any-return]
 
-    def _share(self, n_images: int, batch_idx: int) -> float:
-        """Return this rank's share of the global batch over an equal share.
+    def _weights(self, n_images: int, batch_idx: int) -> tuple[float, float]:
+        """Return the weights of a batch's loss and penalty that make every image count the same.
 
-        DDP gives every rank the same weight; in the last, incomplete batch of an epoch one rank may
-        have more images than another, and each image must count the same.
+        DDP averages over ranks and Lightning over the parts of an accumulated step, as if all had
+        equally many images; in the last, incomplete step of an epoch they have not.
         """
-        n_ranks, global_size = int(self.trainer.world_size), self.config.data.batch_size
-        in_batch = min(global_size, self.n_train_images - batch_idx * global_size)
-        return n_images * n_ranks / max(in_batch, n_ranks)
+        n_ranks, parts = int(self.trainer.world_size), self.config.trainer.accumulate
+        step_size = self.config.data.batch_size
+        part_size = step_size // parts
+        left = self.n_train_images - batch_idx // parts * step_size
+        full, rest = divmod(min(step_size, left), part_size)
+        counted = full * part_size + (max(rest, n_ranks) if rest else 0)
+        return n_images * n_ranks * parts / counted, parts / (full + bool(rest))
 
     def l2_penalty(self) -> torch.Tensor:
         """Return l2 * sum(w^2) over the head's kernels, as Keras's kernel_regularizer has it."""
@@ -167,7 +176,7 @@ class PhaseModule(pl.LightningModule):
             self.train_loss.update(loss, n_images)
             self.train_penalty.update(penalty, n_images)
             self.train_hits.update((logits.argmax(1) == labels).float().mean(), n_images)
-            seen = self._first_bad_step
+            seen = self._first_bad_step.to(loss.device)
             bad_now = ~torch.isfinite(loss) & (seen < 0)
             self._first_bad_step = torch.where(bad_now, batch_idx, seen)
         self._n_images += n_images
@@ -230,6 +239,26 @@ class PhaseModule(pl.LightningModule):
         assert isinstance(shape, RateShape)
         shape.observe(self.validation[names.VAL_LOSS])
         self.on_epoch(self.epoch, metrics)
+
+    def epoch_sums(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Return what this rank has counted in the epoch so far."""
+        return {
+            name: {key: value.cpu().clone() for key, value in metric.metric_state.items()}  # type: ignore[union-attr]
+            for name, metric in self._epoch_means().items()
+        }
+
+    def take_up_sums(self, sums: dict[str, dict[str, torch.Tensor]]) -> None:
+        """Go on counting where ``epoch_sums`` was taken."""
+        for name, metric in self._epoch_means().items():
+            for key, value in sums[name].items():
+                getattr(metric, key).copy_(value)
+
+    def _epoch_means(self) -> dict[str, ImageMean]:
+        return {
+            "loss": self.train_loss,
+            "hits": self.train_hits,
+            "penalty": self.train_penalty,
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to make the network again without this run's configuration."""

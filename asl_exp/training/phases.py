@@ -6,6 +6,7 @@ averaged between devices, and freezes again when resumed; two fits have neither 
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
 
 from asl_exp.config import names
+from asl_exp.config.errors import OutOfMemoryError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.batches import BatchLoader
@@ -105,20 +107,47 @@ def run_phase(
             n_train_images=len(data.splits["train"]), first_epoch=first_epoch,
             metadata=metadata, on_epoch=on_epoch,
         )  # fmt: skip
-        keeper = StateKeeper(run_folder, name, [asdict(done) for done in finished], rows)
+        before = [asdict(done) for done in finished]
+        keeper = StateKeeper(run_folder, name, before, rows, config.trainer.state_minutes)
         callbacks = [*_keepers(name, phase, run_folder), keeper, *_stopper(phase), progress]
         trainer = _trainer(config, phase, callbacks, run_folder)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6, torch 2.15
             warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
             warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen
+            warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # start_at
             warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")
-            trainer.fit(
-                module, *_loaders(data, config, trainer), ckpt_path=state.path if state else None
-            )
+            train, val = _loaders(data, config, trainer)
+            if state and state.batch:
+                train.start_at(len(rows), state.batch)
+                if len(state.sums) == world_size():
+                    module.take_up_sums(state.sums[rank()])
+            with _memory_named(config, name):
+                trainer.fit(module, train, val, ckpt_path=state.path if state else None)
         model.cpu()
         require_equal(weights=state_digest(model))
     return _take_kept(model, name, phase, run_folder, first_epoch, rows)
+
+
+@contextmanager
+def _memory_named(config: Config, name: str) -> Iterator[None]:
+    """Turn the end of memory into the settings that would help."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_memory(error):
+            raise
+        parts = config.trainer.accumulate
+        raise OutOfMemoryError(
+            f"out of memory in phase '{name}': raise trainer.accumulate (now {parts}; "
+            f"{2 * parts} halves what a step needs and trains the same), or lower data.batch_size "
+            f"(now {config.data.batch_size}) or backbone.image_size"
+        ) from error
+
+
+def _is_memory(error: RuntimeError) -> bool:
+    """Return whether torch says so; its CPU allocator has no error class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _take_kept(
@@ -198,6 +227,7 @@ def _trainer(
             precision=config.trainer.precision,
             deterministic="warn" if config.trainer.deterministic else None,
             max_epochs=phase.epochs,
+            accumulate_grad_batches=config.trainer.accumulate,
             gradient_clip_val=config.optimizer.clip_norm,
             callbacks=callbacks,
             logger=False,
@@ -212,7 +242,7 @@ def _trainer(
 def _loaders(
     data: LetterData, config: Config, trainer: pl.Trainer
 ) -> tuple[BatchLoader, BatchLoader]:
-    batch_size = config.data.batch_size // trainer.world_size
+    batch_size = config.data.batch_size // trainer.world_size // config.trainer.accumulate
     pin_memory = trainer.strategy.root_device.type == "cuda"
     train, val = (
         BatchLoader(

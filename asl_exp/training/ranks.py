@@ -7,13 +7,15 @@ here is made by all ranks together.
 import hashlib
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.nn.modules.batchnorm import _NormBase
 
 from asl_exp.config.errors import RanksDifferError
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -31,16 +33,22 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0")) if dist.is_initialized() else 0
 
 
+def gather(value: T) -> list[T]:
+    """Return every rank's value, in the order of ranks, on all ranks."""
+    gathered: list[Any] = [value]
+    if world_size() > 1:
+        gathered = [None] * world_size()
+        dist.all_gather_object(gathered, value)
+    return gathered
+
+
 def require_equal(**values: str) -> None:
     """Compare named values between all ranks.
 
     Raises:
         RanksDifferError: naming what differs, and each rank's value.
     """
-    if world_size() == 1:
-        return
-    gathered: list[dict[str, str]] = [{} for _ in range(world_size())]
-    dist.all_gather_object(gathered, values)
+    gathered = gather(values)
     for name in values:
         seen = [one[name] for one in gathered]
         if len(set(seen)) > 1:

@@ -82,6 +82,10 @@ def train_and_score(config: Config, run_folder: Path) -> float:
     with stages("weights"):
         pl.seed_everything(config.seed, verbose=False)
         model = build_classifier(config, len(data.classes), preprocessing)
+        if config.trainer.channels_last:
+            model.to(memory_format=torch.channels_last)
+        if config.trainer.compile:
+            model.compile()
     say(f"weights: {model.weights}")
     require_equal(
         configuration=signature(config), data=data.digest, initial_weights=state_digest(model)
@@ -176,7 +180,7 @@ def _train(
 
 
 def _say_resumed(state: State) -> None:
-    say(f"resumed in phase {state.phase}, after epoch {len(state.rows) - 1}")
+    say(f"resumed in phase {state.phase}, epoch {len(state.rows)}, batch {state.batch}")
     if state.world_size != world_size():
         say(
             f"[yellow]the run had {state.world_size} devices and now has {world_size()}:[/] the "

@@ -8,6 +8,7 @@ function of seed, epoch, batch and rank.
 import hashlib
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from asl_exp.training.module import PhaseModule
+from asl_exp.training.ranks import gather
+
 FOLDER = "state"
+_ASK_EVERY = 20  # batches between looks at rank 0's clock, where ranks must agree on it
 _KEPT = 2  # the newest, and the one before in case the newest is damaged
 
 
@@ -28,6 +33,8 @@ class State:
         path: of the checkpoint, for ``Trainer.fit(ckpt_path=...)``.
         phase: in which it was written.
         phase_done: that phase had ended (all epochs, or early stopping).
+        batch: of the epoch that had begun, the next to train; 0 at an epoch's end.
+        sums: what each rank had counted in that epoch.
         phases: the finished phases before it, as plain values.
         rows: the metrics of every epoch so far.
         world_size: devices of the run then.
@@ -36,19 +43,22 @@ class State:
     path: Path
     phase: str
     phase_done: bool
+    batch: int
+    sums: list[dict[str, dict[str, torch.Tensor]]]
     phases: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     world_size: int
 
 
 class StateKeeper(Checkpoint):
-    """Writes the state after every epoch, once the best epoch has been kept.
+    """Writes the state after every epoch, once the best is kept, and every few minutes inside.
 
     Args:
         run_folder: the state lies in ``run_folder/state``.
         phase: the phase being fitted.
         phases: the finished phases, as plain values.
         rows: the metrics so far; read when the state is written.
+        minutes: between states inside an epoch.
     """
 
     def __init__(
@@ -57,36 +67,61 @@ class StateKeeper(Checkpoint):
         phase: str,
         phases: list[dict[str, Any]],
         rows: list[dict[str, Any]],
+        minutes: float,
     ) -> None:
         self.folder = run_folder / FOLDER
         self.phase, self.phases, self.rows = phase, phases, rows
-        self._writing = False
+        self.seconds = 60.0 * minutes
+        self._written_at = time.monotonic()
+        self._between: dict[str, Any] | None = None
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write the state inside an epoch, where rank 0's clock says so."""
+        last = batch_idx + 1 >= trainer.num_training_batches
+        if last or (trainer.world_size > 1 and batch_idx % _ASK_EVERY):
+            return
+        if trainer.strategy.broadcast(time.monotonic() - self._written_at > self.seconds):
+            assert isinstance(pl_module, PhaseModule)
+            sums = gather(pl_module.epoch_sums())
+            self._write(trainer, phase_done=False, batch=batch_idx + 1, sums=sums)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the state; all ranks take part, rank 0 writes."""
+        """Write the state between epochs."""
+        last = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+        self._write(trainer, phase_done=bool(last or trainer.should_stop), batch=0, sums=[])
+
+    def _write(self, trainer: pl.Trainer, **where: Any) -> None:
+        """Write and make it the newest; all ranks take part, rank 0 writes."""
         written = self.folder / ".writing"
-        self._writing = True
+        self._between = {
+            "phase": self.phase,
+            "phases": self.phases,
+            "rows": self.rows,
+            "world_size": trainer.world_size,
+            **where,
+        }
         try:
             trainer.save_checkpoint(written)
+            if trainer.is_global_zero:
+                _add(written)
         finally:
-            self._writing = False
-        if trainer.is_global_zero:
-            _add(written)
+            self._between = None
         trainer.strategy.barrier("state")
+        self._written_at = time.monotonic()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what Lightning does not know: where the run is between its phases."""
-        if self._writing:
-            last = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
-            checkpoint["asl_exp_state"] = {
-                "phase": self.phase,
-                "phase_done": bool(last or trainer.should_stop),
-                "phases": self.phases,
-                "rows": self.rows,
-                "world_size": trainer.world_size,
-            }
+        """Add what Lightning does not know: where the run is among its phases and batches."""
+        if self._between is not None:
+            checkpoint["asl_exp_state"] = self._between
 
 
 def find_state(run_folder: Path) -> State | None:
