@@ -154,6 +154,35 @@ def test_the_kept_epochs_are_the_best_ones(both: Run) -> None:
     assert both.objective == both.result["objective"] == max(accuracies)
 
 
+SCRIPT = {  # each metric has its best elsewhere, so that following a wrong one is seen
+    "val/loss": [0.9, 0.5, 0.7, 0.8, 0.9, 0.95, 0.1],
+    "val/accuracy": [0.9, 0.1, 0.2, 0.3, 0.2, 0.8, 0.5],
+    "val/f1_macro": [0.1, 0.2, 0.9, 0.1, 0.9, 0.1, 0.2],
+}
+
+
+def test_each_phase_follows_its_own_monitor(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = PhaseModule.log_dict
+
+    def scripted(module: PhaseModule, values: dict[str, float], *a: Any, **k: Any) -> None:
+        values.update({key: series[module.epoch] for key, series in SCRIPT.items()})
+        log(module, values, *a, **k)
+
+    monkeypatch.setattr(PhaseModule, "log_dict", scripted)
+    done = run("schedule.transfer.epochs=3", "schedule.finetune.epochs=4")
+    assert done.result["kept_epochs"] == {"transfer": 1, "finetune": 5}
+    assert done.objective == 0.8
+    for phase, epoch in done.result["kept_epochs"].items():
+        assert load_kept_model(done.folder / "checkpoints" / f"{phase}.ckpt").epoch == epoch
+    done = run(
+        "schedule.transfer.epochs=0", "schedule.finetune.epochs=7",
+        "schedule.finetune.monitor=val/f1_macro", "schedule.finetune.patience=null",
+    )  # fmt: skip
+    assert done.result["kept_epochs"] == {"finetune": 2}
+
+
 def val_scores(model: LetterClassifier, overrides: tuple[str, ...]) -> tuple[float, float]:
     """Return loss and accuracy on val, worked out by hand."""
     config = compose_config(overrides)

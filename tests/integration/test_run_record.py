@@ -213,7 +213,9 @@ def test_predict_lists_what_it_cannot_read(
     assert "empty.jpg" in shown.err
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty folder", "text", "other", "cut", "list"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty folder", "text", "page", "other", "cut", "list"]
+)
 def test_predict_says_what_is_no_model(
     finished: Finished, photo: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,7 +228,8 @@ def test_predict_says_what_is_no_model(
     elif damage == "list":
         torch.save([1, 2], where)
     elif damage != "missing":
-        where.write_bytes(b"hello" if damage == "text" else whole[: len(whole) // 2])
+        wrong = {"text": b"some text", "page": b"<html></html>", "cut": whole[: len(whole) // 2]}
+        where.write_bytes(wrong[damage])
     assert predict([str(where), str(photo)]) == 2
     assert str(where) in capsys.readouterr().err
 

@@ -131,12 +131,13 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("damage", ["empty", "text", "cut"])
+@pytest.mark.parametrize("damage", ["empty", "page", "text", "cut"])
 def test_damaged_file(tmp_path: Path, tensors: Tensors, suffix: str, damage: str) -> None:
     path = tmp_path / f"w{suffix}"
     config = written(path, headless(tensors))
     whole = path.read_bytes()
-    path.write_bytes({"empty": b"", "text": b"<html>404</html>", "cut": whole[:-1000]}[damage])
+    wrong = {"empty": b"", "page": b"<html>404</html>", "text": b"some text", "cut": whole[:-1000]}
+    path.write_bytes(wrong[damage])
     assert f"backbone.weights: cannot read '{path}'" in complaint(config)
 
 

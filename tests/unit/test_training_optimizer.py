@@ -111,8 +111,9 @@ def test_the_penalty_is_that_of_keras() -> None:
     module = module_of("head.hidden=[6]", "regularization.l2=0.01")
     dense = [m for m in module.model.head if isinstance(m, nn.Linear)]
     by_hand = 0.01 * sum(float((m.weight.double() ** 2).sum()) for m in dense)
-    assert float(module.l2_penalty()) == pytest.approx(by_hand, rel=1e-6)
-    assert float(module_of("regularization.l2=0").l2_penalty()) == 0.0
+    assert module.l2_penalty().item() == pytest.approx(by_hand, rel=1e-6)
+    assert module.double().l2_penalty().item() == pytest.approx(by_hand, rel=1e-13)
+    assert module_of("regularization.l2=0").l2_penalty().item() == 0.0
 
 
 def names_by_group(module: PhaseModule) -> list[tuple[float, float, list[str]]]:
