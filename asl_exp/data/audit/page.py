@@ -100,7 +100,9 @@ def _splits(facts: dict[str, Any]) -> str:
         ]
         for name, one in facts["splits"].items()
     ]  # fmt: skip
-    note = "<p>Lowest, median and highest; brightness of 0 to 255, sizes in pixels.</p>"
+    note = (
+        "<p>Lowest, median and highest; brightness of 0 to 255, sizes of the files in pixels.</p>"
+    )
     return "<h2>Splits</h2>" + note + _table(header, rows)
 
 
@@ -163,7 +165,10 @@ def _left_out(findings: Findings) -> str:
 
 
 def _span(values: dict[str, float]) -> str:
-    return " / ".join(f"{value:.0f}" for value in values.values())
+    shown = [f"{value:.0f}" for value in values.values()]
+    if shown == ["0", "0", "0"]:
+        return "any"  # drawn, not read from a file
+    return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
 
 
 def _table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:

@@ -55,9 +55,9 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
     leaking = findings.split_rule == "random"
     title = f"data.split={findings.split_rule}" + (" (leaks by its nature)" if leaking else "")
     table = Table(title=title)
-    columns = "split", "images", "classes", "groups", *_COPIES
-    for name in columns:
-        table.add_column(name, justify="left" if name == "split" else "right")
+    table.add_column("split", no_wrap=True)
+    for name in ("images", "classes", "groups", *_COPIES):
+        table.add_column(name, justify="right")
     for key, rows in findings.images.groupby("split", sort=False):
         name = str(key)
         counts = [len(rows), rows["label"].nunique(), rows["group"].nunique()]
