@@ -206,15 +206,18 @@ def _require_groups(
     counts: Counts, names: NDArray[np.str_], classes: tuple[str, ...], n_splits: int
 ) -> None:
     """A class in fewer groups than splits can never be in all of them."""
-    n_groups = (counts > 0).sum(0)
-    for index in np.flatnonzero(n_groups < n_splits):
-        found = names[counts[:, index] > 0].tolist()
-        raise DataError(
-            f"class '{classes[index]}' is in {len(found)} groups ({_some(found)}), but "
-            f"{' and '.join(NAMES[:n_splits])} need one each, and a group is never cut; "
-            "add images of other people, leave the class out with data.classes=, or "
-            "choose data.split=random, which leaks"
-        )
+    few = np.flatnonzero((counts > 0).sum(0) < n_splits)
+    if not len(few):
+        return
+    found = names[counts[:, few[0]] > 0].tolist()
+    n_found = "1 group" if len(found) == 1 else f"{len(found)} groups"
+    others = f" (and {len(few) - 1} other classes as few)" if len(few) > 1 else ""
+    splits = "train, val and test" if n_splits == len(NAMES) else "train and val"
+    raise DataError(
+        f"class '{classes[few[0]]}' is in {n_found}: {_some(found)}{others}; {splits} need one "
+        "each, and a group is never cut; add images of other people, leave the class out with "
+        "data.classes=, or choose data.split=random, which leaks"
+    )
 
 
 def _require_all_classes(

@@ -200,7 +200,7 @@ def test_a_database_that_cannot_be_written_is_said(
 
 def test_too_few_images_of_a_class(folder: DataConfig, tmp_path: Path) -> None:
     save(picture(900), tmp_path / "photos" / "D" / "only.jpg")
-    with pytest.raises(DataError, match=r"class 'D' is in 1 groups \(near:D/only\.jpg\)"):
+    with pytest.raises(DataError, match=r"class 'D' is in 1 group: near:D/only\.jpg;"):
         load(folder)
     with pytest.raises(DataError, match="class 'D' has 1 images"):
         load(changed(folder, split="random"))

@@ -71,7 +71,9 @@ def test_rare_classes_get_their_groups() -> None:
 
 def test_a_class_in_too_few_groups_is_named_with_them() -> None:
     labels, groups, classes = table([[4, 4], [4, 4], [4, 0], [4, 0]])
-    with pytest.raises(DataError, match=r"class 'B' is in 2 groups \(g0, g1\)"):
+    with pytest.raises(
+        DataError, match="class 'B' is in 2 groups: g0, g1; train, val and test need"
+    ):
         split_groups(labels, groups, classes, fractions=FRACTIONS, seed=0)
 
 
@@ -120,7 +122,7 @@ def test_leave_out_tests_on_the_groups_named() -> None:
         (["g9"], "no image is of the group 'g9'; there are g0, g1, g2"),
         (["g0", "g1", "g2"], "nothing is left to train on"),
         (["g2"], r"the groups \['g2'\] have no image of B"),
-        (["g0", "g1"], "class 'A' is in 1 groups"),
+        (["g0", "g1"], r"class 'A' is in 1 group: g2 \(and 1 other classes"),
     ],
 )
 def test_leave_out_says_what_is_wrong(leave_out: list[str], message: str) -> None:
