@@ -65,7 +65,7 @@ def benchmark_decode(folder: Path) -> None:
 
     print("decode and store, against Pillow's decode and resize; ms an image, one core")
     for width, height in SOURCES:
-        n_images = max(20, 40_000_000 // (width * height) // 10)
+        n_images = max(20, 16_000_000 // (width * height))
         paths = []
         for number in range(n_images):
             path = folder / f"{width}_{number}.jpg"
