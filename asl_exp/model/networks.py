@@ -75,8 +75,6 @@ class LetterNetwork(nn.Module):
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the feature map ``(B, C, H, W)``."""
-        # This layout in memory: the small network then trains 1.6 to 2 times as fast on a CPU.
-        images = images.contiguous(memory_format=torch.channels_last)
         return self.features(images)  # type: ignore[no-any-return]
 
     def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
