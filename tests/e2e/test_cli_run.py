@@ -133,6 +133,7 @@ PHOTOS = (
 )  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_real_photos_and_weights_are_learnt_and_predicted(
     cli: Cli, photos: Path, real_weights: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -38,9 +38,11 @@ def without_gradient(model: LetterClassifier, size: int) -> list[str]:
     return [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
 
 
+SLOW = {"efficientnet_b7", "vgg16", "vgg19"}
+
+
 @pytest.mark.parametrize(
-    "backbone",
-    SHORT,
+    "backbone", [pytest.param(n, marks=pytest.mark.heavy) if n in SLOW else n for n in SHORT]
 )
 def test_every_short_name_builds_and_all_of_it_learns(backbone: str) -> None:
     size = SHORT[backbone]
