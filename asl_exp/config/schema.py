@@ -6,7 +6,7 @@ rule between two fields (see contradictions.py) and reads no files.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -16,6 +16,14 @@ Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 Rgb = Annotated[list[float], Field(min_length=3, max_length=3)]
 Scalar = bool | int | float | str
+
+
+def _on_off(value: object) -> object:
+    """Take the words that people write for a switch; Hydra's own are true and false."""
+    return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+
+
+Switch = Annotated[bool, BeforeValidator(_on_off)]
 
 
 class Group(BaseModel):
@@ -167,7 +175,7 @@ class DataConfig(Group):
     resize: Literal["squash", "crop", "pad"] = Field(
         "squash", description="to the square input: ignore the aspect, cut the centre, or pad"
     )
-    store: bool = Field(True, description="keep decoded pixels on disk; false: decode every time")
+    store: Switch = Field(True, description="keep decoded pixels on disk; off: decode every time")
     cache_dir: str = Field(".cache", description="folder of stored pixels")
     cache_limit_gb: Positive = Field(50.0, description="least recently used files go first")
     max_unreadable: Count = Field(0, description="images that may be left out as unreadable")
