@@ -82,7 +82,8 @@ def record_end(
     result.metrics |= kept.kept_metrics
     result.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     scores = {k: v for k, v in result.metrics.items() if k not in names.EPOCH_METRICS}
-    recorder.metrics(scores, step=kept.kept_epoch)
+    if any(recorder.last_step(key) < 0 for key in scores):  # else killed after this, taken up again
+        recorder.metrics(scores, step=kept.kept_epoch)
     boundaries = {p.name: [p.first_epoch, p.first_epoch + p.n_epochs - 1] for p in phases}
     recorder.tags(
         {
@@ -90,17 +91,13 @@ def record_end(
             Tag.KEPT_EPOCHS: json.dumps(result.kept_epochs),
         }
     )
-    result.status = "FINISHED"
-    result.write(folder)
     recorder.artifacts(
-        folder,
-        Artifact.CHECKPOINTS,
-        Artifact.MODEL,
-        Artifact.EVALUATION,
-        Artifact.LEARNING_CURVES,
-        Artifact.RESULT,
+        folder, Artifact.CHECKPOINTS, Artifact.MODEL, Artifact.EVALUATION, Artifact.LEARNING_CURVES
     )
     recorder.end("FINISHED")
+    result.status = "FINISHED"  # last: a run killed before this line is taken up again
+    result.write(folder)
+    recorder.artifacts(folder, Artifact.RESULT)
 
 
 def close_run(config: Config, run_folder: Path, status: str, failure: str) -> None:

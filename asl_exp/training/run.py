@@ -54,7 +54,9 @@ def run_experiment(config: Config, run_folder: Path) -> float:
     several = config.trainer.devices * config.trainer.num_nodes > 1
     with claim_folder(config, run_folder) as folder:
         try:
-            return (run_in_workers if several else train_and_score)(config, folder)
+            if several:
+                return run_in_workers(config, folder, train_and_score)
+            return train_and_score(config, folder)
         except Interrupted as interruption:
             close_run(config, folder, "KILLED", str(interruption))
             raise
@@ -151,7 +153,7 @@ def _train(
     state = find_state(run_folder)
     phases = [PhaseResult(**done) for done in state.phases] if state else []
     rows = list(state.rows) if state else []
-    recorded_to = recorder.last_step(names.VAL_LOSS) if state else -1
+    recorded_to = recorder.last_step(names.VAL_LOSS) if recorder.taken_up else -1
     if state:
         _say_resumed(state)
 

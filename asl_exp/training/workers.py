@@ -13,6 +13,7 @@ import shutil
 import signal
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,9 +29,12 @@ from asl_exp.config.schema import Config
 
 _SHUTDOWN_S = 20
 
+Train = Callable[[Config, Path], float]
+"""Does the work of one rank; a module's function, so that it can be sent to a process."""
 
-def run_in_workers(config: Config, run_folder: Path) -> float:
-    """Run one experiment on several devices; return its objective.
+
+def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
+    """Run ``train`` as every rank of one experiment; return its objective.
 
     Raises:
         the workers' own UserError or NonFiniteLossError; WorkerError for anything else in them;
@@ -44,7 +48,7 @@ def run_in_workers(config: Config, run_folder: Path) -> float:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         objectives = elastic_launch(_launch_config(config), work)(
-            config.model_dump(), str(run_folder), str(faults)
+            config.model_dump(), str(run_folder), str(faults), train
         )
     except SignalException as interruption:
         raise Interrupted(128 + int(interruption.sigval)) from None
@@ -78,7 +82,7 @@ def _launch_config(config: Config) -> LaunchConfig:
     )
 
 
-def work(values: dict[str, Any], run_folder: str, faults: str) -> float | None:
+def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> float | None:
     """Run the experiment as one rank; return the objective on rank 0, else None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     signal.signal(signal.SIGTERM, _terminate)
@@ -88,14 +92,12 @@ def work(values: dict[str, Any], run_folder: str, faults: str) -> float | None:
         import torch
         import torch.distributed as dist
 
-        from asl_exp.training.run import train_and_score
-
         config = Config.model_validate(values)
         on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
         if on_gpu:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if on_gpu else "gloo")
-        objective = train_and_score(config, Path(run_folder))
+        objective = train(config, Path(run_folder))
         dist.barrier()
         dist.destroy_process_group()
         return objective if rank == 0 else None
