@@ -4,6 +4,7 @@
 """
 
 import logging
+import shutil
 from pathlib import Path
 
 from filelock import FileLock
@@ -24,9 +25,22 @@ def open_store(runs_dir: Path) -> MlflowClient:
     for chatty in ("mlflow.store.db.utils", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with FileLock(runs_dir / f"{DATABASE}.lock"):
+        if not (runs_dir / DATABASE).exists():
+            _make_store(runs_dir)
         client = MlflowClient(store_uri(runs_dir))
-        client.search_experiments(max_results=1)  # makes the tables
+        client.search_experiments(max_results=1)  # brings an older store up to date
     return client
+
+
+def _make_store(runs_dir: Path) -> None:
+    """Make the tables under another name; a store half made by a killed run could not be opened."""
+    made, whole = (runs_dir / f".{DATABASE}.{part}" for part in ("made", "whole"))
+    for left_over in runs_dir.glob(f"{made.name}*"):
+        left_over.unlink()
+    MlflowClient(f"sqlite:///{made.resolve()}").search_experiments(max_results=1)
+    shutil.copyfile(made, whole)  # a copy, since the client holds the file open
+    whole.replace(runs_dir / DATABASE)
+    made.unlink()
 
 
 def experiment_id(client: MlflowClient, runs_dir: Path, name: str) -> str:
