@@ -98,6 +98,8 @@ def _local_path(uri: str) -> Path:
 
 def link_tree(source: Path, target: Path) -> None:
     """Hard-link a file or a folder's files; copy where the file system cannot link."""
+    if not source.exists():
+        return
     if source.is_dir():
         for child in source.iterdir():
             link_tree(child, target / child.name)

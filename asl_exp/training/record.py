@@ -106,6 +106,10 @@ def close_run(config: Config, run_folder: Path, status: str, failure: str) -> No
     if result is None:
         return
     result.status, result.failure = status, failure
+    for phase in config.schedule:  # what was kept before is still good
+        checkpoint = f"{Artifact.CHECKPOINTS}/{phase}.ckpt"
+        if (run_folder / checkpoint).is_file():
+            result.checkpoints[phase] = checkpoint
     result.write(run_folder)
     if result.mlflow_run_id and config.tracking.mode != "off":
         recorder = Recorder.open(
@@ -113,4 +117,5 @@ def close_run(config: Config, run_folder: Path, status: str, failure: str) -> No
             run_id=result.mlflow_run_id,
         )  # fmt: skip
         recorder.tags({Tag.FAILURE: failure})
+        recorder.artifacts(run_folder, Artifact.CHECKPOINTS, Artifact.RESULT)
         recorder.end(status)
