@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-all ui lint lock clean
+.PHONY: demo test test-all bench ui lint lock clean
 
 demo: $(READY)  ## train on embedded data on the CPU, print the result table
 	$(BIN)/python -m asl_exp experiment=demo
@@ -13,6 +13,9 @@ test: lint  ## lint, type-check, and run the fast tests
 
 test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
 	$(BIN)/python -m pytest -m "heavy or gpu"
+
+bench: $(READY)  ## the benchmarks, on this machine
+	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
 
 ui: $(READY)  ## open the MLflow UI on the local runs
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db

@@ -43,9 +43,15 @@ def begin_record(config: Config, run_folder: Path) -> tuple[Recorder, Result]:
 
 
 def record_start(
-    recorder: Recorder, config: Config, data: LetterData, model: LetterClassifier, folder: Path
+    recorder: Recorder,
+    result: Result,
+    config: Config,
+    data: LetterData,
+    model: LetterClassifier,
+    folder: Path,
 ) -> None:
     """Write and record what the run starts from."""
+    result.split, result.split_leaks = data.split_rule, data.leaks
     if rank() > 0:
         return
     write_config(config, folder)

@@ -19,6 +19,7 @@ class Result:
         metrics: of the kept checkpoint, under the metric keys.
         checkpoints: phase to path within the run folder.
         kept_epochs: phase to epoch, counted across phases.
+        split, split_leaks: the rule of the split, and whether near-copies may be on both sides.
         monitor, objective: the metric that chose the kept checkpoint, and its value.
         seconds: by stage.
     """
@@ -28,6 +29,8 @@ class Result:
     mlflow_run_id: str | None = None
     status: str = "RUNNING"
     failure: str | None = None
+    split: str | None = None
+    split_leaks: bool | None = None
     monitor: str | None = None
     objective: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)

@@ -93,7 +93,7 @@ def train_and_score(config: Config, run_folder: Path) -> float:
         configuration=signature(config), data=data.digest, initial_weights=state_digest(model)
     )
     recorder, result = begin_record(config, run_folder)
-    record_start(recorder, config, data, model, run_folder)
+    record_start(recorder, result, config, data, model, run_folder)
     phases, rows = _train(config, data, model, preprocessing, run_folder, recorder, stages, result)
     result.monitor, result.objective = phases[-1].monitor, phases[-1].kept_value
     if rank() == 0:
