@@ -1,5 +1,7 @@
 """Rules between fields: what is allowed alone but not together."""
 
+import os
+
 from asl_exp.config.data_rules import data_faults
 from asl_exp.config.schema import Config, PhaseConfig
 
@@ -71,13 +73,13 @@ def _trainer(config: Config) -> list[str]:
     faults = []
     if trainer.precision == "16-mixed" and trainer.accelerator == "cpu":
         faults.append("trainer.precision: 16-mixed needs a GPU; on the CPU use 32-true")
-    if trainer.num_nodes > 1 and trainer.rendezvous is None:
+    if trainer.num_nodes > 1 and trainer.rendezvous is None and "SLURM_JOB_ID" not in os.environ:
         faults.append(
             f"trainer.rendezvous: {trainer.num_nodes} machines need an address to meet; give the "
-            "same host:port of the first machine on all"
+            "same host:port of the first machine on all, or start under SLURM"
         )
     parts = trainer.devices * trainer.num_nodes * trainer.accumulate
-    if batch_size % parts:
+    if batch_size != "auto" and batch_size % parts:
         faults.append(
             f"data.batch_size: {batch_size} images cannot be shared equally by "
             f"{trainer.devices * trainer.num_nodes} devices in {trainer.accumulate} parts; "

@@ -45,6 +45,10 @@ class OutOfMemoryError(RunError):
     """A phase needs more memory than there is; the message says which settings to change."""
 
 
+class StorageError(RunError):
+    """A disk is full; the message names the folder."""
+
+
 class RanksDifferError(RunError):
     """The processes of one run disagree where they must be equal."""
 

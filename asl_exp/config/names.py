@@ -53,6 +53,7 @@ class Tag:
     SPLIT: Final = "split"
     SPLIT_LEAKS: Final = "split_leaks"
     RUN_FOLDER: Final = "run_folder"
+    BATCH_SIZE: Final = "batch_size"
     FAILURE: Final = "failure"
 
 

@@ -104,7 +104,7 @@ class LearningRateConfig(Group):
     """The learning rate of each phase and its shape over the phase."""
 
     transfer: Positive = Field(1e-3, description="while the backbone is frozen, or from scratch")
-    finetune: Positive = Field(1e-5, description="once the backbone trains as well")
+    finetune: Positive = Field(1e-4, description="once the backbone trains as well")
     shape: Literal["constant", "cosine", "plateau"] = "constant"
     warmup_epochs: NonNegative = Field(0.0, description="linear rise from zero, in epochs")
     final_fraction: Fraction = Field(0.01, description="cosine: rate at the end, of the full rate")
@@ -171,7 +171,11 @@ class DataConfig(Group):
     )
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
-    batch_size: PositiveCount = Field(64, description="images a step, over all devices together")
+    batch_size: PositiveCount | Literal["auto"] = Field(
+        64,
+        description="images a step, over all devices together; auto: the most that fit, at "
+        "most 1024",
+    )
     resize: Literal["squash", "crop", "pad"] = Field(
         "squash", description="to the square input: ignore the aspect, cut the centre, or pad"
     )

@@ -22,6 +22,7 @@ from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.augmentation import Augmentation
 from asl_exp.evaluation.scores import f1_by_class
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.training.batch_size import step_images
 from asl_exp.training.mean import ImageMean
 from asl_exp.training.optimizer import make_optimizer
 from asl_exp.training.ranks import average_statistics
@@ -142,7 +143,7 @@ class PhaseModule(pl.LightningModule):
         equally many images; in the last, incomplete step of an epoch they have not.
         """
         n_ranks, parts = int(self.trainer.world_size), self.config.trainer.accumulate
-        step_size = self.config.data.batch_size
+        step_size = step_images(self.config)
         part_size = step_size // parts
         left = self.n_train_images - batch_idx // parts * step_size
         full, rest = divmod(min(step_size, left), part_size)

@@ -24,6 +24,7 @@ from asl_exp.data.batches import BatchLoader
 from asl_exp.data.letters import LetterData
 from asl_exp.model.checkpoint import model_state
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.training.batch_size import step_images
 from asl_exp.training.display import PhaseProgress
 from asl_exp.training.module import PhaseModule
 from asl_exp.training.ranks import (
@@ -242,7 +243,7 @@ def _trainer(
 def _loaders(
     data: LetterData, config: Config, trainer: pl.Trainer
 ) -> tuple[BatchLoader, BatchLoader]:
-    batch_size = config.data.batch_size // trainer.world_size // config.trainer.accumulate
+    batch_size = step_images(config) // trainer.world_size // config.trainer.accumulate
     pin_memory = trainer.strategy.root_device.type == "cuda"
     train, val = (
         BatchLoader(

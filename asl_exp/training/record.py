@@ -13,6 +13,8 @@ from asl_exp.data.letters import LetterData
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.tracking.environment import git_commit, write_environment
 from asl_exp.tracking.recorder import Recorder
+from asl_exp.training.disk import full_disk
+from asl_exp.training.display import say
 from asl_exp.training.phases import PhaseResult
 from asl_exp.training.ranks import rank
 from asl_exp.training.result import Result
@@ -54,12 +56,14 @@ def record_start(
     result.split, result.split_leaks = data.split_rule, data.leaks
     if rank() > 0:
         return
+    result.write(folder)
     write_config(config, folder)
     write_environment(folder / Artifact.ENVIRONMENT)
     recorder.params(flatten(config.model_dump()))
     recorder.tags(
         {
-            Tag.SIGNATURE: signature(config),
+            Tag.SIGNATURE: result.signature,
+            Tag.BATCH_SIZE: result.batch_size,
             Tag.GIT_COMMIT: git_commit() or "none",
             Tag.DATA_DIGEST: data.digest,
             Tag.SPLIT: data.split_rule,
@@ -108,6 +112,15 @@ def record_end(
 
 def close_run(config: Config, run_folder: Path, status: str, failure: str) -> None:
     """Say in the folder and in MLflow that a run that had begun was KILLED or FAILED."""
+    try:
+        _close_run(config, run_folder, status, failure)
+    except Exception as error:
+        if full_disk(error) is None:
+            raise
+        say(f"{run_folder}: no room to record that the run is {status}")
+
+
+def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> None:
     result = Result.read(run_folder)
     if result is None:
         return

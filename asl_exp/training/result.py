@@ -19,6 +19,7 @@ class Result:
         metrics: of the kept checkpoint, under the metric keys.
         checkpoints: phase to path within the run folder.
         kept_epochs: phase to epoch, counted across phases.
+        batch_size: global; found out where the configuration says auto.
         split, split_leaks: the rule of the split, and whether near-copies may be on both sides.
         monitor, objective: the metric that chose the kept checkpoint, and its value.
         seconds: by stage.
@@ -29,6 +30,7 @@ class Result:
     mlflow_run_id: str | None = None
     status: str = "RUNNING"
     failure: str | None = None
+    batch_size: int | None = None
     split: str | None = None
     split_leaks: bool | None = None
     monitor: str | None = None

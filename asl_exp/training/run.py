@@ -23,6 +23,8 @@ from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
 from asl_exp.tracking.model_folder import save_model_folder
 from asl_exp.tracking.recorder import Recorder
+from asl_exp.training.batch_size import step_images, with_batch_size
+from asl_exp.training.disk import full_disk_named
 from asl_exp.training.display import say, show_config, show_outcome
 from asl_exp.training.memory import keep_freed_memory
 from asl_exp.training.phases import PhaseResult, run_phase
@@ -65,6 +67,7 @@ def run_experiment(config: Config, run_folder: Path) -> float:
             raise
 
 
+@full_disk_named
 def train_and_score(config: Config, run_folder: Path) -> float:
     """Do the work of one rank: data, network, phases, scores, record; rank 0 writes."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -93,6 +96,9 @@ def train_and_score(config: Config, run_folder: Path) -> float:
         configuration=signature(config), data=data.digest, initial_weights=state_digest(model)
     )
     recorder, result = begin_record(config, run_folder)
+    n_train = len(data.splits["train"])
+    config = with_batch_size(config, model, n_train, preprocessing, device, known=result.batch_size)
+    result.batch_size = step_images(config)
     record_start(recorder, result, config, data, model, run_folder)
     phases, rows = _train(config, data, model, preprocessing, run_folder, recorder, stages, result)
     result.monitor, result.objective = phases[-1].monitor, phases[-1].kept_value
@@ -206,7 +212,7 @@ def _evaluate(
             folder / Artifact.EVALUATION / name,
             name=name,
             probabilities=probabilities(
-                model, split, batch_size=config.data.batch_size, device=device
+                model, split, batch_size=step_images(config), device=device
             ),
             labels=split.labels,
             classes=data.classes,

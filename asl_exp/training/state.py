@@ -111,6 +111,9 @@ class StateKeeper(Checkpoint):
             trainer.save_checkpoint(written)
             if trainer.is_global_zero:
                 _add(written)
+        except OSError:
+            written.unlink(missing_ok=True)  # on a full disk, room to say how the run ended
+            raise
         finally:
             self._between = None
         trainer.strategy.barrier("state")

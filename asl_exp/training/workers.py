@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import traceback
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, UserError, WorkerError
-from asl_exp.config.schema import Config
+from asl_exp.config.schema import Config, TrainerConfig
 
 _SHUTDOWN_S = 20
 
@@ -63,16 +64,17 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
 
 def _launch_config(config: Config) -> LaunchConfig:
     trainer = config.trainer
+    meeting_point = _meeting_point(trainer)
     return LaunchConfig(
         min_nodes=trainer.num_nodes,
         max_nodes=trainer.num_nodes,
         nproc_per_node=trainer.devices,
         # With port 0 the launcher takes a free one: two runs on one machine never clash.
-        rdzv_endpoint=trainer.rendezvous or "127.0.0.1:0",
+        rdzv_endpoint=meeting_point or "127.0.0.1:0",
         rdzv_backend="c10d",
         rdzv_configs={"join_timeout": trainer.rendezvous_timeout_s},
-        run_id="asl_exp" if trainer.rendezvous else uuid4().hex,
-        local_addr=None if trainer.rendezvous else "127.0.0.1",
+        run_id="asl_exp" if meeting_point else uuid4().hex,
+        local_addr=None if meeting_point else "127.0.0.1",
         max_restarts=0,
         monitor_interval=0.2,
         start_method="spawn",
@@ -80,6 +82,18 @@ def _launch_config(config: Config) -> LaunchConfig:
         signals_to_handle="SIGTERM,SIGINT",
         shutdown_timeout=_SHUTDOWN_S,
     )
+
+
+def _meeting_point(trainer: TrainerConfig) -> str | None:
+    """Return where the machines meet: as configured, or the first node of a SLURM job."""
+    if trainer.rendezvous or trainer.num_nodes == 1:
+        return trainer.rendezvous
+    nodes = os.environ["SLURM_JOB_NODELIST"]
+    listed = subprocess.run(
+        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
+    )
+    port = 20_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000  # one job, one port
+    return f"{listed.stdout.split()[0]}:{port}"
 
 
 def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> float | None:

@@ -1,0 +1,65 @@
+"""data.batch_size=auto finds a size by measuring, and leaves the model as it was."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from asl_exp.config.compose import compose_config
+from asl_exp.config.errors import ConfigError
+from asl_exp.model.classifier import build_classifier
+from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.training import batch_size
+from asl_exp.training.batch_size import step_images, with_batch_size
+from asl_exp.training.ranks import state_digest
+
+SMALL = ["backbone.name=asl_small_cnn", "backbone.pretrained=false", "backbone.image_size=32"]
+CPU = torch.device("cpu")
+
+
+def found(n_train_images: int, *overrides: str, known: int | None = None) -> int:
+    config = compose_config([*SMALL, "data.batch_size=auto", *overrides])
+    preprocessing = resolve_preprocessing(config.backbone)
+    model = build_classifier(config, 5, preprocessing)
+    before = state_digest(model)
+    resolved = with_batch_size(config, model, n_train_images, preprocessing, CPU, known=known)
+    assert state_digest(model) == before
+    assert all(p.requires_grad for p in model.parameters())
+    return step_images(resolved)
+
+
+def test_never_more_than_the_training_set() -> None:
+    assert found(100) == 64
+
+
+def test_less_memory_gives_fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    plenty = found(5_000)
+    monkeypatch.setattr(batch_size, "_CPU_SHARE", batch_size._CPU_SHARE / 4096)
+    assert 1 <= found(5_000) < plenty
+
+
+def test_shared_by_devices_and_parts() -> None:
+    size = found(500, "trainer.accelerator=cpu", "trainer.devices=2", "trainer.accumulate=3")
+    assert size % 6 == 0
+    assert size <= 500
+
+
+def test_a_run_taken_up_again_keeps_its_size() -> None:
+    assert found(500, known=24) == 24
+
+
+def test_other_words_are_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_size"):
+        compose_config(["data.batch_size=most"])
+
+
+def test_measured_memory_grows_with_the_images() -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("no /proc/self/clear_refs on this system")
+    config = compose_config([*SMALL, "backbone.image_size=128"])
+    model = build_classifier(config, 5, resolve_preprocessing(config.backbone))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    batch_size._peak_bytes(model, optimizer, 4, 128)
+    few = batch_size._peak_bytes(model, optimizer, 16, 128)
+    many = batch_size._peak_bytes(model, optimizer, 64, 128)
+    assert many > few
