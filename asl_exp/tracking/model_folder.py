@@ -28,7 +28,8 @@ def save_model_folder(checkpoint: Path, folder: Path) -> None:
     package = Path(__file__).resolve().parents[1]
     signature = ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]))
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    shutil.rmtree(folder, ignore_errors=True)
+    for left_by_a_killed_run in (folder, named):
+        shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
     named.mkdir()
     try:
         link_tree(checkpoint, named / CHECKPOINT)
