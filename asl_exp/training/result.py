@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 
 
@@ -42,9 +43,16 @@ class Result:
 
     @classmethod
     def read(cls, run_folder: Path) -> "Result | None":
-        """Return what a run folder says, or None if no run has begun in it."""
+        """Return what a run folder says, or None if no run has begun in it.
+
+        Raises:
+            UserError: its file is damaged, or of another version of asl_exp.
+        """
         path = run_folder / Artifact.RESULT
-        return cls(**json.loads(path.read_text())) if path.is_file() else None
+        try:
+            return cls(**json.loads(path.read_text())) if path.is_file() else None
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: cannot be read ({error})") from error
 
     def write(self, run_folder: Path) -> None:
         """Replace ``result.json`` in one step."""

@@ -81,8 +81,9 @@ def _unfinished(config: Config) -> Path | None:
     """Return the newest run of this configuration that has a state and nobody works on."""
     runs_dir, found = Path(config.runs_dir), []
     for state in [*runs_dir.glob(f"*/{FOLDER}"), *runs_dir.glob(f"*/*/{FOLDER}")]:  # grids nest
-        folder = state.parent
-        result = Result.read(folder)
+        folder, result = state.parent, None
+        with suppress(UserError):  # another run's damaged file is not in the way of this one
+            result = Result.read(folder)
         if (
             result is not None
             and result.signature == signature(config)
