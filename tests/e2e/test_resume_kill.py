@@ -1,0 +1,138 @@
+"""A run that is killed and taken up again ends with the numbers of one that was not, bit for bit.
+
+kill -9 of everything, at chosen moments and at random ones, with one and two devices.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import Forked, left, outcome, result_of, run_folders
+
+from asl_exp.training.state import FOLDER, find_state
+
+EPOCHS = 5  # of each phase
+RUN = (
+    f"schedule.transfer.epochs={EPOCHS}", f"schedule.finetune.epochs={EPOCHS}", "lr=plateau",
+    "lr.plateau_patience=1", "lr.transfer=3e-2", "lr.finetune=3e-3", "augmentation=paper",
+    "trainer.accelerator=cpu", "data.external=[]",
+)  # fmt: skip
+"""Everything that holds state is on: dropout, augmentation, a rate that remembers, the L2."""
+
+
+def state_number(runs: Path, number: int) -> Callable[[], Any]:
+    """Be true once so many states have been written, one an epoch."""
+    return lambda: any(runs.glob(f"*/{FOLDER}/{number:06d}-*.ckpt"))
+
+
+def evaluating(runs: Path) -> Callable[[], Any]:
+    return lambda: any(runs.glob("*/evaluation/*"))
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(
+    tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., dict[str, Any]]:
+    """Return the outcome of the run that nobody killed; made once for each number of devices."""
+    known: dict[int, Any] = {}
+
+    def of(devices: int) -> dict[str, Any]:
+        if devices not in known:
+            runs = tmp_path_factory.mktemp(f"uninterrupted{devices}")
+            arguments = (*tiny, *RUN, f"trainer.devices={devices}", f"runs_dir={runs}")
+            with Forked(runs, *arguments) as run:
+                assert run.wait(180) == 0, run.text()
+            known[devices] = outcome(runs, run_folders(runs)[0])
+        return known[devices]
+
+    return of
+
+
+MOMENTS = {
+    "in phase 1": lambda runs: state_number(runs, 2),
+    "at the boundary": lambda runs: state_number(runs, EPOCHS),
+    "in phase 2": lambda runs: state_number(runs, EPOCHS + 2),
+    "after the last epoch": lambda runs: state_number(runs, 2 * EPOCHS),
+    "in the evaluation": evaluating,
+}
+
+
+def killed(cwd: Path, runs: Path, moment: str, *arguments: str) -> None:
+    with Forked(cwd, *arguments, f"runs_dir={runs}") as run:
+        run.wait_until(MOMENTS[moment](runs))
+        tree = run.tree()
+        run.kill()
+        run.wait(30)
+        assert left(tree, 30) == []
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(m, marks=() if m == "in phase 2" else pytest.mark.heavy) for m in MOMENTS
+    ],
+)  # fmt: skip
+def test_one_device(
+    tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any], moment: str
+) -> None:
+    runs, arguments = tmp_path / "runs", (*tiny, *RUN)
+    killed(tmp_path, runs, moment, *arguments)
+    (folder,) = run_folders(runs)
+    before = result_of(folder)
+    assert before["status"] == "RUNNING"
+    state = find_state(folder)
+    assert state is not None
+    if moment == "in phase 1":
+        assert (state.phase, state.phase_done) == ("transfer", False)
+    elif moment == "in phase 2":
+        assert (state.phase, state.phase_done) == ("finetune", False)
+    with Forked(tmp_path, *arguments, f"runs_dir={runs}", "resume=true") as run:
+        assert run.wait() == 0, run.text()
+        assert f"resumed in phase {state.phase}, epoch {len(state.rows)}, batch 0" in run.text()
+    assert run_folders(runs) == [folder], "the same folder"
+    assert result_of(folder)["mlflow_run_id"] == before["mlflow_run_id"], "the same MLflow run"
+    assert outcome(runs, folder) == uninterrupted(1)
+    assert not (folder / FOLDER).exists()
+    assert [path.name for path in runs.iterdir() if path.is_dir()].count(folder.name) == 1
+
+
+@pytest.mark.heavy
+def test_two_devices(
+    tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any]
+) -> None:
+    """One run, killed three times."""
+    runs, arguments = tmp_path / "runs", (*tiny, *RUN, "trainer.devices=2", "resume=true")
+    for moment in ("in phase 1", "at the boundary", "in phase 2"):
+        killed(tmp_path, runs, moment, *arguments)
+    (folder,) = run_folders(runs)
+    with Forked(tmp_path, *arguments, f"runs_dir={runs}") as run:
+        assert run.wait() == 0, run.text()
+        assert "resumed in phase finetune" in run.text()
+    assert outcome(runs, folder) == uninterrupted(2)
+
+
+@pytest.mark.heavy
+def test_kills_at_random_moments(
+    tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any]
+) -> None:
+    """At least 20 kills -9; each run is killed until it finishes, then another begins."""
+    expected, n_kills, seed = uninterrupted(1), 0, 0
+    deadline = time.monotonic() + 280
+    while n_kills < 20 and time.monotonic() < deadline:
+        runs, draw = tmp_path / f"runs{seed}", random.Random(seed)
+        n_own, finished, longest_s = 0, False, 1.5
+        while not finished:
+            with Forked(tmp_path, *tiny, *RUN, f"runs_dir={runs}", "resume=true") as run:
+                run.process.join(draw.uniform(0.2, longest_s))
+                finished = not run.alive()
+                if finished:
+                    assert run.wait() == 0, run.text()
+            n_own, longest_s = n_own + (not finished), 1.15 * longest_s  # slow machines get there
+        (done,) = (f for f in run_folders(runs) if result_of(f)["status"] == "FINISHED")
+        assert outcome(runs, done) == expected, f"seed {seed}"
+        print(f"seed {seed}: {n_own} kills, {len(run_folders(runs))} folders")
+        n_kills, seed = n_kills + n_own, seed + 1
+    assert n_kills >= 20, f"{n_kills} kills in 280 s"

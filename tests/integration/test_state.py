@@ -1,0 +1,194 @@
+"""The state on disk, and who may take a run up: damage, full disks, refusals; no training."""
+
+import errno
+import io
+import multiprocessing
+import os
+import resource
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+
+from asl_exp.config.compose import compose_config
+from asl_exp.config.errors import StorageError, UserError
+from asl_exp.config.signature import signature
+from asl_exp.training.disk import full_disk_named
+from asl_exp.training.record import write_config
+from asl_exp.training.result import Result
+from asl_exp.training.resume import claim_folder
+from asl_exp.training.state import FOLDER, StateKeeper, find_state
+
+BETWEEN = {"phase": "transfer", "phase_done": False, "batch": 0, "sums": [], "phases": [],
+           "rows": [], "world_size": 1}  # fmt: skip
+
+
+class Trainer(SimpleNamespace):
+    """What the keeper uses of Lightning's trainer; writes as much as it is told."""
+
+    def __init__(self, keeper: StateKeeper, epoch: int = 0, n_values: int = 1000) -> None:
+        super().__init__(
+            current_epoch=epoch, max_epochs=10, should_stop=False, world_size=1,
+            is_global_zero=True, strategy=SimpleNamespace(barrier=lambda name: None),
+        )  # fmt: skip
+        self.keeper, self.n_values = keeper, n_values
+
+    def save_checkpoint(self, path: Path) -> None:
+        content: dict[str, Any] = {"values": torch.full((self.n_values,), self.current_epoch)}
+        self.keeper.on_save_checkpoint(self, None, content)  # type: ignore[arg-type]
+        path.parent.mkdir(exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        path.write_bytes(buffer.getvalue())
+
+
+def write(folder: Path, n_epochs: int, n_values: int = 1000) -> None:
+    keeper = StateKeeper(folder, "transfer", [], [], minutes=10)
+    for epoch in range(n_epochs):
+        trainer = Trainer(keeper, epoch, n_values)
+        keeper.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+
+
+def states(folder: Path) -> list[Path]:
+    return sorted((folder / FOLDER).iterdir())
+
+
+def epoch_of(path: Path) -> int:
+    return int(torch.load(path, weights_only=True)["values"][0])
+
+
+def test_the_newest_two_are_kept(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    assert [path.name[:6] for path in states(tmp_path)] == ["000004", "000005"]
+    state = find_state(tmp_path)
+    assert state is not None
+    assert epoch_of(state.path) == 4
+
+
+@pytest.mark.parametrize("damage", ["a bit", "cut", "empty"])
+def test_a_damaged_state_is_passed_over(tmp_path: Path, damage: str) -> None:
+    write(tmp_path, 3)
+    older, newest = states(tmp_path)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes({"a bit": bytes(content), "cut": content[:100], "empty": b""}[damage])
+    state = find_state(tmp_path)
+    assert state is not None
+    assert state.path == older
+    older.write_bytes(b"")
+    assert find_state(tmp_path) is None
+
+
+def test_a_state_that_was_being_written_is_none(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    (whole,) = states(tmp_path)
+    (tmp_path / FOLDER / ".writing").write_bytes(whole.read_bytes()[:50])
+    state = find_state(tmp_path)
+    assert state is not None
+    assert state.path == whole
+    write(tmp_path, 1)
+    assert len(states(tmp_path)) == 2, "the remains were written over"
+
+
+def write_limited(folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    write(folder, 1, n_values=50_000)  # eight bytes each
+
+
+def test_what_was_written_before_survives_a_full_disk(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: the same error, another number."""
+    write(tmp_path, 2)
+    before = states(tmp_path)
+    writer = multiprocessing.get_context("fork").Process(target=write_limited, args=(tmp_path,))
+    writer.start()
+    writer.join(60)
+    assert writer.exitcode == 1
+    assert states(tmp_path) == before
+    state = find_state(tmp_path)
+    assert state is not None
+    assert epoch_of(state.path) == 1
+
+
+def test_a_full_disk_is_said_with_its_folder(tmp_path: Path) -> None:
+    @full_disk_named
+    def work(config: Any, run_folder: Path) -> float:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StorageError, match=r"No space left on device.*resume=true") as caught:
+        work(None, tmp_path)
+    assert f"'{tmp_path}'" in str(caught.value)
+
+
+def claimed(new: Path, *overrides: str) -> Path:
+    config = compose_config([f"runs_dir={new.parent}", *overrides])
+    with claim_folder(config, new) as folder:
+        return folder
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    """A run of the default configuration that was killed after two epochs."""
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    config = compose_config([f"runs_dir={tmp_path}"])
+    Result(name="killed", signature=signature(config)).write(folder)
+    write_config(config, folder)
+    write(folder, 2)
+    return folder
+
+
+def test_resume_finds_the_unfinished_run(unfinished: Path) -> None:
+    assert claimed(unfinished.parent / "new", "resume=true") == unfinished
+    assert claimed(unfinished.parent / "new", f"resume={unfinished}") == unfinished
+    assert claimed(unfinished.parent / "new", "resume=true", "trainer.devices=1", "name=x") == (
+        unfinished
+    ), "keys of the machine do not count"
+
+
+def test_the_default_says_that_there_is_one(
+    unfinished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert claimed(unfinished.parent / "new") == unfinished.parent / "new"
+    said = capsys.readouterr().out
+    assert str(unfinished) in said
+    assert "resume=true goes on with it" in said
+
+
+def test_another_configuration_is_refused_with_the_difference(unfinished: Path) -> None:
+    assert claimed(unfinished.parent / "new", "resume=true", "seed=5") != unfinished
+    with pytest.raises(UserError) as caught:
+        claimed(unfinished.parent / "n", f"resume={unfinished}", "seed=5", "lr.transfer=0.5")
+    lines = str(caught.value).splitlines()
+    assert "another configuration" in lines[0]
+    assert "  seed: the run has 0, given is 5" in lines
+    assert "  lr.transfer: the run has 0.001, given is 0.5" in lines
+
+
+def test_what_cannot_be_taken_up_is_refused(unfinished: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for folder in (foreign, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="is no run folder"):
+            claimed(tmp_path / "new", f"resume={folder}")
+    held = FileLock(unfinished / ".lock", is_singleton=False)
+    held.acquire()
+    with pytest.raises(UserError, match="another process is running this experiment"):
+        claimed(tmp_path / "new", f"resume={unfinished}")
+    assert claimed(tmp_path / "new", "resume=true") == tmp_path / "new"
+    held.release()
+    result = Result.read(unfinished)
+    assert result is not None
+    result.status = "FINISHED"
+    result.write(unfinished)
+    with pytest.raises(UserError, match="is finished"):
+        claimed(tmp_path / "new", f"resume={unfinished}")
+
+
+def test_a_result_that_cannot_be_read_names_its_file(unfinished: Path, tmp_path: Path) -> None:
+    (unfinished / "result.json").write_text("{")
+    with pytest.raises(UserError, match=r"result\.json"):
+        claimed(tmp_path / "new", f"resume={unfinished}")
+    assert claimed(tmp_path / "new", "resume=true") == tmp_path / "new", "not in the way"

@@ -1,0 +1,219 @@
+"""Commands in processes of their own: started, watched, killed, and never left behind.
+
+``Command`` is a real ``python -m asl_exp``. ``Forked`` runs the same entry point in a process that
+is forked from one that has imported everything, which saves seconds where a run is killed often.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+POLL_S = 0.002
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["asl_exp.__main__", "asl_exp.training.run"])
+
+
+class _Watched:
+    """What both kinds share; ``log`` holds all that the command said."""
+
+    pid: int
+    log: Path
+
+    def alive(self) -> bool:
+        raise NotImplementedError
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def wait_until(self, true: Callable[[], Any], timeout: float = 120) -> Any:
+        """Return what is true as soon as it is; fail if the command ends or time is up before."""
+        deadline = time.monotonic() + timeout
+        while True:
+            value = true()
+            if value:
+                return value
+            assert self.alive(), f"ended before it was time:\n{self.text()}"
+            assert time.monotonic() < deadline, f"not within {timeout} s:\n{self.text()}"
+            time.sleep(POLL_S)
+
+    def wait_for(self, words: str, timeout: float = 120) -> None:
+        """Wait until the command has said these words."""
+        self.wait_until(lambda: words in self.text(), timeout)
+
+    def tree(self) -> list[psutil.Process]:
+        """Return the process and all below it; each knows when it was started, not only its id."""
+        try:
+            top = psutil.Process(self.pid)
+            return [top, *top.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> None:
+        """Kill -9 the process and all below it, at one moment."""
+        kill_all(self.tree())
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+class Command(_Watched):
+    """``python -m asl_exp ARGUMENTS``, or another module."""
+
+    def __init__(
+        self,
+        cwd: Path,
+        *arguments: str,
+        prefix: Sequence[str] = (),
+        python_path: Sequence[Path] = (),
+        **variables: str,
+    ) -> None:
+        cwd.mkdir(parents=True, exist_ok=True)
+        self.log = cwd / f"log{time.monotonic_ns()}.txt"
+        paths = os.pathsep.join(map(str, [*python_path, ROOT]))
+        fixed = {"PYTHONPATH": paths, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "TERM": "dumb"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "asl_exp", *arguments], cwd=cwd,
+                stdout=log, stderr=log, env={**os.environ, **fixed, **variables},
+            )  # fmt: skip
+        self.pid = self.process.pid
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def wait(self, timeout: float = 120) -> int:
+        """Return the exit status, negative for the signal that ended it."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not end within {timeout} s:\n{self.text()}") from None
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.process.wait(10)
+
+
+class Forked(_Watched):
+    """The same, without the seconds of importing."""
+
+    def __init__(self, cwd: Path, *arguments: str) -> None:
+        cwd.mkdir(parents=True, exist_ok=True)
+        self.log = cwd / f"log{time.monotonic_ns()}.txt"
+        self.process = _context.Process(target=_main, args=(arguments, str(cwd), str(self.log)))
+        self.process.start()
+        assert self.process.pid is not None
+        self.pid = self.process.pid
+
+    def alive(self) -> bool:
+        return self.process.is_alive()
+
+    def wait(self, timeout: float = 120) -> int:
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            self.kill()
+            raise AssertionError(f"did not end within {timeout} s:\n{self.text()}")
+        return self.process.exitcode
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.process.join(10)
+
+
+def _main(arguments: tuple[str, ...], cwd: str, log: str) -> None:
+    os.chdir(cwd)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    os.environ |= {"NO_COLOR": "1", "TERM": "dumb"}
+    sys.argv = ["asl_exp", *arguments]
+    from asl_exp.__main__ import main
+
+    main()
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def left(processes: Iterable[psutil.Process], within_s: float = 30) -> list[psutil.Process]:
+    """Return those that still run after a time; a process that waits to be reaped has ended."""
+    deadline, running = time.monotonic() + within_s, list(processes)
+    while running and time.monotonic() < deadline:
+        running = [one for one in running if _runs(one)]
+        time.sleep(0.02)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return content
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """Return the folders in which a run has begun, oldest first."""
+    return sorted(path.parent for path in runs.rglob("result.json")
+                  if "mlartifacts" not in path.parts)  # fmt: skip
+
+
+def mlflow_run(runs: Path, folder: Path) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{runs.resolve() / 'mlflow.db'}")
+    return client.get_run(result_of(folder)["mlflow_run_id"])
+
+
+def history(runs: Path, folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return every point of every metric of a run's MLflow run, in order of steps."""
+    from mlflow.tracking import MlflowClient
+
+    client, run = (
+        MlflowClient(f"sqlite:///{runs.resolve() / 'mlflow.db'}"),
+        mlflow_run(runs, folder),
+    )
+    return {
+        key: sorted((p.step, p.value) for p in client.get_metric_history(run.info.run_id, key))
+        for key in run.data.metrics
+    }
+
+
+def outcome(runs: Path, folder: Path) -> dict[str, Any]:
+    """Return all that two runs of one configuration must have in common, to the last bit."""
+    result, points = result_of(folder), history(runs, folder)
+    timed = "images_per_second"
+    for key, steps in points.items():
+        assert len({step for step, _ in steps}) == len(steps), f"{key} has two points at a step"
+    return {
+        "status": (result["status"], mlflow_run(runs, folder).info.status),
+        "metrics": {key: value for key, value in result["metrics"].items() if key != timed},
+        "kept": (result["kept_epochs"], result["objective"], result["monitor"]),
+        "steps": [step for step, _ in points[timed]],
+        "history": {key: steps for key, steps in points.items() if key != timed},
+    }
