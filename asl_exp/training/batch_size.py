@@ -1,12 +1,12 @@
 """``data.batch_size=auto``: the most images a step that fit, in every phase of the schedule.
 
-On a GPU real steps are taken until memory ends. On a CPU nothing ends politely, so two small steps
-are measured and the rest is calculated. Powers of two, at most 1024 and at most the training set.
+On a GPU real steps are taken until memory ends. On a CPU nothing ends politely, so a small step
+is measured and the rest is calculated. Powers of two, at most 1024 and at most the training set.
 """
 
 import copy
-import re
-from pathlib import Path
+import os
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from asl_exp.training.trainable import hold_frozen, set_trainable
 
 _MOST = 1024
 _CPU_SHARE = 0.6  # of the memory that is free; the store, the figures and others need some too
-_MEASURED = (8, 16)
+_MEASURED = 4  # images
 
 
 def step_images(config: Config) -> int:
@@ -103,25 +103,44 @@ def _until_memory_ends(
 
 
 def _calculated(model: nn.Module, optimizer: torch.optim.Optimizer, size: int) -> int:
-    low, high = (_peak_bytes(model, optimizer, n, size) for n in _MEASURED)
-    per_image = max(1.0, (high - low) / (_MEASURED[1] - _MEASURED[0]))
-    fits = _CPU_SHARE * _kilobytes("/proc/meminfo", "MemAvailable") * 1024 / per_image
+    per_image = _bytes_of_step(model, optimizer, size) / _MEASURED
+    fits = _CPU_SHARE * _available_bytes() / per_image
     return int(2 ** max(0, min(_MOST, int(fits)).bit_length() - 1))
 
 
-def _peak_bytes(
-    model: nn.Module, optimizer: torch.optim.Optimizer, n_images: int, size: int
-) -> int:
-    """Return the most memory that the process held during one step."""
-    Path("/proc/self/clear_refs").write_text("5")  # begins the high-water mark anew
-    _step(model, optimizer, n_images, size, torch.device("cpu"))
-    return _kilobytes("/proc/self/status", "VmHWM") * 1024
+def _bytes_of_step(model: nn.Module, optimizer: torch.optim.Optimizer, size: int) -> int:
+    """Return what a step of a few images holds: all that backward needs, and the largest layer.
+
+    Counted tensor by tensor: what the process holds tells nothing where memory is reused.
+    """
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    saved: dict[int, int] = {}
+    largest = 0
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def layer(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal largest
+        tensors = [t for t in (*inputs, output) if isinstance(t, torch.Tensor)]
+        largest = max(largest, sum(t.nbytes for t in tensors))
+
+    hooks = [module.register_forward_hook(layer) for module in model.modules()]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            _step(model, optimizer, _MEASURED, size, torch.device("cpu"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(saved.values()) + 2 * largest  # backward holds a layer's gradients beside it
 
 
-def _kilobytes(path: str, field: str) -> int:
-    found = re.search(rf"^{field}:\s+(\d+) kB", Path(path).read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1])
+def _available_bytes() -> int:
+    """Return the memory that is free for new tensors."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _step(
