@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
 
 from asl_exp.config import names
-from asl_exp.config.errors import OutOfMemoryError
+from asl_exp.config.errors import OutOfMemoryError, UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.batches import BatchLoader
@@ -118,6 +118,8 @@ def run_phase(
             warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen
             warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # start_at
             warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")
+            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # equal on all ranks
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers.*deprecated.*")
             train, val = _loaders(data, config, trainer)
             if state and state.batch:
                 train.start_at(len(rows), state.batch)
@@ -244,6 +246,11 @@ def _loaders(
     data: LetterData, config: Config, trainer: pl.Trainer
 ) -> tuple[BatchLoader, BatchLoader]:
     batch_size = step_images(config) // trainer.world_size // config.trainer.accumulate
+    if len(data.splits["val"]) < trainer.world_size:  # a rank without any would never report
+        raise UserError(
+            f"trainer.devices: {trainer.world_size} devices in all, but val has only "
+            f"{len(data.splits['val'])} images; use fewer devices or a larger data.val_fraction"
+        )
     pin_memory = trainer.strategy.root_device.type == "cuda"
     train, val = (
         BatchLoader(
