@@ -18,6 +18,7 @@ bench: $(READY)  ## the benchmarks, on this machine
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
 
 ui: $(READY)  ## open the MLflow UI on the local runs
+	mkdir -p runs
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
 
 lint: $(READY)

@@ -80,7 +80,8 @@ def check_overrides(
         config, more = validate(variant)
         faults += preflight(config) if config else more
     if not faults:
-        faults += _unwritable(str(composed.runs_dir))
+        folders = {"runs_dir": str(composed.runs_dir), **_own_folders(overrides)}
+        faults += [fault for key, folder in folders.items() for fault in _unwritable(key, folder)]
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
 
@@ -203,12 +204,21 @@ def _variants(composed: DictConfig, swept: Sequence[Override]) -> Iterator[DictC
             yield variant
 
 
-def _unwritable(runs_dir: str) -> list[str]:
-    """Return a fault where the folder of runs cannot be made or written."""
+def _own_folders(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the run folders that the user names with Hydra's own keys."""
+    given = {
+        o.key_or_group: str(o.value()) for o in _parse(overrides)[0] if not o.is_sweep_override()
+    }
+    named = {key: given[key] for key in ("hydra.run.dir", "hydra.sweep.dir") if key in given}
+    return {key: folder for key, folder in named.items() if "${" not in folder}
+
+
+def _unwritable(key: str, folder: str) -> list[str]:
+    """Return a fault where a folder of runs cannot be made or written."""
     try:
-        os.makedirs(runs_dir, exist_ok=True)  # noqa: PTH103 - accepts what the user typed as it is
-        with tempfile.TemporaryFile(dir=runs_dir):
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - accepts what the user typed as it is
+        with tempfile.TemporaryFile(dir=folder):
             return []
     except OSError as error:
         reason = error.strerror or str(error)
-        return [f"runs_dir: cannot write to '{runs_dir}' ({reason}); give a folder you may write"]
+        return [f"{key}: cannot write to '{folder}' ({reason}); give a folder you may write"]

@@ -50,6 +50,7 @@ def test_faults_end_with_status_2_before_torch_is_imported(cli: Cli, tmp_path: P
         (["data=manifest", "data.manifest=nowhere.csv", "backbone.pretrained=false"], "nowhere"),
         (["trainer.devices=2", "backbone.pretrained=false"], "trainer.devices: got 2"),
         (["runs_dir=/dev/null/runs"], "runs_dir: cannot write"),
+        (["hydra.run.dir=/dev/null/run"], "hydra.run.dir: cannot write"),
         (["--config-dir", "nowhere"], "--config-dir: no folder 'nowhere'"),
         (["--multirun", "lr.transfer=1e-3,-1"], "lr.transfer: got -1"),
         (["lr.transfer=1e-3,1e-4"], "add --multirun"),
