@@ -143,12 +143,12 @@ def _tell_parent(path: Path, error: BaseException) -> None:
 def _first_error(faults: Path, failure: ChildFailedError) -> Exception:
     """Return the error of the rank that failed first; the others only lost their partner."""
     told = sorted(faults.glob("rank*.json"), key=lambda path: path.stat().st_mtime_ns)
-    if not told:
-        first_rank, first = failure.get_first_failure()
-        return WorkerError(
-            f"rank {first_rank}: its process ended with exit code {first.exitcode} and no error "
-            "of its own: killed from outside, or out of memory"
-        )
+    for rank_number, ended in failure.failures.items():
+        if not told or (ended.exitcode < 0 and not (faults / f"rank{rank_number}.json").exists()):
+            return WorkerError(
+                f"rank {rank_number}: its process ended with exit code {ended.exitcode} and no "
+                "error of its own: killed from outside, or out of memory"
+            )
     rank, content = told[0].stem.removeprefix("rank"), json.loads(told[0].read_text())
     kind = getattr(errors, content["kind"], None)
     message = str(content["message"])
