@@ -1,0 +1,164 @@
+"""The command line on several devices: grids, two at once, errors, kills, signals, no orphans."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from processes import (
+    Command,
+    Forked,
+    history,
+    kill_all,
+    left,
+    mlflow_run,
+    result_of,
+    run_folders,
+)
+
+from asl_exp.training.state import FOLDER
+
+TWO = ("trainer.accelerator=cpu", "trainer.devices=2", "data.external=[]")
+SHORT = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=1")
+LONG = ("schedule.transfer.epochs=5000", "schedule.finetune.epochs=1")
+ENDS_WITHIN_S = 30
+
+
+def test_bad_input_is_refused_at_once(tmp_path: Path) -> None:
+    wrong = {
+        "trainer.devices=0": "trainer.devices: got 0; must",
+        "trainer.devices=-1": "trainer.devices: got -1; must",
+        "trainer.devices=2": "trainer.devices: got 2, but this machine shows no GPU",
+        "trainer.accelerator=cpu trainer.devices=3 data.batch_size=64": (
+            "data.batch_size: 64 images"
+        ),
+        "trainer.accelerator=cpu trainer.num_nodes=2": "trainer.rendezvous: 2 machines need",
+    }
+    for arguments, words in wrong.items():
+        with Forked(tmp_path, "backbone.pretrained=false", *arguments.split()) as run:
+            assert run.wait() == 2, run.text()
+            assert words in run.text()
+            assert "Traceback" not in run.text()
+    assert not list(tmp_path.glob("runs/*/result.json"))
+
+
+@pytest.mark.heavy
+def test_a_grid_of_two_jobs_of_two_ranks(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    with Command(tmp_path, "--multirun", *tiny, *TWO, *SHORT, "seed=1,2") as grid:
+        assert grid.wait(240) == 0, grid.text()
+        assert "Traceback" not in grid.text()
+        assert "Warning" not in grid.text()
+    runs = tmp_path / "runs"
+    folders = run_folders(runs)
+    assert len(folders) == 2, "one run folder a job"
+    assert len(list(runs.glob("*_multirun"))) == 1
+    for seed, folder in enumerate(folders, 1):
+        run = mlflow_run(runs, folder)
+        assert result_of(folder)["status"] == run.info.status == "FINISHED"
+        assert run.data.params["seed"] == str(seed)
+        for key, points in history(runs, folder).items():
+            assert len({step for step, _ in points}) == len(points), f"{key}: recorded twice"
+    signatures = {result_of(folder)["signature"] for folder in folders}
+    assert len(signatures) == 2
+    losses = [result_of(folder)["metrics"]["train/loss"] for folder in folders]
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.heavy
+def test_two_runs_started_at_once(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    arguments = (*tiny, *TWO, *SHORT, "tracking=off")
+    with Command(tmp_path / "a", *arguments) as one, Command(tmp_path / "b", *arguments) as other:
+        assert one.wait(240) == 0, one.text()
+        assert other.wait(240) == 0, other.text()
+
+
+RAISES_ON_RANK_1 = """
+import os
+import asl_exp.data.batches as batches
+share = batches.BatchLoader._batch
+def fail(self, rows, n=[0]):
+    n[0] += 1
+    if n[0] > 20 and os.environ.get("RANK") == "1":
+        raise ValueError("the 21st batch of rank 1 is broken")
+    return share(self, rows)
+batches.BatchLoader._batch = fail
+"""
+"""Read by every Python that starts; the launcher sets RANK later."""
+
+
+def folder_of(runs: Path) -> Path:
+    (folder,) = run_folders(runs)
+    return folder
+
+
+@pytest.mark.heavy
+def test_a_rank_that_raises_ends_all(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    shim = tmp_path / "shim"
+    shim.mkdir()
+    (shim / "sitecustomize.py").write_text(RAISES_ON_RANK_1)
+    with Command(tmp_path, *tiny, *TWO, *LONG, python_path=[shim]) as run:
+        run.wait_for("transfer 2/")
+        tree = run.tree()
+        assert run.wait(ENDS_WITHIN_S) == 1, run.text()
+        assert left(tree, 5) == []
+        assert "asl_exp: rank 1: ValueError: the 21st batch of rank 1 is broken" in run.text()
+    runs = tmp_path / "runs"
+    assert mlflow_run(runs, folder_of(runs)).info.status == "FAILED"
+    result = result_of(folder_of(runs))
+    assert result["status"] == "FAILED"
+    assert "the 21st batch" in result["failure"]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_worker_ends_all(tiny: tuple[str, ...], tmp_path: Path, rank: int) -> None:
+    with Forked(tmp_path, *tiny, *TWO, *LONG) as run:
+        run.wait_for("transfer 3/")
+        tree = run.tree()
+        workers = [p for p in tree if "spawn_main" in " ".join(p.cmdline())]
+        assert len(workers) == 2, [p.cmdline() for p in tree]
+        kill_all(workers[rank : rank + 1])
+        assert run.wait(ENDS_WITHIN_S) == 1, run.text()
+        assert left(tree, 5) == []
+        assert "killed from outside, or out of memory" in run.text()
+    runs = tmp_path / "runs"
+    assert mlflow_run(runs, folder_of(runs)).info.status == "FAILED"
+
+
+@pytest.mark.heavy
+def test_workers_end_with_a_killed_parent(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    with Forked(tmp_path, *tiny, *TWO, *LONG) as run:
+        run.wait_for("transfer 2/")
+        tree = run.tree()
+        assert len(tree) >= 3
+        os.kill(run.pid, signal.SIGKILL)
+        orphans = left(tree, ENDS_WITHIN_S)
+        kill_all(orphans)
+        assert orphans == []
+
+
+@pytest.mark.heavy
+def test_signals_end_all_and_the_run_goes_on(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    """SIGTERM, taken up; SIGINT; taken up again with another number of devices."""
+    runs, length = tmp_path / "runs", ("schedule.transfer.epochs=300", "schedule.finetune.epochs=1")
+    for sent, status, said in ((signal.SIGTERM, 143, "terminated"),
+                               (signal.SIGINT, 130, "interrupted")):  # fmt: skip
+        with Forked(tmp_path, *tiny, *TWO, *length, "resume=true") as run:
+            run.wait_for("transfer")
+            run.wait_until(lambda: any(runs.glob(f"*/{FOLDER}/*.ckpt")))
+            if sent == signal.SIGINT:
+                run.wait_for("resumed in phase transfer")
+            run.wait_for(" img/s")
+            tree = run.tree()
+            os.kill(run.pid, sent)
+            assert run.wait(ENDS_WITHIN_S) == status, run.text()
+            assert left(tree, 5) == []
+            assert said in run.text()
+            assert "Traceback" not in run.text()
+        assert result_of(folder_of(runs))["status"] == "KILLED"
+        assert mlflow_run(runs, folder_of(runs)).info.status == "KILLED"
+    with Forked(tmp_path, *tiny, *length, "trainer.accelerator=cpu", "data.external=[]",
+                "resume=true") as run:  # fmt: skip
+        run.wait_for("the run had 2 devices and now has 1")
+        assert run.wait(120) == 0, run.text()
+    assert mlflow_run(runs, folder_of(runs)).info.status == "FINISHED"
