@@ -22,11 +22,16 @@ from uuid import uuid4
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous.api import (
+    RendezvousConnectionError,
+    RendezvousTimeoutError,
+)
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, UserError, WorkerError
 from asl_exp.config.schema import Config, TrainerConfig
+from asl_exp.training.meeting import interface, is_here, own_address
 
 _SHUTDOWN_S = 20
 
@@ -53,13 +58,15 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
         )
     except SignalException as interruption:
         raise Interrupted(128 + int(interruption.sigval)) from None
+    except (RendezvousTimeoutError, RendezvousConnectionError):
+        raise _nobody_came(config) from None
     except ChildFailedError as failure:
         raise _first_error(faults, failure) from None
     finally:
         shutil.rmtree(faults, ignore_errors=True)
         for number, handler in handlers.items():  # the launcher leaves its own behind
             signal.signal(number, handler)
-    return float(next(value for value in objectives.values() if value is not None))
+    return float(next(iter(objectives.values())))
 
 
 def _launch_config(config: Config) -> LaunchConfig:
@@ -72,15 +79,47 @@ def _launch_config(config: Config) -> LaunchConfig:
         # With port 0 the launcher takes a free one: two runs on one machine never clash.
         rdzv_endpoint=meeting_point or "127.0.0.1:0",
         rdzv_backend="c10d",
-        rdzv_configs={"join_timeout": trainer.rendezvous_timeout_s},
+        rdzv_configs=_patience(trainer) | _role(meeting_point),
         run_id="asl_exp" if meeting_point else uuid4().hex,
-        local_addr=None if meeting_point else "127.0.0.1",
+        local_addr=own_address(_host(meeting_point)) if meeting_point else "127.0.0.1",
         max_restarts=0,
         monitor_interval=0.2,
         start_method="spawn",
         logs_specs=DefaultLogsSpecs(),
         signals_to_handle="SIGTERM,SIGINT",
         shutdown_timeout=_SHUTDOWN_S,
+    )
+
+
+def _patience(trainer: TrainerConfig) -> dict[str, Any]:
+    wait_s = trainer.rendezvous_timeout_s
+    return {"join_timeout": wait_s, "read_timeout": min(60, wait_s)}
+
+
+def _role(meeting_point: str | None) -> dict[str, Any]:
+    """Return whether this machine is the one where all meet; tell gloo the way to the others."""
+    if meeting_point is None:
+        return {}
+    host = _host(meeting_point)
+    name = interface(own_address(host))
+    if name:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+    return {"is_host": is_here(host)}
+
+
+def _host(meeting_point: str) -> str:
+    return meeting_point.rpartition(":")[0]
+
+
+def _nobody_came(config: Config) -> UserError:
+    trainer = config.trainer
+    who = (
+        "1 of 2 machines" if trainer.num_nodes == 2 else f"not all of {trainer.num_nodes} machines"
+    )
+    return UserError(
+        f"trainer.rendezvous: {who} came to {_meeting_point(trainer)} within "
+        f"{trainer.rendezvous_timeout_s} s (trainer.rendezvous_timeout_s); start the same command "
+        "on all, with the address of the first, which the others must be able to reach"
     )
 
 
@@ -96,8 +135,8 @@ def _meeting_point(trainer: TrainerConfig) -> str | None:
     return f"{listed.stdout.split()[0]}:{port}"
 
 
-def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> float | None:
-    """Run the experiment as one rank; return the objective on rank 0, else None."""
+def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> float:
+    """Run the experiment as one rank; return the objective, which all ranks know."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     signal.signal(signal.SIGTERM, _terminate)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -114,7 +153,7 @@ def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> 
         objective = train(config, Path(run_folder))
         dist.barrier()
         dist.destroy_process_group()
-        return objective if rank == 0 else None
+        return objective
     except Interrupted:
         os._exit(143)  # the group's other members may be gone: no orderly goodbye
     except BaseException as error:
