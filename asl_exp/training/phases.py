@@ -128,7 +128,7 @@ def run_phase(
             with _memory_named(config, name):
                 trainer.fit(module, train, val, ckpt_path=state.path if state else None)
         model.cpu()
-        require_equal(weights=state_digest(model))
+        require_equal({"weights": state_digest(model)})
     return _take_kept(model, name, phase, run_folder, first_epoch, rows)
 
 

@@ -42,7 +42,7 @@ def gather(value: T) -> list[T]:
     return gathered
 
 
-def require_equal(**values: str) -> None:
+def require_equal(values: dict[str, str]) -> None:
     """Compare named values between all ranks.
 
     Raises:

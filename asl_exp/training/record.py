@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from asl_exp.config import names
+from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import flatten, signature
@@ -21,12 +22,30 @@ from asl_exp.training.result import Result
 from asl_exp.training.stages import Stages
 
 
-def begin_record(config: Config, run_folder: Path) -> tuple[Recorder, Result]:
-    """Open the run's record, or take it up again; only rank 0 writes."""
+def begin_record(
+    config: Config, run_folder: Path, start: dict[str, str]
+) -> tuple[Recorder, Result]:
+    """Open the run's record, or take it up again; only rank 0 writes.
+
+    Args:
+        config: of the run.
+        run_folder: of the run.
+        start: digests of what training starts from.
+
+    Raises:
+        UserError: the run that is taken up began from something else.
+    """
     result = Result.read(run_folder) or Result(
         name=config.name or f"{config.backbone.name} {config.data.source} seed{config.seed}",
         signature=signature(config),
     )
+    for what, digest in result.start.items():
+        if start[what] != digest:
+            raise UserError(
+                f"resume: the {what} are not those that {run_folder} began with; put them back, or "
+                "begin a new run without resume"
+            )
+    result.start = start
     result.status, result.failure = "RUNNING", None
     if rank() > 0:
         return Recorder(None, None), result

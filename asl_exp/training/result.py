@@ -20,6 +20,7 @@ class Result:
         metrics: of the kept checkpoint, under the metric keys.
         checkpoints: phase to path within the run folder.
         kept_epochs: phase to epoch, counted across phases.
+        start: digests of the data and of the weights before training.
         batch_size: global; found out where the configuration says auto.
         split, split_leaks: the rule of the split, and whether near-copies may be on both sides.
         monitor, objective: the metric that chose the kept checkpoint, and its value.
@@ -31,6 +32,7 @@ class Result:
     mlflow_run_id: str | None = None
     status: str = "RUNNING"
     failure: str | None = None
+    start: dict[str, str] = field(default_factory=dict)
     batch_size: int | None = None
     split: str | None = None
     split_leaks: bool | None = None

@@ -92,10 +92,9 @@ def train_and_score(config: Config, run_folder: Path) -> float:
         if config.trainer.compile:
             model.compile()
     say(f"weights: {model.weights}")
-    require_equal(
-        configuration=signature(config), data=data.digest, initial_weights=state_digest(model)
-    )
-    recorder, result = begin_record(config, run_folder)
+    start = {"data": data.digest, "initial weights": state_digest(model)}
+    require_equal({"configuration": signature(config), **start})
+    recorder, result = begin_record(config, run_folder, start)
     n_train = len(data.splits["train"])
     config = with_batch_size(config, model, n_train, preprocessing, device, known=result.batch_size)
     result.batch_size = step_images(config)

@@ -100,6 +100,29 @@ def test_one_device(
 
 
 @pytest.mark.heavy
+def test_inside_epochs(
+    tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any]
+) -> None:
+    """A state after every batch; one run, killed in the middle of several epochs."""
+    runs = tmp_path / "runs"
+    arguments = (*tiny, *RUN, "trainer.state_minutes=1e-5", f"runs_dir={runs}", "resume=true")
+    inside = 0
+    for number in (2, 6, 11, 17):
+        with Forked(tmp_path, *arguments) as run:
+            run.wait_until(state_number(runs, number))
+            run.kill()
+            run.wait(30)
+        (folder,) = run_folders(runs)
+        state = find_state(folder)
+        assert state is not None
+        inside += state.batch > 0
+    assert inside >= 1, "no kill came inside an epoch"
+    with Forked(tmp_path, *arguments) as run:
+        assert run.wait() == 0, run.text()
+    assert outcome(runs, folder) == uninterrupted(1)
+
+
+@pytest.mark.heavy
 def test_two_devices(
     tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any]
 ) -> None:

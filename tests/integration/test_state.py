@@ -17,7 +17,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import StorageError, UserError
 from asl_exp.config.signature import signature
 from asl_exp.training.disk import full_disk_named
-from asl_exp.training.record import write_config
+from asl_exp.training.record import begin_record, write_config
 from asl_exp.training.result import Result
 from asl_exp.training.resume import claim_folder
 from asl_exp.training.state import FOLDER, StateKeeper, find_state
@@ -192,3 +192,13 @@ def test_a_result_that_cannot_be_read_names_its_file(unfinished: Path, tmp_path:
     with pytest.raises(UserError, match=r"result\.json"):
         claimed(tmp_path / "new", f"resume={unfinished}")
     assert claimed(tmp_path / "new", "resume=true") == tmp_path / "new", "not in the way"
+
+
+def test_other_images_or_weights_are_refused(tmp_path: Path) -> None:
+    config = compose_config(["tracking=off", f"runs_dir={tmp_path}"])
+    start = {"data": "d1", "initial weights": "w1"}
+    begin_record(config, tmp_path, start)
+    begin_record(config, tmp_path, start)
+    for changed in ({"data": "d2"}, {"initial weights": "w2"}):
+        with pytest.raises(UserError, match=f"resume: the {next(iter(changed))} are not those"):
+            begin_record(config, tmp_path, {**start, **changed})
