@@ -30,12 +30,15 @@ def start(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, *arguments], env=ENVIRONMENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell's background job ignores Ctrl-C, and so would everything that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
 def load(root: Path, cache: Path, workers: int = 1) -> "subprocess.Popen[str]":
     script = cache.parent / "load.py"
-    script.write_text(LOAD)
+    if not script.exists():  # another process may be reading it
+        script.write_text(LOAD)
     return start(str(script), str(root), str(cache), str(workers))
 
 
