@@ -6,6 +6,8 @@ anywhere without the state of any random generator.
 """
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -78,6 +80,7 @@ class PhaseModule(pl.LightningModule):
         self.validation: dict[str, float] = {}
         self._first_bad_step = torch.tensor(-1)
         self._n_images, self._train_s, self._started = 0, 0.0, 0.0
+        self._sigterm = signal.getsignal(signal.SIGTERM)
         set_trainable(model, self.phase)
 
     @property
@@ -109,7 +112,13 @@ class PhaseModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shape, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Set the modes, which Lightning leaves as it finds them, also inside a resumed epoch."""
+        """Set the modes, which Lightning leaves as it finds them, also inside a resumed epoch.
+
+        Take SIGTERM back as well: Lightning's handler broadcasts between the ranks wherever the
+        signal finds them, and hangs where they are in the middle of another exchange.
+        """
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._sigterm)
         self.train()
         self._started = time.perf_counter()
 

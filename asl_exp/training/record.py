@@ -141,7 +141,7 @@ def close_run(config: Config, run_folder: Path, status: str, failure: str) -> No
 
 def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> None:
     result = Result.read(run_folder)
-    if result is None:
+    if result is None or result.status == "FINISHED":
         return
     result.status, result.failure = status, failure
     for phase in config.schedule:  # what was kept before is still good

@@ -137,8 +137,8 @@ def _meeting_point(trainer: TrainerConfig) -> str | None:
 
 def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> float:
     """Run the experiment as one rank; return the objective, which all ranks know."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the launcher hands on the one that it got
+        signal.signal(number, _terminate)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     rank = int(os.environ["RANK"])
     try:
