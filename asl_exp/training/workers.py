@@ -34,6 +34,8 @@ from asl_exp.config.schema import Config, TrainerConfig
 from asl_exp.training.meeting import interface, is_here, own_address
 
 _SHUTDOWN_S = 20
+_LOST = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError")
+"""What torch raises where a partner is gone."""
 
 Train = Callable[[Config, Path], float]
 """Does the work of one rank; a module's function, so that it can be sent to a process."""
@@ -60,8 +62,8 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
         raise Interrupted(128 + int(interruption.sigval)) from None
     except (RendezvousTimeoutError, RendezvousConnectionError):
         raise _nobody_came(config) from None
-    except ChildFailedError as failure:
-        raise _first_error(faults, failure) from None
+    except ChildFailedError:
+        raise _first_error(faults, config.trainer.devices) from None
     finally:
         shutil.rmtree(faults, ignore_errors=True)
         for number, handler in handlers.items():  # the launcher leaves its own behind
@@ -153,13 +155,21 @@ def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> 
         objective = train(config, Path(run_folder))
         dist.barrier()
         dist.destroy_process_group()
+        _ended(Path(faults)).touch()
         return objective
     except Interrupted:
+        _ended(Path(faults)).touch()
         os._exit(143)  # the group's other members may be gone: no orderly goodbye
     except BaseException as error:
         _tell_parent(Path(faults) / f"rank{rank}.json", error)
         traceback.print_exc() if not isinstance(error, UserError) else None
+        _ended(Path(faults)).touch()
         os._exit(1)
+
+
+def _ended(faults: Path, local_rank: str | None = None) -> Path:
+    """Return the mark of a worker that came to its own end; one that was killed leaves none."""
+    return faults / f"ended{local_rank or os.environ['LOCAL_RANK']}"
 
 
 def _end_with_parent() -> None:
@@ -179,20 +189,20 @@ def _tell_parent(path: Path, error: BaseException) -> None:
     path.write_text(json.dumps({"kind": kind, "message": str(error) or kind}))
 
 
-def _first_error(faults: Path, failure: ChildFailedError) -> Exception:
+def _first_error(faults: Path, devices: int) -> Exception:
     """Return the error of the rank that failed first; the others only lost their partner."""
     told = sorted(faults.glob("rank*.json"), key=lambda path: path.stat().st_mtime_ns)
-    for rank_number, ended in failure.failures.items():
-        if not told or (ended.exitcode < 0 and not (faults / f"rank{rank_number}.json").exists()):
-            return WorkerError(
-                f"rank {rank_number}: its process ended with exit code {ended.exitcode} and no "
-                "error of its own: killed from outside, or out of memory"
-            )
-    rank, content = told[0].stem.removeprefix("rank"), json.loads(told[0].read_text())
-    kind = getattr(errors, content["kind"], None)
-    message = str(content["message"])
+    killed = [rank for rank in range(devices) if not _ended(faults, str(rank)).exists()]
+    content = json.loads(told[0].read_text()) if told else {"kind": _LOST[0], "message": ""}
+    if content["kind"] in _LOST and killed:
+        return WorkerError(
+            f"worker {killed[0]} of this machine: its process ended with no error of its own: "
+            "killed from outside, or out of memory"
+        )
+    kind, message = getattr(errors, content["kind"], None), str(content["message"])
     if isinstance(kind, type) and issubclass(kind, errors.ConfigError):
         return UserError(message)
     if isinstance(kind, type) and issubclass(kind, Exception):
         return kind(message)
+    rank = told[0].stem.removeprefix("rank") if told else "?"
     return WorkerError(f"rank {rank}: {content['kind']}: {message}")
