@@ -25,7 +25,6 @@ EPOCH_METRICS: Final = (
     LEARNING_RATE,
     IMAGES_PER_SECOND,
 )
-MONITORS: Final = (VAL_LOSS, VAL_ACCURACY, VAL_F1_MACRO)
 
 SCORES: Final = ("accuracy", "f1_macro", "ece")
 

@@ -1,1 +1,1 @@
-"""Uses of a kept model: predict letters, and the model folder that MLflow loads and serves."""
+"""Uses of a kept model: predict letters."""

@@ -1,1 +1,1 @@
-"""Where results are kept: the local record, which is always the truth."""
+"""Where results are kept: the local record, and the model folder that MLflow loads and serves."""

@@ -1,7 +1,7 @@
 """Keeps freed memory in the process while training on the CPU.
 
 By default glibc gives every large tensor back to the system and gets it anew, zeroed page by page:
-measured here, two thirds of a forward pass were spent in the kernel.
+of the CPU time of MobileNetV2's forward pass, 30 to 67 % were spent in the kernel for it.
 """
 
 import ctypes
