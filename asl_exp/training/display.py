@@ -4,7 +4,8 @@ Bars where a person looks on, plain lines (one an epoch) in a log file.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,30 @@ from asl_exp.training.ranks import rank
 from asl_exp.training.result import Result
 
 console = Console(highlight=False)
+_hushed = False
+
+
+@contextmanager
+def hushed(wanted: bool) -> Iterator[None]:
+    """Print nothing of a run: a study says a line for each trial itself."""
+    global _hushed
+    before, _hushed = _hushed, wanted
+    try:
+        yield
+    finally:
+        _hushed = before
 
 
 def say(text: str) -> None:
     """Print a line, on rank 0, not broken, so that it can be copied and searched."""
-    if rank() == 0:
+    if rank() == 0 and not _hushed:
         console.print(text, soft_wrap=True)
 
 
 def show_config(config: Config) -> None:
     """Print the resolved configuration, a row for each group."""
+    if _hushed:
+        return
     table = Table(title="Configuration", title_justify="left", show_header=False, box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -61,18 +76,28 @@ def _short(value: object) -> str:
 
 
 class PhaseProgress(Callback):
-    """One bar for a phase, over all its epochs: loss, accuracy, speed and time left."""
+    """One bar for a phase, over all its epochs: loss, accuracy, speed and time left.
 
-    def __init__(self, name: str, phase: PhaseConfig) -> None:
+    Args:
+        name: of the phase.
+        phase: for its number of epochs and its monitor.
+        earlier: the monitor's values in the epochs before a resume.
+    """
+
+    def __init__(self, name: str, phase: PhaseConfig, earlier: Sequence[float] = ()) -> None:
         self.name = name
         self.n_epochs = phase.epochs
-        self.best = math.inf if phase.monitor == names.VAL_LOSS else -math.inf
+        self.n_earlier = len(earlier)
         self.monitor = phase.monitor
+        if phase.monitor == names.VAL_LOSS:
+            self.best = min(earlier, default=math.inf)
+        else:
+            self.best = max(earlier, default=-math.inf)
         self.progress: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar, on rank 0 and at a terminal."""
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or _hushed:
             return
         if console.is_terminal:
             self.progress = Progress(
@@ -87,8 +112,14 @@ class PhaseProgress(Callback):
                 expand=True,
             )
             self.progress.start()
-            steps = self.n_epochs * int(trainer.num_training_batches)
-            self.progress.add_task(self.name, total=steps, epoch=f"1/{self.n_epochs}", shown="")
+            batches = int(trainer.num_training_batches)
+            self.progress.add_task(
+                self.name,
+                total=self.n_epochs * batches,
+                completed=self.n_earlier * batches,
+                epoch=f"{self.n_earlier + 1}/{self.n_epochs}",
+                shown="",
+            )
         else:
             say(f"phase {self.name}: {self.n_epochs} epochs")
 
@@ -168,6 +199,8 @@ def show_outcome(
     run_folder: Path,
 ) -> None:
     """Print the result table and the two places to look."""
+    if _hushed:
+        return
     rows: dict[str, dict[str, float]] = {
         split: {
             "loss": result.metrics[f"{split}/loss"],

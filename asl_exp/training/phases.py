@@ -95,7 +95,7 @@ def run_phase(
     """
     phase = config.schedule[name]
     first_epoch = sum(done.n_epochs for done in finished)
-    progress = PhaseProgress(name, phase)
+    progress = PhaseProgress(name, phase, [row[phase.monitor] for row in rows[first_epoch:]])
 
     def on_epoch(epoch: int, metrics: EpochMetrics) -> None:
         rows.append({"epoch": epoch, "phase": name, **metrics})

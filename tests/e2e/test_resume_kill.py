@@ -3,7 +3,9 @@
 kill -9 of everything, at chosen moments and at random ones, with one and two devices.
 """
 
+import math
 import random
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +62,24 @@ MOMENTS = {
 }
 
 
+def marked(text: str) -> list[str]:
+    """Return the epochs whose line ends with the mark of the best so far."""
+    return re.findall(r"^(\w+ \d+/\d+): .* \*$", text, re.MULTILINE)
+
+
+def best_so_far(history: dict[str, list[tuple[int, float]]], since: int) -> list[str]:
+    """Return the epochs that were better than all before them in their phase."""
+    found = []
+    for phase, key, sign in (("transfer", "val/loss", -1), ("finetune", "val/accuracy", 1)):
+        first = 0 if phase == "transfer" else EPOCHS
+        best = -math.inf
+        for step, value in history[key][first : first + EPOCHS]:
+            if sign * value > best and step >= since:
+                found.append(f"{phase} {step - first + 1}/{EPOCHS}")
+            best = max(best, sign * value)
+    return found
+
+
 def killed(cwd: Path, runs: Path, moment: str, *arguments: str) -> None:
     with Forked(cwd, *arguments, f"runs_dir={runs}") as run:
         run.wait_until(MOMENTS[moment](runs))
@@ -92,9 +112,11 @@ def test_one_device(
     with Forked(tmp_path, *arguments, f"runs_dir={runs}", "resume=true") as run:
         assert run.wait() == 0, run.text()
         assert f"resumed in phase {state.phase}, epoch {len(state.rows)}, batch 0" in run.text()
+        told = run.text()
     assert run_folders(runs) == [folder], "the same folder"
     assert result_of(folder)["mlflow_run_id"] == before["mlflow_run_id"], "the same MLflow run"
     assert outcome(runs, folder) == uninterrupted(1)
+    assert marked(told) == best_so_far(uninterrupted(1)["history"], since=len(state.rows))
     assert not (folder / FOLDER).exists()
     assert [path.name for path in runs.iterdir() if path.is_dir()].count(folder.name) == 1
 
