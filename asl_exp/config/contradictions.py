@@ -4,6 +4,7 @@ import os
 
 from asl_exp.config.data_rules import data_faults
 from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.config.tracking_rules import tracking_faults
 
 
 def contradictions(config: Config) -> list[str]:
@@ -14,6 +15,7 @@ def contradictions(config: Config) -> list[str]:
         *_schedule(config),
         *_trainer(config),
         *data_faults(config.data),
+        *tracking_faults(config.tracking),
     ]
     if config.optimizer.momentum and config.optimizer.name != "sgd":
         faults.append(

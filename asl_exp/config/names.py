@@ -43,6 +43,7 @@ class Tag:
     KEPT_EPOCHS: Final = "kept_epochs"
     STUDY: Final = "study"
     TRIAL: Final = "trial"
+    STATE: Final = "trial_state"
     GIT_COMMIT: Final = "git_commit"
     DATA_DIGEST: Final = "data_digest"
     WEIGHTS_DIGEST: Final = "weights_digest"
@@ -54,6 +55,9 @@ class Tag:
     RUN_FOLDER: Final = "run_folder"
     BATCH_SIZE: Final = "batch_size"
     FAILURE: Final = "failure"
+    LAST_EPOCH: Final = "last_epoch"
+    REPLICA: Final = "replica"
+    LOCAL_RUN: Final = "local_run"
 
 
 class Artifact:
@@ -65,4 +69,5 @@ class Artifact:
     EVALUATION: Final = "evaluation"
     ENVIRONMENT: Final = "environment"
     LEARNING_CURVES: Final = "learning_curves.png"
+    EPOCHS: Final = "epochs.csv"
     RESULT: Final = "result.json"

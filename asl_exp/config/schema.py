@@ -4,6 +4,7 @@ The YAML files in conf/ hold the values; this module says what values are possib
 rule between two fields (see contradictions.py) and reads no files.
 """
 
+import warnings
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -169,6 +170,9 @@ class DataConfig(Group):
     leave_out: list[str] = Field(
         default_factory=list, description="leave_out: the groups that are the test split"
     )
+    split_seed: Count = Field(
+        0, description="of the split, apart from the experiment's: seeds are tested on one set"
+    )
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     batch_size: PositiveCount | Literal["auto"] = Field(
@@ -236,11 +240,26 @@ class TrainerConfig(Group):
     rendezvous_timeout_s: PositiveCount = Field(300, description="wait for the other machines")
 
 
-class TrackingConfig(Group):
-    """Where results are kept."""
+# every class has the abc module's method register, which nobody calls on a configuration
+warnings.filterwarnings("ignore", message='Field name "register" in "TrackingConfig"')
 
-    mode: Literal["local", "off"] = "local"
+
+class TrackingConfig(Group):
+    """Where results are kept: always on this machine, and a copy elsewhere if so wished."""
+
+    mode: Literal["local", "server", "dagshub", "off"] = "local"
     experiment: str = Field("asl_exp", min_length=1, description="name of the MLflow experiment")
+    uri: str | None = Field(None, description="server: its address, http://host:5000")
+    repo: str | None = Field(None, description="dagshub: OWNER/NAME; null: the git remote's")
+    required: bool = Field(
+        True, description="stop before training if the server refuses; false: train all the same"
+    )
+    flush_timeout_s: NonNegative = Field(
+        30.0, description="wait at the end for what is still to be delivered"
+    )
+    register: str | None = Field(
+        None, min_length=1, description="name in the model registry; null: not registered"
+    )
 
 
 class Config(Group):
