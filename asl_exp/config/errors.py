@@ -41,6 +41,10 @@ class NonFiniteLossError(RunError):
     """The loss became NaN or infinite; training stopped where it was seen."""
 
 
+class PrunedError(RunError):
+    """A study ended the run early; what it had learned so far is kept."""
+
+
 class OutOfMemoryError(RunError):
     """A phase needs more memory than there is; the message says which settings to change."""
 

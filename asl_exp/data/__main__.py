@@ -50,7 +50,12 @@ def _run(command: str, overrides: list[str]) -> int:
 
     preprocessing = resolve_preprocessing(config.backbone)
     size, interpolation = preprocessing.image_size, preprocessing.interpolation
-    data = load_letters(config.data, image_size=size, interpolation=interpolation, seed=config.seed)
+    data = load_letters(
+        config.data,
+        image_size=size,
+        interpolation=interpolation,
+        seed=config.data.split_seed,
+    )
     if command == "prepare":
         counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits.items())
         print(f"ready at {size} x {size} pixels in {config.data.cache_dir}: {counts}")

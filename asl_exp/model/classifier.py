@@ -46,10 +46,13 @@ class LetterClassifier(nn.Module):
 
 
 def build_classifier(
-    config: Config, n_classes: int, preprocessing: Preprocessing
+    config: Config,
+    n_classes: int,
+    preprocessing: Preprocessing,
+    backbone: Backbone | None = None,
 ) -> LetterClassifier:
-    """Make the network of an experiment and load the backbone's weights."""
-    backbone = build_backbone(
+    """Make the network of an experiment, with a new head and a backbone of loaded weights."""
+    backbone = backbone or build_backbone(
         config.backbone,
         preprocessing.image_size,
         sync_batchnorm=config.trainer.sync_batchnorm,

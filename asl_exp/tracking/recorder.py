@@ -33,7 +33,14 @@ class Recorder:
 
     @classmethod
     def open(
-        cls, runs_dir: Path, experiment: str, run_name: str, run_folder: Path, *, run_id: str | None
+        cls,
+        runs_dir: Path,
+        experiment: str,
+        run_name: str,
+        run_folder: Path,
+        *,
+        run_id: str | None,
+        tags: Mapping[str, str] | None = None,
     ) -> "Recorder":
         """Start a run in the local store, or take up the run ``run_id`` again."""
         client = open_store(runs_dir)
@@ -45,7 +52,7 @@ class Recorder:
         run = client.create_run(
             experiment_id(client, runs_dir, experiment),
             run_name=run_name,
-            tags={Tag.RUN_FOLDER: str(run_folder.resolve())},
+            tags={Tag.RUN_FOLDER: str(run_folder.resolve()), **(tags or {})},
         )
         return cls(client, run.info.run_id)
 
@@ -82,7 +89,7 @@ class Recorder:
     def artifacts(self, run_folder: Path, *names: str) -> None:
         """Make files or folders of the run folder artifacts under the same names."""
         if self.client and self.run_id:
-            root = _local_path(self.client.get_run(self.run_id).info.artifact_uri)
+            root = local_path(self.client.get_run(self.run_id).info.artifact_uri)
             for name in names:
                 link_tree(run_folder / name, root / name)
 
@@ -92,7 +99,7 @@ class Recorder:
             self.client.set_terminated(self.run_id, status)
 
 
-def _local_path(uri: str) -> Path:
+def local_path(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
 
 

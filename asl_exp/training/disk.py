@@ -4,33 +4,28 @@ What was written before stays good: states and results are written under another
 """
 
 import errno
-import functools
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from asl_exp.config.errors import StorageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def full_disk_named(work: Callable[[Any, Path], float]) -> Callable[[Any, Path], float]:
-    """Let ``work(config, run_folder)`` raise a StorageError where there is no more room."""
-
-    @functools.wraps(work)
-    def named(config: Any, run_folder: Path) -> float:
-        try:
-            return work(config, run_folder)
-        except Exception as error:
-            reason = full_disk(error)
-            if reason is None:
-                raise
-            raise StorageError(
-                f"cannot write to '{run_folder}' ({reason}); what was written before is good: "
-                "make room, then the same command with resume=true goes on"
-            ) from error
-
-    return named
+@contextmanager
+def full_disk_named(run_folder: Path) -> Iterator[None]:
+    """Raise a StorageError where there is no more room for what a run writes."""
+    try:
+        yield
+    except Exception as error:
+        reason = full_disk(error)
+        if reason is None:
+            raise
+        raise StorageError(
+            f"cannot write to '{run_folder}' ({reason}); what was written before is good: "
+            "make room, then the same command with resume=true goes on"
+        ) from error
 
 
 def full_disk(error: BaseException) -> str | None:

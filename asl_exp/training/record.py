@@ -1,6 +1,7 @@
 """What a run leaves behind: its folder, its MLflow run, and how it ended."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -21,9 +22,18 @@ from asl_exp.training.ranks import rank
 from asl_exp.training.result import Result
 from asl_exp.training.stages import Stages
 
+_OUTCOME = (
+    Artifact.CHECKPOINTS,
+    Artifact.MODEL,
+    Artifact.EVALUATION,
+    Artifact.EPOCHS,
+    Artifact.LEARNING_CURVES,
+)
+"""What a run came to; a trial of a study has some of it."""
+
 
 def begin_record(
-    config: Config, run_folder: Path, start: dict[str, str]
+    config: Config, run_folder: Path, start: dict[str, str], tags: Mapping[str, str]
 ) -> tuple[Recorder, Result]:
     """Open the run's record, or take it up again; only rank 0 writes.
 
@@ -31,6 +41,7 @@ def begin_record(
         config: of the run.
         run_folder: of the run.
         start: digests of what training starts from.
+        tags: further ones of the MLflow run.
 
     Raises:
         UserError: the run that is taken up began from something else.
@@ -57,6 +68,7 @@ def begin_record(
             result.name,
             run_folder,
             run_id=result.mlflow_run_id,
+            tags=tags,
         )
         result.mlflow_run_id = recorder.run_id
     result.write(run_folder)
@@ -103,12 +115,17 @@ def write_config(config: Config, run_folder: Path) -> None:
     OmegaConf.save(OmegaConf.create(config.model_dump()), folder / "resolved.yaml")
 
 
+def read_config(run_folder: Path) -> Config:
+    """Return the configuration of a run from its folder."""
+    saved = OmegaConf.load(run_folder / Artifact.CONFIG / "resolved.yaml")
+    return Config.model_validate(OmegaConf.to_container(saved))
+
+
 def record_end(
     recorder: Recorder, result: Result, phases: list[PhaseResult], folder: Path, stages: Stages
 ) -> None:
     """Record the scores, keep every file of the run with it, and close it as FINISHED."""
     kept = phases[-1]
-    result.metrics |= kept.kept_metrics
     result.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     scores = {k: v for k, v in result.metrics.items() if k not in names.EPOCH_METRICS}
     if any(recorder.last_step(key) < 0 for key in scores):  # else killed after this, taken up again
@@ -120,17 +137,29 @@ def record_end(
             Tag.KEPT_EPOCHS: json.dumps(result.kept_epochs),
         }
     )
-    recorder.artifacts(
-        folder, Artifact.CHECKPOINTS, Artifact.MODEL, Artifact.EVALUATION, Artifact.LEARNING_CURVES
-    )
+    recorder.artifacts(folder, *_OUTCOME)
     recorder.end("FINISHED")
     result.status = "FINISHED"  # last: a run killed before this line is taken up again
     result.write(folder)
     recorder.artifacts(folder, Artifact.RESULT)
 
 
+def record_completed(config: Config, result: Result, run_folder: Path) -> None:
+    """Record the scores and files that a finished run got later."""
+    result.write(run_folder)
+    if result.mlflow_run_id and config.tracking.mode != "off":
+        recorder = _reopened(config, result, run_folder)
+        scores = {k: v for k, v in result.metrics.items() if k not in names.EPOCH_METRICS}
+        recorder.metrics(scores, step=list(result.kept_epochs.values())[-1])
+        recorder.artifacts(run_folder, *_OUTCOME, Artifact.RESULT)
+        recorder.end(result.status)
+
+
 def close_run(config: Config, run_folder: Path, status: str, failure: str) -> None:
-    """Say in the folder and in MLflow that a run that had begun was KILLED or FAILED."""
+    """Say in the folder and in MLflow that a run that had begun was KILLED, FAILED or PRUNED.
+
+    MLflow has no word for PRUNED: there the run is KILLED, and a tag says why.
+    """
     try:
         _close_run(config, run_folder, status, failure)
     except Exception as error:
@@ -150,10 +179,15 @@ def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> N
             result.checkpoints[phase] = checkpoint
     result.write(run_folder)
     if result.mlflow_run_id and config.tracking.mode != "off":
-        recorder = Recorder.open(
-            Path(config.runs_dir), config.tracking.experiment, result.name, run_folder,
-            run_id=result.mlflow_run_id,
-        )  # fmt: skip
-        recorder.tags({Tag.FAILURE: failure})
+        recorder = _reopened(config, result, run_folder)
+        pruned = status == "PRUNED"
+        recorder.tags({Tag.STATE: status} if pruned else {Tag.FAILURE: failure})
         recorder.artifacts(run_folder, Artifact.CHECKPOINTS, Artifact.RESULT)
-        recorder.end(status)
+        recorder.end("KILLED" if pruned else status)
+
+
+def _reopened(config: Config, result: Result, run_folder: Path) -> Recorder:
+    return Recorder.open(
+        Path(config.runs_dir), config.tracking.experiment, result.name, run_folder,
+        run_id=result.mlflow_run_id,
+    )  # fmt: skip

@@ -16,7 +16,7 @@ class Result:
     """The outcome of a run, filled as it goes.
 
     Attributes:
-        status: RUNNING, FINISHED, FAILED or KILLED.
+        status: RUNNING, FINISHED, FAILED, KILLED, or PRUNED by a study.
         metrics: of the kept checkpoint, under the metric keys.
         checkpoints: phase to path within the run folder.
         kept_epochs: phase to epoch, counted across phases.

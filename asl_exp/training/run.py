@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +11,53 @@ import pytorch_lightning as pl
 import torch
 
 from asl_exp.config import names
-from asl_exp.config.errors import ConfigError, Interrupted
+from asl_exp.config.errors import ConfigError, Interrupted, PrunedError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
-from asl_exp.data.letters import LetterData, load_letters
-from asl_exp.evaluation.curves import learning_curves
-from asl_exp.evaluation.folder import write_evaluation
-from asl_exp.evaluation.inference import probabilities
+from asl_exp.data.letters import LetterData
 from asl_exp.model.checkpoint import checkpoint_metadata
-from asl_exp.model.classifier import LetterClassifier, build_classifier
+from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
-from asl_exp.tracking.model_folder import save_model_folder
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.batch_size import step_images, with_batch_size
 from asl_exp.training.disk import full_disk_named
-from asl_exp.training.display import say, show_config, show_outcome
+from asl_exp.training.display import hushed, say, show_config, show_outcome
+from asl_exp.training.finish import finish
+from asl_exp.training.materials import classifier, letters
 from asl_exp.training.memory import keep_freed_memory
 from asl_exp.training.phases import PhaseResult, run_phase
-from asl_exp.training.ranks import local_rank, rank, require_equal, state_digest, world_size
+from asl_exp.training.ranks import (
+    gather,
+    local_rank,
+    rank,
+    require_equal,
+    state_digest,
+    world_size,
+)
 from asl_exp.training.record import begin_record, close_run, record_end, record_start
 from asl_exp.training.result import Result
 from asl_exp.training.resume import claim_folder
 from asl_exp.training.stages import Stages
 from asl_exp.training.state import State, find_state, remove_state
+from asl_exp.training.watching import Depth, Watcher
 from asl_exp.training.workers import run_in_workers
 
 
-def run_experiment(config: Config, run_folder: Path) -> float:
+def run_experiment(
+    config: Config,
+    run_folder: Path,
+    *,
+    watcher: Watcher | None = None,
+    depth: Depth = "everything",
+) -> float:
     """Run one experiment, here or in one worker process a device, and say how it ended.
 
     Args:
         config: checked.
         run_folder: of this run alone; another one where ``config.resume`` finds it.
+        watcher: a study that looks on.
+        depth: what is made of the kept checkpoint; unless it is everything, nothing is printed.
 
     Returns:
         The kept checkpoint's value of the metric that its phase monitored.
@@ -50,26 +65,38 @@ def run_experiment(config: Config, run_folder: Path) -> float:
     Raises:
         UserError: the weights or the data cannot be used.
         NonFiniteLossError: training broke down; the run is recorded as FAILED.
+        PrunedError: the watcher ended the run; it is recorded as PRUNED.
         Interrupted: Ctrl-C or SIGTERM; the run is recorded as KILLED.
     """
-    show_config(config)
     several = config.trainer.devices * config.trainer.num_nodes > 1
-    with claim_folder(config, run_folder) as folder:
+    train = partial(train_and_score, watcher=watcher, depth=depth)
+    with hushed(depth != "everything"), claim_folder(config, run_folder) as folder:
+        show_config(config)
         try:
-            if several:
-                return run_in_workers(config, folder, train_and_score)
-            return train_and_score(config, folder)
+            return run_in_workers(config, folder, train) if several else train(config, folder)
         except Interrupted as interruption:
             close_run(config, folder, "KILLED", str(interruption))
+            raise
+        except PrunedError as pruned:
+            close_run(config, folder, "PRUNED", str(pruned))
+            remove_state(folder)
             raise
         except Exception as error:
             close_run(config, folder, "FAILED", str(error) or type(error).__name__)
             raise
 
 
-@full_disk_named
-def train_and_score(config: Config, run_folder: Path) -> float:
+def train_and_score(
+    config: Config, run_folder: Path, *, watcher: Watcher | None, depth: Depth
+) -> float:
     """Do the work of one rank: data, network, phases, scores, record; rank 0 writes."""
+    with hushed(depth != "everything"), full_disk_named(run_folder):
+        return _train_and_score(config, run_folder, watcher, depth)
+
+
+def _train_and_score(
+    config: Config, run_folder: Path, watcher: Watcher | None, depth: Depth
+) -> float:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     device = _device(config)
     if device.type == "cpu":
@@ -77,16 +104,11 @@ def train_and_score(config: Config, run_folder: Path) -> float:
     stages = Stages()
     preprocessing = resolve_preprocessing(config.backbone)
     with stages("data"):
-        data = load_letters(
-            config.data,
-            image_size=preprocessing.image_size,
-            interpolation=preprocessing.interpolation,
-            seed=config.seed,
-        )
+        data = letters(config, preprocessing)
     _say_data(config, data)
     with stages("weights"):
         pl.seed_everything(config.seed, verbose=False)
-        model = build_classifier(config, len(data.classes), preprocessing)
+        model = classifier(config, len(data.classes), preprocessing)
         if config.trainer.channels_last:
             model.to(memory_format=torch.channels_last)
         if config.trainer.compile:
@@ -94,23 +116,20 @@ def train_and_score(config: Config, run_folder: Path) -> float:
     say(f"weights: {model.weights}")
     start = {"data": data.digest, "initial weights": state_digest(model)}
     require_equal({"configuration": signature(config), **start})
-    recorder, result = begin_record(config, run_folder, start)
+    tags = watcher.tags if watcher else {}
+    recorder, result = begin_record(config, run_folder, start, tags)
     n_train = len(data.splits["train"])
     config = with_batch_size(config, model, n_train, preprocessing, device, known=result.batch_size)
     result.batch_size = step_images(config)
     record_start(recorder, result, config, data, model, run_folder)
-    phases, rows = _train(config, data, model, preprocessing, run_folder, recorder, stages, result)
+    phases, rows = _train(
+        config, data, model, preprocessing, run_folder, recorder, stages, result, watcher
+    )
     result.monitor, result.objective = phases[-1].monitor, phases[-1].kept_value
+    result.metrics |= phases[-1].kept_metrics
     if rank() == 0:
-        with stages("evaluation"):
-            _evaluate(model, data, device, config, run_folder, result)
-            learning_curves(
-                pd.DataFrame(rows),
-                run_folder / Artifact.LEARNING_CURVES,
-                kept={done.name: done.kept_epoch for done in phases},
-            )
-        with stages("model"):
-            save_model_folder(run_folder / phases[-1].checkpoint, run_folder / Artifact.MODEL)
+        pd.DataFrame(rows).to_csv(run_folder / Artifact.EPOCHS, index=False)
+        finish(model, data, device, config, run_folder, result, stages=stages, depth=depth)
         record_end(recorder, result, phases, run_folder, stages)
         remove_state(run_folder)
         show_outcome(config, data, result, run_folder)
@@ -153,6 +172,7 @@ def _train(
     recorder: Recorder,
     stages: Stages,
     result: Result,
+    watcher: Watcher | None,
 ) -> tuple[list[PhaseResult], list[dict[str, Any]]]:
     """Run the phases in order, each from the checkpoint that the one before kept."""
     state = find_state(run_folder)
@@ -165,6 +185,8 @@ def _train(
     def record_epoch(epoch: int, metrics: dict[str, float]) -> None:
         if epoch > recorded_to:  # a killed run may have recorded an epoch that it then repeats
             recorder.metrics(metrics, step=epoch)
+        if watcher is not None:
+            _end_if_pruned(watcher, epoch, metrics)
 
     for name, phase in config.schedule.items():
         if phase.epochs == 0 or any(done.name == name for done in phases):
@@ -186,6 +208,12 @@ def _train(
     return phases, rows
 
 
+def _end_if_pruned(watcher: Watcher, epoch: int, metrics: dict[str, float]) -> None:
+    """Ask the watcher on rank 0; end on all ranks, or on none."""
+    if gather(rank() == 0 and watcher.after_epoch(epoch, metrics))[0]:
+        raise PrunedError(f"pruned after epoch {epoch}")
+
+
 def _say_resumed(state: State) -> None:
     say(f"resumed in phase {state.phase}, epoch {len(state.rows)}, batch {state.batch}")
     if state.world_size != world_size():
@@ -193,29 +221,3 @@ def _say_resumed(state: State) -> None:
             f"[yellow]the run had {state.world_size} devices and now has {world_size()}:[/] the "
             "global batch stays, but the last bits of its metrics may differ"
         )
-
-
-def _evaluate(
-    model: LetterClassifier,
-    data: LetterData,
-    device: torch.device,
-    config: Config,
-    folder: Path,
-    result: Result,
-) -> None:
-    """Score the kept checkpoint on test and every external set; each set gets its folder."""
-    for name, split in data.splits.items():
-        if name in ("train", "val"):
-            continue
-        scores = write_evaluation(
-            folder / Artifact.EVALUATION / name,
-            name=name,
-            probabilities=probabilities(
-                model, split, batch_size=step_images(config), device=device
-            ),
-            labels=split.labels,
-            classes=data.classes,
-            table=split.table,
-            gather=split.gather,
-        )
-        result.metrics |= {names.score_key(name, key): value for key, value in scores.items()}

@@ -113,12 +113,9 @@ def test_what_was_written_before_survives_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_with_its_folder(tmp_path: Path) -> None:
-    @full_disk_named
-    def work(config: Any, run_folder: Path) -> float:
+    full = pytest.raises(StorageError, match=r"No space left on device.*resume=true")
+    with full as caught, full_disk_named(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with pytest.raises(StorageError, match=r"No space left on device.*resume=true") as caught:
-        work(None, tmp_path)
     assert f"'{tmp_path}'" in str(caught.value)
 
 
@@ -197,8 +194,8 @@ def test_a_result_that_cannot_be_read_names_its_file(unfinished: Path, tmp_path:
 def test_other_images_or_weights_are_refused(tmp_path: Path) -> None:
     config = compose_config(["tracking=off", f"runs_dir={tmp_path}"])
     start = {"data": "d1", "initial weights": "w1"}
-    begin_record(config, tmp_path, start)
-    begin_record(config, tmp_path, start)
+    begin_record(config, tmp_path, start, {})
+    begin_record(config, tmp_path, start, {})
     for changed in ({"data": "d2"}, {"initial weights": "w2"}):
         with pytest.raises(UserError, match=f"resume: the {next(iter(changed))} are not those"):
-            begin_record(config, tmp_path, {**start, **changed})
+            begin_record(config, tmp_path, {**start, **changed}, {})
