@@ -34,6 +34,9 @@ from asl_exp.training.trainable import hold_frozen, set_trainable, trained_layer
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images uint8 ``(B, 3, S, S)``, labels int64 ``(B,)``, rows int64 ``(B,)``."""
 
+Sums = dict[str, dict[str, torch.Tensor]]
+"""What a rank has counted in an epoch: the states of each of its means."""
+
 _LOOK_EVERY = 50  # steps between looks for a non-finite loss; each look waits for the device
 
 
@@ -141,9 +144,19 @@ class PhaseModule(pl.LightningModule):
         logits = self.model(inputs)
         loss = self.loss(logits, targets)
         penalty = self.l2_penalty()
-        self._count(loss, penalty, logits, labels, batch_idx)
-        of_loss, of_penalty = self._weights(len(labels), batch_idx)
+        n_own = self._own_images(len(labels), batch_idx)
+        self._count(loss, penalty, logits, labels, n_own, batch_idx)
+        of_loss, of_penalty = self._weights(n_own, batch_idx)
         return of_loss * loss + of_penalty * penalty  # type: ignore[no-any-return]
+
+    def _own_images(self, n_images: int, batch_idx: int) -> int:
+        """Return how many of a batch's images count here: none where they are another rank's.
+
+        A last batch of fewer images than ranks is repeated by the ranks left over.
+        """
+        part_size = step_images(self.config) // self.config.trainer.accumulate
+        left = self.n_train_images - batch_idx * part_size
+        return 0 if self.global_rank >= left else n_images
 
     def _weights(self, n_images: int, batch_idx: int) -> tuple[float, float]:
         """Return the weights of a batch's loss and penalty that make every image count the same.
@@ -154,10 +167,8 @@ class PhaseModule(pl.LightningModule):
         n_ranks, parts = int(self.trainer.world_size), self.config.trainer.accumulate
         step_size = step_images(self.config)
         part_size = step_size // parts
-        left = self.n_train_images - batch_idx // parts * step_size
-        full, rest = divmod(min(step_size, left), part_size)
-        counted = full * part_size + (max(rest, n_ranks) if rest else 0)
-        return n_images * n_ranks * parts / counted, parts / (full + bool(rest))
+        counted = min(step_size, self.n_train_images - batch_idx // parts * step_size)
+        return n_images * n_ranks * parts / counted, parts / math.ceil(counted / part_size)
 
     def l2_penalty(self) -> torch.Tensor:
         """Return l2 * sum(w^2) over the head's kernels, as Keras's kernel_regularizer has it."""
@@ -179,9 +190,9 @@ class PhaseModule(pl.LightningModule):
         penalty: torch.Tensor,
         logits: torch.Tensor,
         labels: torch.Tensor,
+        n_images: int,
         batch_idx: int,
     ) -> None:
-        n_images = len(labels)
         with torch.no_grad():
             self.train_loss.update(loss, n_images)
             self.train_penalty.update(penalty, n_images)
@@ -250,14 +261,14 @@ class PhaseModule(pl.LightningModule):
         shape.observe(self.validation[names.VAL_LOSS])
         self.on_epoch(self.epoch, metrics)
 
-    def epoch_sums(self) -> dict[str, dict[str, torch.Tensor]]:
+    def epoch_sums(self) -> Sums:
         """Return what this rank has counted in the epoch so far."""
         return {
             name: {key: value.cpu().clone() for key, value in metric.metric_state.items()}  # type: ignore[union-attr]
             for name, metric in self._epoch_means().items()
         }
 
-    def take_up_sums(self, sums: dict[str, dict[str, torch.Tensor]]) -> None:
+    def take_up_sums(self, sums: Sums) -> None:
         """Go on counting where ``epoch_sums`` was taken."""
         for name, metric in self._epoch_means().items():
             for key, value in sums[name].items():

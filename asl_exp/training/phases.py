@@ -123,8 +123,9 @@ def run_phase(
             train, val = _loaders(data, config, trainer)
             if state and state.batch:
                 train.start_at(len(rows), state.batch)
-                if len(state.sums) == world_size():
-                    module.take_up_sums(state.sums[rank()])
+                sums = state.sums_of(rank(), world_size())
+                if sums is not None:
+                    module.take_up_sums(sums)
             with _memory_named(config, name):
                 trainer.fit(module, train, val, ckpt_path=state.path if state else None)
         model.cpu()

@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from asl_exp.training.module import PhaseModule
+from asl_exp.training.module import PhaseModule, Sums
 from asl_exp.training.ranks import gather
 
 FOLDER = "state"
@@ -44,10 +44,26 @@ class State:
     phase: str
     phase_done: bool
     batch: int
-    sums: list[dict[str, dict[str, torch.Tensor]]]
+    sums: list[Sums]
     phases: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     world_size: int
+
+    def sums_of(self, rank: int, world_size: int) -> Sums | None:
+        """Return what a rank of so many goes on counting from; None: from nothing.
+
+        With another number of ranks than before, rank 0 takes all that was counted.
+        """
+        if len(self.sums) == world_size:
+            return self.sums[rank]
+        if rank > 0 or not self.sums:
+            return None
+        return {
+            name: {
+                key: torch.stack([one[name][key] for one in self.sums]).sum(0) for key in counted
+            }
+            for name, counted in self.sums[0].items()
+        }
 
 
 class StateKeeper(Checkpoint):
