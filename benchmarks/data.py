@@ -98,9 +98,10 @@ def benchmark_batches(folder: Path) -> None:
     from asl_exp.config.schema import AugmentationConfig
     from asl_exp.data.augmentation import Augmentation
     from asl_exp.data.batches import BatchLoader
+    from asl_exp.data.kept import Description
     from asl_exp.data.letters import Split
     from asl_exp.data.pixels import Geometry
-    from asl_exp.data.store import Description, StoredPixels
+    from asl_exp.data.store import StoredPixels
 
     torch.set_num_threads(1)
     print("gather, to float, augment; images/s on one core, batches of 128")
@@ -120,7 +121,9 @@ def benchmark_batches(folder: Path) -> None:
         pixels = [np.asarray(photo(n % 32, size, size)) for n in range(n_images)]
         file.write_bytes(b"".join(one.tobytes() for one in pixels))
         stored = StoredPixels(
-            file, Description(n_images, "", {}, 0), Geometry(size, "squash", "bicubic")
+            file,
+            Description(file.stat().st_size, "", 0, {"unreadable": {}}),
+            Geometry(size, "squash", "bicubic"),
         )
         labels = np.arange(n_images) % 29
         rows = np.arange(n_images)

@@ -74,7 +74,7 @@ def test_an_image_is_decoded_once(
 
 
 def damage(store: Store, how: str) -> None:
-    file = store.pixels_file
+    file = store.file.bytes_file
     if how == "bytes":
         with file.open("r+b") as opened_file:
             opened_file.seek(1000)
@@ -84,11 +84,11 @@ def damage(store: Store, how: str) -> None:
     elif how == "pixels gone":
         file.unlink()
     elif how == "description gone":
-        store.description_file.unlink()
+        store.file.description_file.unlink()
     elif how == "description broken":
-        store.description_file.write_text('{"n_images": 5, "sha')
+        store.file.description_file.write_text('{"n_bytes": 5, "sha')
     else:
-        store.description_file.write_text("[]")
+        store.file.description_file.write_text("[]")
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_a_copied_store_is_checked_once_and_used(
 ) -> None:
     store = make(tmp_path, paths)
     opened(store)
-    os.utime(store.pixels_file, ns=(1, 1))
+    os.utime(store.file.bytes_file, ns=(1, 1))
     counter = Counter(monkeypatch)
     opened(store)
     assert counter.count == 0
-    assert json.loads(store.description_file.read_text())["changed_ns"] == 1
+    assert json.loads(store.file.description_file.read_text())["changed_ns"] == 1
 
 
 def test_unreadable_rows_are_listed_with_reasons(tmp_path: Path, paths: list[str]) -> None:
@@ -133,7 +133,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
         opened(store)
     assert files(store) == []
     monkeypatch.undo()
-    assert len(everything(opened(store))) == store.n_bytes
+    assert len(everything(opened(store))) == store.file.n_bytes
 
 
 def test_a_disk_that_fills_while_writing(
@@ -172,15 +172,15 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, paths: list[str])
 
 def test_the_least_recently_used_store_goes_first(tmp_path: Path, paths: list[str]) -> None:
     old, used, new = (make(tmp_path, paths, digest=name * 64) for name in "abc")
-    limit_gb = 2.5 * old.n_bytes / 1e9
+    limit_gb = 2.5 * old.file.n_bytes / 1e9
     for age, store in ((3, old), (2, used)):
         opened(store, limit_gb)
-        os.utime(store.description_file, (age, age))
+        os.utime(store.file.description_file, (age, age))
     opened(old, limit_gb)  # used again, so that the other is the oldest
     opened(new, limit_gb)
-    assert old.pixels_file.exists()
-    assert not used.pixels_file.exists()
-    assert new.pixels_file.exists()
+    assert old.file.bytes_file.exists()
+    assert not used.file.bytes_file.exists()
+    assert new.file.bytes_file.exists()
 
 
 def test_a_limit_that_is_too_small_is_refused(tmp_path: Path, paths: list[str]) -> None:
@@ -201,7 +201,7 @@ def test_pixels_outlive_the_deletion_of_the_cache(tmp_path: Path, paths: list[st
 def test_a_store_cut_short_while_in_use_is_an_error(tmp_path: Path, paths: list[str]) -> None:
     store = make(tmp_path, paths)
     pixels = opened(store)
-    os.truncate(store.pixels_file, 1000)
+    os.truncate(store.file.bytes_file, 1000)
     with pytest.raises(DataError, match="was cut short while it was in use"):
         pixels.gather(np.array([4]))
 
