@@ -51,7 +51,7 @@ def _devices(config: Config) -> list[str]:
     if trainer.accelerator == "auto" and trainer.devices > max(1, gpus):
         return [
             f"trainer.devices: got {trainer.devices}, but this machine shows {_counted(gpus)}; "
-            "use fewer devices"
+            f"use {_at_most(gpus)}, or trainer.accelerator=cpu for processes on the CPU"
         ]
     return []
 
@@ -63,6 +63,10 @@ def visible_gpus() -> int:
     if allowed is None:
         return there
     return min(there, len([name for name in allowed.split(",") if name not in ("", "-1")]))
+
+
+def _at_most(gpus: int) -> str:
+    return "one device" if gpus < 2 else f"at most {gpus}"
 
 
 def _counted(gpus: int) -> str:

@@ -212,6 +212,14 @@ class PhaseConfig(Group):
     norm_statistics: Literal["held", "trained"] = Field(
         "held", description="BatchNorm's running mean and variance"
     )
+    features: Literal["auto", "always", "never"] = Field(
+        "auto", description="what the frozen part makes of each image is stored, not made again"
+    )
+    views: PositiveCount | None = Field(
+        None,
+        description="augmented views of each image that are stored; epoch e sees view e mod views; "
+        "null: 4, or as many as epochs",
+    )
     keep_every_epoch: bool = Field(False, description="keep a checkpoint of each epoch as well")
 
 
@@ -219,7 +227,11 @@ class TrainerConfig(Group):
     """The machine."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: PositiveCount = 1
+    devices: PositiveCount = Field(
+        1,
+        description="GPUs, or processes on the CPU, of each machine: say how many, 'all' has no "
+        "word",
+    )
     num_nodes: PositiveCount = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     deterministic: bool = Field(True, description="equal seeds give equal bits on one machine")

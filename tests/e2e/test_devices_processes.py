@@ -26,9 +26,12 @@ ENDS_WITHIN_S = 30
 
 def test_bad_input_is_refused_at_once(tmp_path: Path) -> None:
     wrong = {
-        "trainer.devices=0": "trainer.devices: got 0; must",
-        "trainer.devices=-1": "trainer.devices: got -1; must",
-        "trainer.devices=2": "trainer.devices: got 2, but this machine shows no GPU",
+        "trainer.devices=0": "trainer.devices: got 0; must be greater than or equal to 1 (GPUs",
+        "trainer.devices=-1": "trainer.devices: got -1; must be greater than or equal to 1 (GPUs",
+        "trainer.devices=auto": "trainer.devices: got 'auto'; must be a whole number (GPUs, or "
+        "processes on the CPU, of each machine: say how many, 'all' has no word)",
+        "trainer.devices=2": "trainer.devices: got 2, but this machine shows no GPU; use one "
+        "device, or trainer.accelerator=cpu for processes on the CPU",
         "trainer.accelerator=cpu trainer.devices=3 data.batch_size=64": (
             "data.batch_size: 64 images"
         ),
@@ -155,6 +158,7 @@ def test_signals_end_all_and_the_run_goes_on(tiny: tuple[str, ...], tmp_path: Pa
             assert left(tree, 5) == []
             assert said in run.text()
             assert "Traceback" not in run.text()
+            assert "death signal" not in run.text()
         assert result_of(folder_of(runs))["status"] == "KILLED"
         assert mlflow_run(runs, folder_of(runs)).info.status == "KILLED"
     with Forked(tmp_path, *tiny, *length, "trainer.accelerator=cpu", "data.external=[]",
