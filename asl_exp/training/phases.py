@@ -14,6 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
 from asl_exp.config import names
@@ -228,6 +229,8 @@ def _trainer(
             # where ranks may have different numbers of batches, wait for ever.
             strategy=DDPStrategy(broadcast_buffers=False) if world_size() > 1 else "auto",
             num_nodes=config.trainer.num_nodes,
+            # Left to look for itself, Lightning takes a SLURM job's tasks for the run's devices.
+            plugins=[TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment()],
             precision=config.trainer.precision,
             deterministic="warn" if config.trainer.deterministic else None,
             max_epochs=phase.epochs,
