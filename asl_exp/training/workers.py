@@ -52,7 +52,8 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
     faults = run_folder / ".workers"
     shutil.rmtree(faults, ignore_errors=True)
     faults.mkdir()
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    for logger in ("torch.distributed", "torch.distributed.elastic.agent.server.api"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # the second sets its own level
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         objectives = elastic_launch(_launch_config(config), work)(
