@@ -1,0 +1,88 @@
+"""``experiment=path/to/best.yaml``: a preset that lies outside conf/.
+
+Hydra finds presets in its folders alone. A file is therefore put into Hydra's store of
+configurations under the very name that the user typed, so that the command line stays as it is:
+in the record of the run, and in processes that a launcher starts.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from asl_exp.config.errors import nearest
+
+_ENDINGS = (".yaml", ".yml")
+_GROUP = "experiment"
+
+
+def is_file(option: object) -> bool:
+    """Return whether a choice of ``experiment=`` is meant as a file, not as a name."""
+    return str(option).endswith(_ENDINGS)
+
+
+def register_experiment_files(overrides: Sequence[Override], loader: ConfigLoader) -> list[str]:
+    """Give Hydra the files that ``experiment=`` names; return what is wrong with them."""
+    return [fault for given in _given(overrides) for fault in _register(given, loader)]
+
+
+def _given(overrides: Sequence[Override]) -> Iterator[str]:
+    for override in overrides:
+        if override.key_or_group == _GROUP and not override.is_delete():
+            swept = override.is_sweep_override()
+            values = override.sweep_string_iterator() if swept else [override.value()]
+            yield from (str(value).strip("'\"") for value in values if is_file(value))
+
+
+def _register(given: str, loader: ConfigLoader) -> list[str]:
+    path = Path(given).expanduser()
+    if not path.is_file():
+        hint = nearest(path.stem, loader.get_group_options(_GROUP))
+        return [f"{_GROUP}={given}: no such file{hint}; give a file, or one of conf/experiment"]
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        told = " ".join(str(error).split())
+        return [f"{_GROUP}={given}: cannot be read ({told})"]
+    if _hides(given, loader):
+        return [f"{_GROUP}={given}: conf/ has a file of that name; write {path.resolve()}"]
+    if fault := _shape_fault(content):
+        return [f"{_GROUP}={given}: {fault}"]
+    folder, _, name = given.rpartition("/")
+    group = f"{_GROUP}/{folder}".replace("//", "/").rstrip("/")
+    ConfigStore.instance().store(
+        group=group, name=name, node=content, package="_global_", provider="file"
+    )
+    return []
+
+
+def _hides(given: str, loader: ConfigLoader) -> bool:
+    """Return whether Hydra would read a file of its own folders under this name."""
+    folders = [source for source in loader.get_sources() if source.scheme() == "file"]
+    return any(folder.is_config(f"{_GROUP}/{given}") for folder in folders)
+
+
+def _shape_fault(content: Any) -> str | None:
+    if not isinstance(content, dict) or not content:
+        return "holds no keys; write group overrides and values as in conf/experiment/demo.yaml"
+    defaults = content.get("defaults", [])
+    if not isinstance(defaults, list):
+        return "'defaults' must be a list, such as [override /head: dense]"
+    if relative := [one for one in defaults if not _is_absolute(one)]:
+        return (
+            f"defaults: {relative[0]} is not found from a file outside conf/; write "
+            "'override /group: choice'"
+        )
+    return None
+
+
+def _is_absolute(entry: Any) -> bool:
+    """Return whether an entry of a defaults list means the same from everywhere."""
+    name = next(iter(entry)) if isinstance(entry, dict) and entry else entry
+    return str(name) == "_self_" or str(name).split()[-1].startswith("/")
