@@ -44,6 +44,8 @@ class Tag:
     STUDY: Final = "study"
     TRIAL: Final = "trial"
     STATE: Final = "trial_state"
+    TRIAL_VALUES: Final = "trial_values"
+    ROLE: Final = "role"
     GIT_COMMIT: Final = "git_commit"
     DATA_DIGEST: Final = "data_digest"
     WEIGHTS_DIGEST: Final = "weights_digest"
