@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+OLD_MLFLOW := .cache/mlflow-2.7.1
 
-.PHONY: demo test test-all bench ui lint lock clean
+.PHONY: demo test test-all mlflow-2.7.1 bench ui lint lock clean
 
 demo: $(READY)  ## train on embedded data on the CPU, print the result table
 	$(BIN)/python -m asl_exp experiment=demo
@@ -12,6 +13,7 @@ test: lint  ## lint, type-check, and run the fast tests
 	$(BIN)/python -m pytest -m "not heavy and not gpu"
 
 test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
+	@$(MAKE) mlflow-2.7.1 || echo "no MLflow 2.7.1: its tests are skipped"
 	$(BIN)/python -m pytest -m "heavy or gpu"
 
 bench: $(READY)  ## the benchmarks, on this machine
@@ -25,6 +27,14 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+mlflow-2.7.1: $(OLD_MLFLOW)/.ready  ## the old server that tests talk to, in its own environment
+
+$(OLD_MLFLOW)/.ready: tests/servers/mlflow-2.7.1.lock
+	rm -rf $(OLD_MLFLOW)
+	$(PYTHON) -m venv $(OLD_MLFLOW)
+	$(OLD_MLFLOW)/bin/python -m pip install --quiet --require-hashes -r $<
+	touch $@
 
 lock:  ## resolve the newest versions anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --extra kaggle --universal --python-version 3.11 \

@@ -10,6 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from servers.fixtures import (  # noqa: F401
+    dagshub,
+    mlflow_2_7,
+    mlflow_3,
+    own_dagshub,
+    own_server,
+    proxy,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
