@@ -6,6 +6,7 @@ Everything that is wrong with the command line is said at once, before torch is 
 import signal
 import sys
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -18,6 +19,8 @@ from asl_exp.config.compose import check_overrides, conf_dir, register_bases
 from asl_exp.config.errors import ConfigError, Interrupted, RunError, UserError
 from asl_exp.config.validate import validate
 
+_PARTING_S = 3.0  # for delivery, where the command was interrupted
+
 
 def main() -> None:
     """Run the command line in ``sys.argv``; exits with 0, 1, 2, 130 or 143."""
@@ -29,7 +32,18 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
     except Interrupted as interruption:
         print(f"asl_exp: {interruption}", file=sys.stderr)
+        _finish_delivery(at_most_s=_PARTING_S)
         sys.exit(interruption.exit_status)
+    finally:
+        _finish_delivery()
+
+
+def _finish_delivery(at_most_s: float | None = None) -> None:
+    """Wait for what is on its way to a replica, if anything is; an interrupt ends the waiting."""
+    background = sys.modules.get("asl_exp.tracking.background")
+    if background is not None:
+        with suppress(Interrupted):
+            background.finish_delivery(print, at_most_s)
 
 
 def _check(arguments: Namespace) -> None:
@@ -60,6 +74,10 @@ def _job(composed: DictConfig) -> float:
         from asl_exp.data.sources import check_source
 
         check_source(config.data)
+        if config.tracking.mode in ("server", "dagshub"):
+            from asl_exp.tracking.background import begin_delivery
+
+            begin_delivery(config.tracking, Path(config.runs_dir), print)
 
         from asl_exp.training.run import run_experiment
 

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from asl_exp.config.names import Tag
 from asl_exp.tracking.store import experiment_id, open_store
 
-_PARAM_BATCH, _PARAM_LENGTH = 100, 500  # the smallest limits among MLflow servers in use
+_PARAM_BATCH, _PARAM_LENGTH = 100, 6000  # limits of the local store
 
 
 class Recorder:
@@ -46,8 +46,12 @@ class Recorder:
         client = open_store(runs_dir)
         if run_id is not None:
             client.update_run(run_id, status="RUNNING")
-            if Tag.FAILURE in client.get_run(run_id).data.tags:
-                client.delete_tag(run_id, Tag.FAILURE)
+            for left_over in {Tag.FAILURE, Tag.LAST_EPOCH} & client.get_run(
+                run_id
+            ).data.tags.keys():
+                client.delete_tag(run_id, left_over)
+            for key, value in (tags or {}).items():
+                client.set_tag(run_id, key, value)
             return cls(client, run_id, taken_up=True)
         run = client.create_run(
             experiment_id(client, runs_dir, experiment),
@@ -100,6 +104,7 @@ class Recorder:
 
 
 def local_path(uri: str) -> Path:
+    """Return the folder that an address of the local store's artifacts names."""
     return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
 
 

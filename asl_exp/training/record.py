@@ -13,6 +13,7 @@ from asl_exp.config.schema import Config
 from asl_exp.config.signature import flatten, signature
 from asl_exp.data.letters import LetterData
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.tracking.address import replica_tag
 from asl_exp.tracking.environment import git_commit, write_environment
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.disk import full_disk
@@ -68,7 +69,7 @@ def begin_record(
             result.name,
             run_folder,
             run_id=result.mlflow_run_id,
-            tags=tags,
+            tags={**tags, **replica_tag(config.tracking)},
         )
         result.mlflow_run_id = recorder.run_id
     result.write(run_folder)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
@@ -11,26 +12,32 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, signature
+from asl_exp.tracking.liveness import LOCK, held
 from asl_exp.training.display import say
+from asl_exp.training.meeting import is_first
 from asl_exp.training.result import Result
 from asl_exp.training.state import FOLDER
-
-_LOCK = ".lock"
 
 
 @contextmanager
 def claim_folder(config: Config, new_folder: Path) -> Iterator[Path]:
     """Choose the run folder and hold it, so that no other process takes the run up as well.
 
+    Where several machines work on one run, the first has its folder; the others get an empty one.
+
     Raises:
         UserError: ``resume`` names no run, one still going, or one of another configuration.
     """
+    if not is_first(config.trainer):
+        with TemporaryDirectory() as nowhere:
+            yield Path(nowhere)
+        return
     folder = _chosen(config, new_folder)
     folder.mkdir(parents=True, exist_ok=True)
     if folder != new_folder:
         with suppress(OSError):
             new_folder.rmdir()  # Hydra made it; only if nothing is in it
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -88,17 +95,7 @@ def _unfinished(config: Config) -> Path | None:
             result is not None
             and result.signature == signature(config)
             and result.status != "FINISHED"
-            and _is_free(folder)
         ):
-            found.append(folder)
+            with held(folder) as free:
+                found += [folder] if free else []
     return max(found, key=lambda folder: (folder / Artifact.RESULT).stat().st_mtime, default=None)
-
-
-def _is_free(folder: Path) -> bool:
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    lock.release()
-    return True

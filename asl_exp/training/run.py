@@ -19,6 +19,7 @@ from asl_exp.data.letters import LetterData
 from asl_exp.model.checkpoint import checkpoint_metadata
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
+from asl_exp.tracking.background import begin_delivery, deliver_run
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.batch_size import step_images, with_batch_size
 from asl_exp.training.disk import full_disk_named
@@ -72,6 +73,8 @@ def run_experiment(
     train = partial(train_and_score, watcher=watcher, depth=depth)
     with hushed(depth != "everything"), claim_folder(config, run_folder) as folder:
         show_config(config)
+        begin_delivery(config.tracking, Path(config.runs_dir), say)
+        deliver_run(config.tracking, Path(config.runs_dir), folder)
         try:
             return run_in_workers(config, folder, train) if several else train(config, folder)
         except Interrupted as interruption:

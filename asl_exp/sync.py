@@ -1,0 +1,63 @@
+"""``python -m asl_exp.sync [RUN...] [overrides]``: deliver what is left; close dead runs.
+
+Exit status: 0 everything is where it should be; 1 something is still to be delivered; 2 the
+command line is wrong, or the server refuses; 130 interrupted.
+"""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from asl_exp.config.errors import UserError
+
+_USAGE: Final = """usage: python -m asl_exp.sync [RUN...] [overrides]
+       python -m asl_exp.sync --where RUN [overrides]
+
+  Closes runs whose process has died, then delivers every run to the server or the DagsHub
+  repository that it was started with, as far as it is not there yet.
+
+  RUN       a run's folder or a file in it, a folder of runs, an MLflow run id (here or on a
+            server), or all: only these, and again what a server has refused
+  --where   print a run's ids, folder, checkpoints and copies, and do nothing
+
+Overrides are those of python -m asl_exp, for example
+  python -m asl_exp.sync runs_dir=FOLDER
+  python -m asl_exp.sync all tracking=server tracking.uri=http://host:5000   (copy older runs)
+  python -m asl_exp.sync runs/RUN tracking=dagshub tracking.repo=OWNER/NAME"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command and return its exit status."""
+    if "-h" in arguments or "--help" in arguments:
+        print(_USAGE)
+        return 0
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"asl_exp.sync: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("asl_exp.sync: interrupted; what was delivered stays", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    where = "--where" in arguments
+    rest = [argument for argument in arguments if argument != "--where"]
+    overrides = [a for a in rest if "=" in a and not Path(a).exists()]
+    named = [a for a in rest if a not in overrides]
+    unknown = [a for a in named if a.startswith("-")]
+    if unknown or (where and not named):
+        raise UserError(f"{', '.join(unknown) or '--where: needs a RUN'}\n{_USAGE}")
+
+    from asl_exp.config.compose import compose_config
+
+    config = compose_config(overrides)
+
+    from asl_exp.training.syncing import show_where, synchronize
+
+    return show_where(config, named) if where else synchronize(config, named)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
