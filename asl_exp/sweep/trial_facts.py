@@ -1,0 +1,34 @@
+"""What is kept with a trial beyond Optuna's own record."""
+
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+
+from asl_exp.sweep.budget import REASON
+from asl_exp.sweep.trial import MLFLOW_RUN, RUN_FOLDER
+
+
+def given_folder(trial: FrozenTrial) -> str | None:
+    """Return the folder in which a trial ran, on whatever machine that was."""
+    return trial.user_attrs.get(RUN_FOLDER)
+
+
+def run_folder(trial: FrozenTrial) -> Path | None:
+    """Return the folder in which a trial ran, if it is on this machine."""
+    given = given_folder(trial)
+    return Path(given) if given and Path(given).is_dir() else None
+
+
+def run_id(trial: FrozenTrial) -> str | None:
+    """Return the MLflow run of a trial; None where none was made."""
+    return trial.user_attrs.get(MLFLOW_RUN)
+
+
+def failure(trial: FrozenTrial) -> str:
+    """Return why a trial failed, or nothing."""
+    return str(trial.user_attrs.get(REASON) or "")
+
+
+def seconds(trial: FrozenTrial) -> float | None:
+    """Return how long a trial took; None while it runs."""
+    return trial.duration.total_seconds() if trial.duration else None
