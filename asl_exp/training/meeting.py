@@ -1,15 +1,59 @@
 """Where the machines of one run meet, and by which of its addresses this machine is reached.
 
 PyTorch asks what the machine's own name resolves to, which on many is 127.0.1.1: then no machine
-takes itself for the first, or the others are told to come to themselves.
+takes itself for the first, or the others are told to come to themselves. Under SLURM the names of
+the job's machines and each one's number are in the environment.
 """
 
 import errno
 import fcntl
+import functools
+import os
 import socket
 import struct
+import subprocess
+
+from asl_exp.config.schema import TrainerConfig
 
 _SIOCGIFADDR = 0x8915  # from Linux's ioctls.h: an interface's IPv4 address
+
+
+def meeting_point(trainer: TrainerConfig) -> str | None:
+    """Return host:port as configured, or on the first machine of a SLURM job; None for one."""
+    if trainer.num_nodes == 1:
+        return None
+    if trainer.rendezvous:
+        return trainer.rendezvous
+    port = 20_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000  # one job, one port
+    return f"{_slurm_hosts(os.environ['SLURM_JOB_NODELIST'])[0]}:{port}"
+
+
+def is_first(trainer: TrainerConfig) -> bool:
+    """Return whether this is the machine that has rank 0, the run folder and the record."""
+    if trainer.num_nodes == 1:
+        return True
+    if trainer.rendezvous:
+        return is_here(trainer.rendezvous.rpartition(":")[0])
+    return os.environ.get("SLURM_PROCID", "0") == "0"  # one task a machine
+
+
+def address_for_others(trainer: TrainerConfig) -> str:
+    """Return the address by which the other machines reach this one."""
+    if trainer.num_nodes == 1:
+        return "127.0.0.1"
+    if trainer.rendezvous:
+        return own_address(trainer.rendezvous.rpartition(":")[0])
+    hosts = _slurm_hosts(os.environ["SLURM_JOB_NODELIST"])
+    # What the first machine's own name resolves to may be good for itself alone.
+    return own_address(hosts[-1] if is_first(trainer) else hosts[0])
+
+
+@functools.cache
+def _slurm_hosts(nodes: str) -> list[str]:
+    listed = subprocess.run(
+        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
+    )
+    return listed.stdout.split()
 
 
 def is_here(host: str) -> bool:

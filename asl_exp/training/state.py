@@ -75,6 +75,8 @@ class StateKeeper(Checkpoint):
         phases: the finished phases, as plain values.
         rows: the metrics so far; read when the state is written.
         minutes: between states inside an epoch.
+        apart_s: an epoch that ends sooner than this after the last state writes none, unless the
+            phase ends with it.
     """
 
     def __init__(
@@ -84,10 +86,12 @@ class StateKeeper(Checkpoint):
         phases: list[dict[str, Any]],
         rows: list[dict[str, Any]],
         minutes: float,
+        apart_s: float = 0.0,
     ) -> None:
         self.folder = run_folder / FOLDER
         self.phase, self.phases, self.rows = phase, phases, rows
         self.seconds = 60.0 * minutes
+        self.apart_s = apart_s
         self._written_at = time.monotonic()
         self._between: dict[str, Any] | None = None
 
@@ -111,7 +115,10 @@ class StateKeeper(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the state between epochs."""
         last = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
-        self._write(trainer, phase_done=bool(last or trainer.should_stop), batch=0, sums=[])
+        done = bool(last or trainer.should_stop)
+        soon = self.apart_s > 0 and time.monotonic() - self._written_at < self.apart_s
+        if done or not self.apart_s or not trainer.strategy.broadcast(soon):
+            self._write(trainer, phase_done=done, batch=0, sums=[])
 
     def _write(self, trainer: pl.Trainer, **where: Any) -> None:
         """Write and make it the newest; all ranks take part, rank 0 writes."""
@@ -150,6 +157,11 @@ def find_state(run_folder: Path) -> State | None:
             content = torch.load(path, map_location="cpu", weights_only=True)
             return State(path=path, **content["asl_exp_state"])
     return None
+
+
+def state_names(run_folder: Path) -> list[str]:
+    """Return the names of all states there, which tell their content."""
+    return [path.name for path in _newest_first(run_folder / FOLDER)]
 
 
 def remove_state(run_folder: Path) -> None:

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import traceback
 from collections.abc import Callable
@@ -31,7 +30,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, UserError, WorkerError
 from asl_exp.config.schema import Config, TrainerConfig
-from asl_exp.training.meeting import interface, is_here, own_address
+from asl_exp.training.meeting import address_for_others, interface, is_first, meeting_point
+from asl_exp.training.ranks import gather
+from asl_exp.training.state import state_names
 
 _SHUTDOWN_S = 20
 _LOST = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError")
@@ -74,17 +75,18 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
 
 def _launch_config(config: Config) -> LaunchConfig:
     trainer = config.trainer
-    meeting_point = _meeting_point(trainer)
+    point, address = meeting_point(trainer), address_for_others(trainer)
     return LaunchConfig(
         min_nodes=trainer.num_nodes,
         max_nodes=trainer.num_nodes,
         nproc_per_node=trainer.devices,
         # With port 0 the launcher takes a free one: two runs on one machine never clash.
-        rdzv_endpoint=meeting_point or "127.0.0.1:0",
+        rdzv_endpoint=point or "127.0.0.1:0",
         rdzv_backend="c10d",
-        rdzv_configs=_patience(trainer) | _role(meeting_point),
-        run_id="asl_exp" if meeting_point else uuid4().hex,
-        local_addr=own_address(_host(meeting_point)) if meeting_point else "127.0.0.1",
+        rdzv_configs=_patience(trainer) | _role(trainer, address),
+        run_id="asl_exp" if point else uuid4().hex,
+        # The launcher numbers machines in the order of these texts, and uses the first one's only.
+        local_addr=address if is_first(trainer) else f"~{address}",
         max_restarts=0,
         monitor_interval=0.2,
         start_method="spawn",
@@ -99,19 +101,14 @@ def _patience(trainer: TrainerConfig) -> dict[str, Any]:
     return {"join_timeout": wait_s, "read_timeout": min(60, wait_s)}
 
 
-def _role(meeting_point: str | None) -> dict[str, Any]:
+def _role(trainer: TrainerConfig, address: str) -> dict[str, Any]:
     """Return whether this machine is the one where all meet; tell gloo the way to the others."""
-    if meeting_point is None:
+    if trainer.num_nodes == 1:
         return {}
-    host = _host(meeting_point)
-    name = interface(own_address(host))
+    name = interface(address)
     if name:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-    return {"is_host": is_here(host)}
-
-
-def _host(meeting_point: str) -> str:
-    return meeting_point.rpartition(":")[0]
+    return {"is_host": is_first(trainer)}
 
 
 def _nobody_came(config: Config) -> UserError:
@@ -120,22 +117,10 @@ def _nobody_came(config: Config) -> UserError:
         "1 of 2 machines" if trainer.num_nodes == 2 else f"not all of {trainer.num_nodes} machines"
     )
     return UserError(
-        f"trainer.rendezvous: {who} came to {_meeting_point(trainer)} within "
+        f"trainer.rendezvous: {who} came to {meeting_point(trainer)} within "
         f"{trainer.rendezvous_timeout_s} s (trainer.rendezvous_timeout_s); start the same command "
         "on all, with the address of the first, which the others must be able to reach"
     )
-
-
-def _meeting_point(trainer: TrainerConfig) -> str | None:
-    """Return where the machines meet: as configured, or the first node of a SLURM job."""
-    if trainer.rendezvous or trainer.num_nodes == 1:
-        return trainer.rendezvous
-    nodes = os.environ["SLURM_JOB_NODELIST"]
-    listed = subprocess.run(
-        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
-    )
-    port = 20_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000  # one job, one port
-    return f"{listed.stdout.split()[0]}:{port}"
 
 
 def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> float:
@@ -153,7 +138,7 @@ def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> 
         if on_gpu:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if on_gpu else "gloo")
-        objective = train(config, Path(run_folder))
+        objective = train(config, _folder_of_all(config.trainer, Path(run_folder)))
         dist.barrier()
         dist.destroy_process_group()
         _ended(Path(faults)).touch()
@@ -166,6 +151,22 @@ def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> 
         traceback.print_exc() if not isinstance(error, UserError) else None
         _ended(Path(faults)).touch()
         os._exit(1)
+
+
+def _folder_of_all(trainer: TrainerConfig, run_folder: Path) -> Path:
+    """Return the run folder of rank 0, which is on the first machine, on all ranks."""
+    if trainer.num_nodes == 1:
+        return run_folder
+    folder, first = gather((run_folder.resolve(), is_first(trainer)))[0]
+    if not first:
+        raise WorkerError("rank 0 is not on the first machine, which has the run folder")
+    seen = gather(state_names(folder))
+    if any(names != seen[0] for names in seen):
+        raise UserError(
+            f"resume: not all machines see the state in '{folder}'; to go on with a run of "
+            "several machines, runs_dir must be on a disk that all of them share"
+        )
+    return Path(folder)
 
 
 def _ended(faults: Path, local_rank: str | None = None) -> Path:
