@@ -12,12 +12,11 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, signature
+from asl_exp.tracking.liveness import LOCK, held
 from asl_exp.training.display import say
 from asl_exp.training.meeting import is_first
 from asl_exp.training.result import Result
 from asl_exp.training.state import FOLDER
-
-_LOCK = ".lock"
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def claim_folder(config: Config, new_folder: Path) -> Iterator[Path]:
     if folder != new_folder:
         with suppress(OSError):
             new_folder.rmdir()  # Hydra made it; only if nothing is in it
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -96,17 +95,7 @@ def _unfinished(config: Config) -> Path | None:
             result is not None
             and result.signature == signature(config)
             and result.status != "FINISHED"
-            and _is_free(folder)
         ):
-            found.append(folder)
+            with held(folder) as free:
+                found += [folder] if free else []
     return max(found, key=lambda folder: (folder / Artifact.RESULT).stat().st_mtime, default=None)
-
-
-def _is_free(folder: Path) -> bool:
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    lock.release()
-    return True
