@@ -46,6 +46,7 @@ class Tag:
     STATE: Final = "trial_state"
     TRIAL_VALUES: Final = "trial_values"
     ROLE: Final = "role"
+    STUDY_ID: Final = "study_id"
     GIT_COMMIT: Final = "git_commit"
     DATA_DIGEST: Final = "data_digest"
     WEIGHTS_DIGEST: Final = "weights_digest"
