@@ -67,6 +67,22 @@ def _phase(key: str, phase: PhaseConfig) -> list[str]:
             f"{key}.norm_statistics: 'trained' contradicts trainable=head, which freezes the "
             "backbone with its statistics; use held"
         )
+    return faults + _features(key, phase)
+
+
+def _features(key: str, phase: PhaseConfig) -> list[str]:
+    faults = []
+    if phase.trainable == "all" and (phase.features == "always" or phase.views is not None):
+        wrong = f"features: {phase.features}" if phase.views is None else f"views: {phase.views}"
+        faults.append(
+            f"{key}.{wrong} contradicts trainable=all, where no part stays the same and can be "
+            "stored; leave it out"
+        )
+    if phase.views is not None and phase.views > max(1, phase.epochs):
+        faults.append(
+            f"{key}.views: {phase.views} views in {phase.epochs} epochs; epoch e sees view e mod "
+            "views, so more views than epochs are never seen; give at most the epochs"
+        )
     return faults
 
 

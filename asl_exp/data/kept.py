@@ -188,6 +188,11 @@ class Rows:
         weakref.finalize(self, os.close, self._descriptor)
         self._shape, self._dtype = shape, dtype
 
+    @property
+    def n_bytes(self) -> int:
+        """The size of a row."""
+        return int(np.prod(self._shape)) * np.dtype(self._dtype).itemsize
+
     def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return (B, *shape) of the rows given.
 

@@ -11,6 +11,8 @@ from asl_exp.config.schema import Config
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.preprocessing import Preprocessing
 
+_PREFIX = "model."  # the network's name within the LightningModule
+
 
 @dataclass(frozen=True)
 class KeptModel:
@@ -65,12 +67,29 @@ def load_kept_model(path: Path) -> KeptModel:
     )
 
 
+def take_weights(model: LetterClassifier, path: Path) -> int:
+    """Load a run's own checkpoint, whole or of what trained, into its network; return its epoch."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = model_state(content)
+    model.load_state_dict({**model.state_dict(), **tensors})
+    return int(content["asl_exp"]["epoch"])
+
+
+def save_kept_model(model: LetterClassifier, about: dict[str, Any], path: Path) -> None:
+    """Write the whole network as a checkpoint of a run, under another name first."""
+    tensors = {f"{_PREFIX}{name}": tensor for name, tensor in model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_name(f".{path.name}.writing")
+    torch.save({"state_dict": tensors, "asl_exp": about}, written)
+    written.replace(path)
+
+
 def model_state(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Return the network's own tensors out of a Lightning checkpoint."""
     return {
-        name.removeprefix("model."): tensor
+        name.removeprefix(_PREFIX): tensor
         for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith("model.")
+        if name.startswith(_PREFIX)
     }
 
 

@@ -32,6 +32,7 @@ class LetterClassifier(nn.Module):
         self.head = head
         self.backbone_layers = backbone.layers
         self.weights: WeightsReport = backbone.weights
+        self.image_size = preprocessing.image_size
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, -1, 1, 1))
 

@@ -24,12 +24,19 @@ from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.augmentation import Augmentation
 from asl_exp.evaluation.scores import f1_by_class
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.model.cut import Cut
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.mean import ImageMean
 from asl_exp.training.optimizer import make_optimizer
 from asl_exp.training.ranks import average_statistics
 from asl_exp.training.rate import RateShape
-from asl_exp.training.trainable import hold_frozen, set_trainable, trained_layers
+from asl_exp.training.trainable import (
+    hold_frozen,
+    saves_part,
+    set_trainable,
+    trained_layers,
+    trained_names,
+)
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images uint8 ``(B, 3, S, S)``, labels int64 ``(B,)``, rows int64 ``(B,)``."""
@@ -52,6 +59,7 @@ class PhaseModule(pl.LightningModule):
         first_epoch: epochs of earlier phases; makes orders and augmentations differ by phase.
         metadata: plain values that every checkpoint carries, see model/checkpoint.py.
         on_epoch: told the metrics of every finished epoch.
+        cut: batches are stored features from there, not images.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class PhaseModule(pl.LightningModule):
         first_epoch: int,
         metadata: dict[str, Any],
         on_epoch: Callable[[int, dict[str, float]], None],
+        cut: Cut | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -75,6 +84,7 @@ class PhaseModule(pl.LightningModule):
         self.first_epoch = first_epoch
         self.metadata = metadata
         self.on_epoch = on_epoch
+        self.cut = cut
         self.augmentation = Augmentation(config.augmentation, n_classes)
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.regularization.label_smoothing)
         self.train_loss, self.val_loss = ImageMean(), ImageMean()
@@ -85,6 +95,10 @@ class PhaseModule(pl.LightningModule):
         self._n_images, self._train_s, self._started = 0, 0.0, 0.0
         self._sigterm = signal.getsignal(signal.SIGTERM)
         set_trainable(model, self.phase)
+        self._saved = (
+            trained_names(self, model, self.phase) if saves_part(self.phase, cut) else None
+        )
+        self.strict_loading = self._saved is None
 
     @property
     def epoch(self) -> int:
@@ -135,13 +149,14 @@ class PhaseModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return cross-entropy plus the L2 penalty of one batch."""
-        images, labels, _ = batch
-        seed = self._step_seed(batch_idx)
-        inputs, targets = self.augmentation(images.float() / 255.0, labels, seed=seed)
-        if self.config.trainer.channels_last:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs, labels, _ = batch
+        targets, seed = labels, self._step_seed(batch_idx)
+        if self.cut is None:
+            inputs, targets = self.augmentation(inputs.float() / 255.0, labels, seed=seed)
+            if self.config.trainer.channels_last:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
         torch.manual_seed(seed)  # of dropout
-        logits = self.model(inputs)
+        logits = self.cut.above(self.model, inputs) if self.cut else self.model(inputs)
         loss = self.loss(logits, targets)
         penalty = self.l2_penalty()
         n_own = self._own_images(len(labels), batch_idx)
@@ -221,8 +236,10 @@ class PhaseModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch, each image once."""
-        images, labels, _ = batch
-        logits = self.model(images.float() / 255.0)
+        inputs, labels, _ = batch
+        if self.cut is None:
+            inputs = inputs.float() / 255.0
+        logits = self.cut.above(self.model, inputs) if self.cut else self.model(inputs)
         self.val_loss.update(nn.functional.cross_entropy(logits.float(), labels), len(labels))
         self.val_confusion.update(logits.argmax(1), labels)
 
@@ -282,5 +299,11 @@ class PhaseModule(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is needed to make the network again without this run's configuration."""
+        """Add what is needed to make the network again without this run's configuration.
+
+        Where the phase goes from stored features, leave out what is as the phase found it.
+        """
+        if self._saved is not None:
+            tensors = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {key: tensors[key] for key in tensors if key in self._saved}
         checkpoint["asl_exp"] = {**self.metadata, "phase": self.phase_name, "epoch": self.epoch}

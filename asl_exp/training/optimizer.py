@@ -40,7 +40,8 @@ def _groups(
 ) -> Iterator[dict[str, Any]]:
     """Yield groups of equal rate and decay; biases and norms never decay (decoupled, AdamW)."""
     rates: dict[float, list[nn.Parameter]] = {lr: list(model.head.parameters())}
-    depths = _depths(model) if layer_decay < 1.0 else {}
+    trains = any(parameter.requires_grad for parameter in model.backbone.parameters())
+    depths = _depths(model) if layer_decay < 1.0 and trains else {}
     for name, parameter in model.backbone.named_parameters():
         if parameter.requires_grad:
             rate = lr * layer_decay ** (1 + depths[name]) if depths else lr

@@ -23,10 +23,12 @@ from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.batches import BatchLoader
 from asl_exp.data.letters import LetterData
-from asl_exp.model.checkpoint import model_state
+from asl_exp.model.checkpoint import save_kept_model, take_weights
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.display import PhaseProgress
+from asl_exp.training.feature_batches import FeatureLoader
+from asl_exp.training.features import StoredFeatures, stored_features
 from asl_exp.training.module import PhaseModule
 from asl_exp.training.ranks import (
     rank,
@@ -35,7 +37,13 @@ from asl_exp.training.ranks import (
     state_digest,
     world_size,
 )
+from asl_exp.training.stages import Stages
+from asl_exp.training.state import FOLDER as STATE
 from asl_exp.training.state import State, StateKeeper
+from asl_exp.training.trainable import saves_part
+
+_STATES_APART_S = 1.0
+"""Where an epoch takes milliseconds, writing a state after each would take most of the time."""
 
 EpochMetrics = dict[str, float]
 
@@ -70,6 +78,8 @@ def run_phase(
     name: str,
     *,
     run_folder: Path,
+    device: torch.device,
+    stages: Stages,
     finished: list[PhaseResult],
     rows: list[dict[str, Any]],
     metadata: dict[str, Any],
@@ -84,6 +94,8 @@ def run_phase(
         config: the whole experiment; ``config.schedule[name]`` is the phase.
         name: of the phase; its checkpoint is ``run_folder/checkpoints/<name>.ckpt``.
         run_folder: of the run.
+        device: of this rank.
+        stages: told how long stored features took.
         finished: the phases before this one.
         rows: the metrics of every epoch so far; this phase's are added.
         metadata: what checkpoints carry beside the weights.
@@ -104,14 +116,21 @@ def run_phase(
         record_epoch(epoch, metrics)
 
     if not (state and state.phase_done):
+        with stages("features"):
+            features = stored_features(model, data, config, name, device)
+        cut = features.cut if features else None
         module = PhaseModule(
             model, config, name, n_classes=len(data.classes),
             n_train_images=len(data.splits["train"]), first_epoch=first_epoch,
-            metadata=metadata, on_epoch=on_epoch,
+            metadata=metadata, on_epoch=on_epoch, cut=cut,
         )  # fmt: skip
         before = [asdict(done) for done in finished]
-        keeper = StateKeeper(run_folder, name, before, rows, config.trainer.state_minutes)
-        callbacks = [*_keepers(name, phase, run_folder), keeper, *_stopper(phase), progress]
+        keeper = StateKeeper(
+            run_folder, name, before, rows, config.trainer.state_minutes,
+            apart_s=_STATES_APART_S if cut else 0.0,
+        )  # fmt: skip
+        keepers = _keepers(name, phase, run_folder, part=saves_part(phase, cut))
+        callbacks = [*keepers, keeper, *_stopper(phase), progress]
         trainer = _trainer(config, phase, callbacks, run_folder)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6, torch 2.15
@@ -121,17 +140,17 @@ def run_phase(
             warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")
             warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # equal on all ranks
             warnings.filterwarnings("ignore", message=".*broadcast_buffers.*deprecated.*")
-            train, val = _loaders(data, config, trainer)
+            train, val = _loaders(data, config, trainer, features, first_epoch)
             if state and state.batch:
                 train.start_at(len(rows), state.batch)
                 sums = state.sums_of(rank(), world_size())
                 if sums is not None:
                     module.take_up_sums(sums)
-            with _memory_named(config, name):
+            with _memory_named(config, name), _kept_whole(model, name, run_folder, metadata):
                 trainer.fit(module, train, val, ckpt_path=state.path if state else None)
         model.cpu()
         require_equal({"weights": state_digest(model)})
-    return _take_kept(model, name, phase, run_folder, first_epoch, rows)
+    return _take_kept(model, name, phase, run_folder, first_epoch, rows, metadata)
 
 
 @contextmanager
@@ -162,14 +181,17 @@ def _take_kept(
     run_folder: Path,
     first_epoch: int,
     rows: list[dict[str, Any]],
+    metadata: dict[str, Any],
 ) -> PhaseResult:
     """Load the kept epoch's weights, on all ranks from rank 0's disk."""
     checkpoint = f"{Artifact.CHECKPOINTS}/{name}.ckpt"
     kept_epoch = [-1]
     if rank() == 0:
-        content = torch.load(run_folder / checkpoint, map_location="cpu", weights_only=True)
-        model.load_state_dict(model_state(content))
-        kept_epoch = [int(content["asl_exp"]["epoch"])]
+        kept_epoch = [
+            _make_whole(model, name, run_folder, metadata)
+            if _kept_part(run_folder, name).exists()
+            else take_weights(model, run_folder / checkpoint)
+        ]
     send_from_rank_zero(model, kept_epoch)
     metrics = {
         key: value for key, value in rows[kept_epoch[0]].items() if key in names.EPOCH_METRICS
@@ -180,11 +202,42 @@ def _take_kept(
     )  # fmt: skip
 
 
-def _keepers(name: str, phase: PhaseConfig, run_folder: Path) -> Iterator[ModelCheckpoint]:
+def _kept_part(run_folder: Path, name: str) -> Path:
+    """Return where a phase on stored features keeps its best epoch until it ends."""
+    return run_folder / STATE / f"kept_{name}.ckpt"
+
+
+def _make_whole(
+    model: LetterClassifier, name: str, run_folder: Path, metadata: dict[str, Any]
+) -> int:
+    """Write the best epoch's checkpoint with the frozen part, as all have it; return the epoch."""
+    epoch = take_weights(model, _kept_part(run_folder, name))
+    about = {**metadata, "phase": name, "epoch": epoch}
+    save_kept_model(model, about, run_folder / Artifact.CHECKPOINTS / f"{name}.ckpt")
+    return epoch
+
+
+@contextmanager
+def _kept_whole(
+    model: LetterClassifier, name: str, run_folder: Path, metadata: dict[str, Any]
+) -> Iterator[None]:
+    """Leave a checkpoint that can be used also where the phase does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        if rank() == 0 and _kept_part(run_folder, name).exists():
+            _make_whole(model, name, run_folder, metadata)
+        raise
+
+
+def _keepers(
+    name: str, phase: PhaseConfig, run_folder: Path, *, part: bool
+) -> Iterator[ModelCheckpoint]:
     folder = run_folder / Artifact.CHECKPOINTS
+    kept = _kept_part(run_folder, name) if part else folder / f"{name}.ckpt"
     yield ModelCheckpoint(
-        folder,
-        filename=name,
+        kept.parent,
+        filename=kept.stem,
         monitor=phase.monitor,
         mode=best_is(phase.monitor),
         save_top_k=1,
@@ -247,7 +300,11 @@ def _trainer(
 
 
 def _loaders(
-    data: LetterData, config: Config, trainer: pl.Trainer
+    data: LetterData,
+    config: Config,
+    trainer: pl.Trainer,
+    features: StoredFeatures | None,
+    first_epoch: int,
 ) -> tuple[BatchLoader, BatchLoader]:
     batch_size = step_images(config) // trainer.world_size // config.trainer.accumulate
     if len(data.splits["val"]) < trainer.world_size:  # a rank without any would never report
@@ -255,17 +312,19 @@ def _loaders(
             f"trainer.devices: {trainer.world_size} devices in all, but val has only "
             f"{len(data.splits['val'])} images; use fewer devices or a larger data.val_fraction"
         )
-    pin_memory = trainer.strategy.root_device.type == "cuda"
-    train, val = (
-        BatchLoader(
-            data.splits[split],
-            batch_size,
-            shuffle=split == "train",
-            seed=config.seed,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-            pin_memory=pin_memory,
-        )
-        for split in ("train", "val")
+    device = trainer.strategy.root_device
+    shared: dict[str, Any] = {
+        "batch_size": batch_size,
+        "seed": config.seed,
+        "rank": trainer.global_rank,
+        "world_size": trainer.world_size,
+    }
+    train, val = data.splits["train"], data.splits["val"]
+    if features is None:
+        shared["pin_memory"] = device.type == "cuda"
+        return BatchLoader(train, shuffle=True, **shared), BatchLoader(val, shuffle=False, **shared)
+    shared |= {"device": device, "first_epoch": first_epoch}
+    return (
+        FeatureLoader(train, features.train, shuffle=True, **shared),
+        FeatureLoader(val, [features.val], shuffle=False, **shared),
     )
-    return train, val

@@ -33,6 +33,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0")) if dist.is_initialized() else 0
 
 
+def local_world_size() -> int:
+    """Return the number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1
+
+
 def gather(value: T) -> list[T]:
     """Return every rank's value, in the order of ranks, on all ranks."""
     gathered: list[Any] = [value]

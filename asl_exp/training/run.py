@@ -16,7 +16,7 @@ from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
 from asl_exp.data.letters import LetterData
-from asl_exp.model.checkpoint import checkpoint_metadata
+from asl_exp.model.checkpoint import checkpoint_metadata, take_weights
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
 from asl_exp.tracking.background import begin_delivery, deliver_run
@@ -126,7 +126,7 @@ def _train_and_score(
     result.batch_size = step_images(config)
     record_start(recorder, result, config, data, model, run_folder)
     phases, rows = _train(
-        config, data, model, preprocessing, run_folder, recorder, stages, result, watcher
+        config, data, model, preprocessing, device, run_folder, recorder, stages, result, watcher
     )
     result.monitor, result.objective = phases[-1].monitor, phases[-1].kept_value
     result.metrics |= phases[-1].kept_metrics
@@ -171,6 +171,7 @@ def _train(
     data: LetterData,
     model: LetterClassifier,
     preprocessing: Preprocessing,
+    device: torch.device,
     run_folder: Path,
     recorder: Recorder,
     stages: Stages,
@@ -184,6 +185,8 @@ def _train(
     recorded_to = recorder.last_step(names.VAL_LOSS) if recorder.taken_up else -1
     if state:
         _say_resumed(state)
+    if phases:
+        take_weights(model, run_folder / phases[-1].checkpoint)
 
     def record_epoch(epoch: int, metrics: dict[str, float]) -> None:
         if epoch > recorded_to:  # a killed run may have recorded an epoch that it then repeats
@@ -199,6 +202,8 @@ def _train(
             done = run_phase(
                 model, data, config, name,
                 run_folder=run_folder,
+                device=device,
+                stages=stages,
                 finished=phases,
                 rows=rows,
                 metadata=checkpoint_metadata(config, data.classes, preprocessing),

@@ -10,13 +10,17 @@ class Stages:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._inside = [0.0]
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Time a stage; a stage that raised is timed as well."""
+        """Time a stage without the stages inside it; one that raised is timed as well."""
         started = time.perf_counter()
+        self._inside.append(0.0)
         try:
             yield
         finally:
             spent = time.perf_counter() - started
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            own = spent - self._inside.pop()
+            self._inside[-1] += spent
+            self.seconds[name] = self.seconds.get(name, 0.0) + own

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import PhaseConfig
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.model.cut import Cut
 
 
 def trained_layers(model: LetterClassifier, phase: PhaseConfig) -> list[nn.Module]:
@@ -33,6 +34,25 @@ def set_trainable(model: LetterClassifier, phase: PhaseConfig) -> None:
         for parameter in layer.parameters(recurse=False):
             parameter.requires_grad_(True)
     model.head.requires_grad_(True)
+
+
+def trained_names(module: nn.Module, model: LetterClassifier, phase: PhaseConfig) -> frozenset[str]:
+    """Return the names within ``module`` of all tensors of ``model`` that move in this phase."""
+    moving = {
+        id(tensor)
+        for layer in (*model.head.modules(), *trained_layers(model, phase))
+        for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+    }
+    named = (*module.named_parameters(), *module.named_buffers())
+    return frozenset(name for name, tensor in named if id(tensor) in moving)
+
+
+def saves_part(phase: PhaseConfig, cut: Cut | None) -> bool:
+    """Return whether checkpoints within the phase hold only what moves.
+
+    A head's epoch on stored features takes a fraction of the time that writing a backbone does.
+    """
+    return cut is not None and not phase.keep_every_epoch
 
 
 def hold_frozen(model: LetterClassifier, phase: PhaseConfig) -> None:

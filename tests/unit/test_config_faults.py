@@ -128,6 +128,14 @@ CONTRADICTIONS = {
         ["schedule.transfer.norm_statistics=trained"],
         "schedule.transfer.norm_statistics: 'trained' contradicts trainable=head",
     ),
+    "views that nobody sees": (
+        ["schedule.transfer.epochs=3", "schedule.transfer.views=4"],
+        "schedule.transfer.views: 4 views in 3 epochs; epoch e sees view e mod views",
+    ),
+    "features of what changes": (
+        ["schedule.finetune.features=always"],
+        "schedule.finetune.features: always contradicts trainable=all",
+    ),
     "half precision on the CPU": (
         ["trainer.precision=16-mixed", "trainer.accelerator=cpu"],
         "trainer.precision: 16-mixed needs a GPU",

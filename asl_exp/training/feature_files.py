@@ -1,0 +1,189 @@
+"""One file of features: a split in one view, as it is or augmented once, computed and kept.
+
+Its name is a digest of all that the numbers depend on. The chances of an augmented view depend on
+the view alone, so that trials, seeds and heads share the file. All devices of a machine compute it
+together, each some whole chunks, so that the numbers do not depend on how many there are.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asl_exp.data.augmentation import Augmentation
+from asl_exp.data.batches import BatchLoader
+from asl_exp.data.kept import KeptFile, Rows
+from asl_exp.data.letters import Split
+from asl_exp.data.parallel import progress
+from asl_exp.model.classifier import LetterClassifier
+from asl_exp.model.cut import Cut
+from asl_exp.training.ranks import gather, local_rank, local_world_size, rank, state_digest
+
+_VERSION = 1  # of how features are computed; another one is another file
+_CHUNK = 64  # images that are computed, and augmented, together
+_HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What features come from.
+
+    Attributes:
+        model: in eval mode, on ``device``.
+        cut: where they are taken.
+        precision: as in ``trainer.precision``.
+        pixels: digest of the stored pixels.
+        folder: where the files are kept.
+    """
+
+    model: LetterClassifier
+    cut: Cut
+    precision: str
+    device: torch.device
+    pixels: str
+    folder: Path
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that the features of any image depend on."""
+        return {
+            "version": _VERSION,
+            "weights": state_digest(self.model.backbone),
+            "pooling": self.model.pooling.how,
+            "mean": self.model.mean.flatten().tolist(),
+            "std": self.model.std.flatten().tolist(),
+            "cut": [self.cut.module, *self.cut.shape],
+            "precision": self.precision,
+            "pixels": self.pixels,
+        }
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """The features of a split in one view.
+
+    Attributes:
+        about: what they depend on.
+        augmentation: None for the images as they are.
+        view: a number; another one has other chances.
+    """
+
+    source: Source
+    about: Mapping[str, Any]
+    split: Split
+    augmentation: Augmentation | None = None
+    view: int = 0
+
+    @property
+    def kept(self) -> KeptFile:
+        """Where they are kept, whether computed or not."""
+        name = hashlib.sha256(json.dumps(self._about(), sort_keys=True).encode()).hexdigest()[:32]
+        folder, otherwise = self.source.folder, "go without with features=never"
+        return KeptFile(folder, name, "f32", self.n_bytes, "stored features", otherwise)
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of the file."""
+        return len(self.split) * self._row_bytes
+
+    @property
+    def _row_bytes(self) -> int:
+        return 4 * int(np.prod(self.source.cut.shape))
+
+    def _about(self) -> dict[str, Any]:
+        changes = self.augmentation.config.model_dump() if self.augmentation else None
+        return {
+            **self.about,
+            "rows": hashlib.sha256(self.split.rows.tobytes()).hexdigest()[:16],
+            "images": len(self.split),
+            "augmentation": changes,
+            "view": self.view,
+        }
+
+    def open(self, *, limit_gb: float, keep: Iterable[str]) -> Rows:
+        """Open the file; where it is missing, all devices compute it first.
+
+        There are three meetings of all ranks: what is to be filled, whether everybody could, and
+        whether the file is in place. An error of one is an error of all.
+
+        Raises:
+            NoRoomError: the limit or a disk has no room for it.
+        """
+        error = self._lead(limit_gb, keep) if local_rank() == 0 else self._follow()
+        _raise_first(gather(error))
+        return Rows(self.kept.bytes_file, self.source.cut.shape, np.float32)
+
+    def _lead(self, limit_gb: float, keep: Iterable[str]) -> Exception | None:
+        """Hold the lock and the file while all fill it."""
+        asked = False
+
+        def fill(part: Path) -> Mapping[str, Any]:
+            nonlocal asked
+            asked = True
+            gather(str(part))
+            _raise_first(gather(_error_of(lambda: self.fill(part))))
+            return self._about()
+
+        error = _error_of(lambda: self.kept.open(fill, limit_gb=limit_gb, keep=keep))
+        if not asked:
+            gather(None)
+            gather(None)
+        return error
+
+    def _follow(self) -> Exception | None:
+        part = gather(None)[rank() - local_rank()]
+        gather(_error_of(lambda: self.fill(Path(part))) if part else None)
+        return None
+
+    @torch.no_grad()
+    def fill(self, part: Path) -> None:
+        """Compute this device's chunks and write them into their places."""
+        mine, places = self._share()
+        what = (
+            f"storing features, view {self.view + 1}" if self.augmentation else "storing features"
+        )
+        with progress(what, len(mine)) as advance, part.open("r+b") as file:
+            for images, labels, rows in BatchLoader(mine, _CHUNK, shuffle=False, seed=0):
+                first = int(places[rows[0]])
+                features = self._features(images.to(self.source.device), labels, first)
+                file.seek(first * self._row_bytes)
+                file.write(features.data)
+                advance(int(rows[-1]) + 1)
+
+    def _features(self, images: torch.Tensor, labels: torch.Tensor, first: int) -> NDArray[Any]:
+        inputs, device = images.float() / 255.0, self.source.device
+        if self.augmentation:
+            chances = np.random.SeedSequence((self.view, first)).generate_state(1, np.uint64)[0]
+            inputs, _ = self.augmentation(inputs, labels.to(device), seed=int(chances >> 1))
+        half = _HALF.get(self.source.precision)
+        with torch.autocast(device.type, half, enabled=half is not None):
+            features = self.source.cut.below(self.source.model, inputs)
+        return features.float().contiguous().cpu().numpy()
+
+    def _share(self) -> tuple[Split, NDArray[np.int64]]:
+        """Return this device's chunks as a split of their own, and where they are in the whole."""
+        n_images, split = len(self.split), self.split
+        starts = range(local_rank() * _CHUNK, n_images, local_world_size() * _CHUNK)
+        chunks = [np.arange(start, min(start + _CHUNK, n_images)) for start in starts]
+        places = np.concatenate([np.arange(0), *chunks])
+        labels, rows = split.labels[places], split.rows[places]
+        return Split(split.name, labels, split.table, split.pixels, rows), places
+
+
+def _error_of(work: Callable[[], object]) -> Exception | None:
+    try:
+        work()
+    except Exception as error:
+        return error
+    return None
+
+
+def _raise_first(errors: Iterable[Exception | None]) -> None:
+    for error in errors:
+        if error is not None:
+            raise error
