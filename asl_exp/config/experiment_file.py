@@ -5,13 +5,11 @@ configurations under the very name that the user typed, so that the command line
 in the record of the run, and in processes that a launcher starts.
 """
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -27,39 +25,28 @@ def is_file(option: object) -> bool:
     return str(option).endswith(_ENDINGS)
 
 
-def register_experiment_files(overrides: Sequence[Override], loader: ConfigLoader) -> list[str]:
-    """Give Hydra the files that ``experiment=`` names; return what is wrong with them."""
-    return [fault for given in _given(overrides) for fault in _register(given, loader)]
-
-
-def _given(overrides: Sequence[Override]) -> Iterator[str]:
-    for override in overrides:
-        if override.key_or_group == _GROUP and not override.is_delete():
-            swept = override.is_sweep_override()
-            values = override.sweep_string_iterator() if swept else [override.value()]
-            yield from (str(value).strip("'\"") for value in values if is_file(value))
-
-
-def _register(given: str, loader: ConfigLoader) -> list[str]:
+def register_file(option: str, loader: ConfigLoader) -> str | None:
+    """Give Hydra the file that ``experiment=`` names; return what is wrong with it, or None."""
+    given = option.strip("'\"")
     path = Path(given).expanduser()
     if not path.is_file():
         hint = nearest(path.stem, loader.get_group_options(_GROUP))
-        return [f"{_GROUP}={given}: no such file{hint}; give a file, or one of conf/experiment"]
+        return f"{_GROUP}={given}: no such file{hint}; give a file, or one of conf/experiment"
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         told = " ".join(str(error).split())
-        return [f"{_GROUP}={given}: cannot be read ({told})"]
+        return f"{_GROUP}={given}: cannot be read ({told})"
     if _hides(given, loader):
-        return [f"{_GROUP}={given}: conf/ has a file of that name; write {path.resolve()}"]
+        return f"{_GROUP}={given}: conf/ has a file of that name; write {path.resolve()}"
     if fault := _shape_fault(content):
-        return [f"{_GROUP}={given}: {fault}"]
+        return f"{_GROUP}={given}: {fault}"
     folder, _, name = given.rpartition("/")
     group = f"{_GROUP}/{folder}".replace("//", "/").rstrip("/")
     ConfigStore.instance().store(
         group=group, name=name, node=content, package="_global_", provider="file"
     )
-    return []
+    return None
 
 
 def _hides(given: str, loader: ConfigLoader) -> bool:

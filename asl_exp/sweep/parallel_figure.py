@@ -53,9 +53,14 @@ def _best(survey: Survey, trial: FrozenTrial) -> str | None:
 
 
 def _draw_trial(
-    axes: Axes, trial: FrozenTrial, axes_of: list[Axis], colours: ScalarMappable, *, best: str | None,
+    axes: Axes,
+    trial: FrozenTrial,
+    axes_of: list[Axis],
+    colours: ScalarMappable,
+    *,
+    best: str | None,
     place: int,
-) -> None:  # fmt: skip
+) -> None:
     heights = [a.fraction(trial.params[a.key]) if a.key in trial.params else _UNSET
                for a in axes_of]  # fmt: skip
     if len(heights) == 1:
