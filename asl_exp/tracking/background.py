@@ -119,9 +119,9 @@ class Deliverer(threading.Thread):
 
     def _pass(self, ending: bool) -> bool:
         """Deliver everything once; return whether another pass may do better."""
-        self._trouble = None
         try:
             self._deliver_all(ending)
+            self._trouble = None
         except (NotNowError, MlflowException, sqlite3.Error) as error:
             self._trouble = str(error).splitlines()[0]
             return True
@@ -178,7 +178,7 @@ class Deliverer(threading.Thread):
             for name, reason in outcome.refused.items()
         ]
         if self._done.is_set() and not self._trouble:
-            return [*lines, f"copy on: {self.address}"]
+            return [*lines, f"copy on: {self.address}"] if self._outcomes else []
         reason = f" ({self._trouble})" if self._trouble else ""
         return [
             *lines,

@@ -102,16 +102,28 @@ class Delivery:
         """Return the replica's id of the parent run, which is delivered first."""
         if local.parent_id is None:
             return None
-        known = self.ledger.entry(local.parent_id, self.server.address).replica_run_id
+        address = self.server.address
+        known = self.ledger.entry(local.parent_id, address).replica_run_id
+        if known and self.ledger.entry(local.run_id, address).replica_run_id is None:
+            known = self._still_there(local.parent_id, known)
         if known is None:
             try:
                 self.deliver(local.parent_id)
             except MlflowException:
                 return None  # it was deleted from the local store
-            known = self.ledger.entry(local.parent_id, self.server.address).replica_run_id
+            known = self.ledger.entry(local.parent_id, address).replica_run_id
         if known is None:
             raise NotNowError("another process delivers the parent run")
         return known
+
+    def _still_there(self, run_id: str, replica_run_id: str) -> str | None:
+        """Return the id if the replica knows it; else forget what it was given of the run."""
+        try:
+            self.server.get("/runs/get", run_id=replica_run_id)
+        except MissingError:
+            self.ledger.forget(run_id, self.server.address)
+            return None
+        return replica_run_id
 
     def _replica_run(self, local: LocalRun) -> dict[str, Any]:
         """Return the replica's run: the one written down, the one with our tag, or a new one."""

@@ -84,7 +84,7 @@ class Server:
                 self._call(
                     "PUT",
                     f"{_FILES}/{quote(path)}",
-                    answer_s=_ANSWER_S + size / _BYTES_A_SECOND,
+                    more_s=size / _BYTES_A_SECOND,
                     data=file if size else b"",  # without a length, requests would send chunks
                     extra_headers={"Content-Type": "application/octet-stream"},
                 )
@@ -126,9 +126,7 @@ class Server:
             raise RejectedError(f"{self.address} answers, but not as an MLflow server does")
         return answer
 
-    def _call(
-        self, method: str, endpoint: str, *, answer_s: float = _ANSWER_S, **content: Any
-    ) -> Response:
+    def _call(self, method: str, endpoint: str, *, more_s: float = 0.0, **content: Any) -> Response:
         """Call once.
 
         Raises:
@@ -137,7 +135,7 @@ class Server:
         try:
             response = http_request(  # type: ignore[no-untyped-call]
                 self.login, endpoint, method,
-                max_retries=0, raise_on_status=False, timeout=(_CONNECT_S, answer_s),
+                max_retries=0, raise_on_status=False, timeout=(_CONNECT_S, _ANSWER_S + more_s),
                 allow_redirects=False,  # a POST would arrive as a GET
                 **self._authorization(), **content,
             )  # fmt: skip

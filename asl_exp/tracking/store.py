@@ -22,8 +22,8 @@ def store_uri(runs_dir: Path) -> str:
 def open_store(runs_dir: Path) -> MlflowClient:
     """Return a client of the store, made on first use, once, however many runs start."""
     runs_dir.mkdir(parents=True, exist_ok=True)
-    for chatty in ("mlflow.store.db.utils", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints what it raises
     with FileLock(runs_dir / f"{DATABASE}.lock"):
         if not (runs_dir / DATABASE).exists():
             _make_store(runs_dir)

@@ -1,0 +1,249 @@
+"""Delivery to real MLflow servers, old and new, behind connections that fail."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from replicas import FILES, Store, copies, differences
+from servers.mlflow_server import MlflowServer
+from servers.proxy import Proxy, Trouble
+
+from asl_exp.tracking import server as server_module
+from asl_exp.tracking.delivery import Delivery, Outcome
+from asl_exp.tracking.server import NotNowError, ReplicaError, Server
+from asl_exp.tracking.store import DATABASE, open_store
+
+LONGEST = {"3": 6000, "2.7.1": 500}
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("empty")
+    open_store(folder)
+    return folder / DATABASE
+
+
+@pytest.fixture
+def store(tmp_path: Path, empty_store: Path) -> Store:
+    (tmp_path / "runs").mkdir()
+    shutil.copyfile(empty_store, tmp_path / "runs" / DATABASE)
+    return Store(tmp_path / "runs")
+
+
+@pytest.fixture(params=["3", pytest.param("2.7.1", marks=pytest.mark.heavy)], ids=["new", "old"])
+def server(request: pytest.FixtureRequest) -> MlflowServer:
+    name = {"3": "mlflow_3", "2.7.1": "mlflow_2_7"}[request.param]
+    found: MlflowServer = request.getfixturevalue(name)
+    return found
+
+
+def delivery_to(store: Store, address: str) -> Delivery:
+    login = get_default_host_creds(address)
+    return Delivery(store.client, store.ledger, Server(address, login, patience=(0.01, 0.02, 0.05)))
+
+
+def deliver_until_whole(store: Store, address: str, run_id: str, tries: int = 50) -> Outcome:
+    for _ in range(tries):
+        with suppress(NotNowError):
+            outcome = delivery_to(store, address).deliver(run_id)
+            if outcome.pending is None:
+                return outcome
+        time.sleep(0.02)
+    raise AssertionError("not delivered")
+
+
+def test_the_copy_equals_the_run(store: Store, server: MlflowServer) -> None:
+    run_id = store.make_run()
+    store.fill(run_id, range(600))
+    store.end(run_id, "FAILED")
+    outcome = delivery_to(store, server.url).deliver(run_id)
+    assert (outcome.pending, outcome.refused) == (None, {})
+    assert (outcome.sent.points, outcome.sent.params, outcome.sent.artifacts) == (2400, 131, 5)
+    longest = LONGEST[server.version]
+    assert differences(store.client, run_id, server.url, longest=longest) == []
+    assert not delivery_to(store, server.url).deliver(run_id).sent, "nothing is left to send"
+
+
+def test_what_changes_is_delivered_and_nothing_else(store: Store, server: MlflowServer) -> None:
+    run_id, delivery = store.make_run(), delivery_to(store, server.url)
+    store.fill(run_id, range(5))
+    delivery.deliver(run_id)
+    assert copies(server.url, run_id)[0].info.status == "RUNNING"
+    store.epochs(run_id, range(5, 7))
+    store.client.set_tag(run_id, "phase", "finetune")
+    store.client.set_tag(run_id, "failure", "soon mended")
+    store.write(run_id, "config/resolved.yaml", b"seed: 1\n")
+    sent = delivery.deliver(run_id).sent
+    assert (sent.points, sent.params, sent.tags, sent.artifacts) == (8, 0, 2, 1)
+    store.client.delete_tag(run_id, "failure")
+    store.end(run_id)
+    delivery.deliver(run_id)
+    assert differences(store.client, run_id, server.url, longest=LONGEST[server.version]) == []
+
+
+def test_a_point_of_a_clock_that_was_set_back(store: Store, mlflow_3: MlflowServer) -> None:
+    run_id, delivery = store.make_run(), delivery_to(store, mlflow_3.url)
+    store.epochs(run_id, range(5))
+    delivery.deliver(run_id)
+    store.epochs(run_id, range(5, 6), first_ms=1_600_000_000_000)
+    store.end(run_id)
+    assert delivery.deliver(run_id).sent.points == 4
+    assert differences(store.client, run_id, mlflow_3.url) == []
+
+
+@pytest.mark.heavy
+def test_a_server_that_fails_and_loses_answers(
+    store: Store, server: MlflowServer, proxy: Callable[[MlflowServer], Proxy]
+) -> None:
+    run_id, unreliable = store.make_run(), proxy(server)
+    unreliable.trouble = Trouble(fail=0.15, cut_before=0.05, cut_after=0.1)
+    store.fill(run_id, range(300))
+    for step in range(300, 330):
+        store.epochs(run_id, range(step, step + 1))
+        with suppress(NotNowError):
+            delivery_to(store, unreliable.url).deliver(run_id)
+    store.end(run_id)
+    deliver_until_whole(store, unreliable.url, run_id)
+    assert differences(store.client, run_id, server.url, longest=LONGEST[server.version]) == []
+
+
+@pytest.mark.parametrize("call", ["runs/create", "runs/log-batch", "runs/log-inputs", "artifacts"])
+def test_an_answer_that_is_lost_makes_no_double(
+    store: Store, server: MlflowServer, proxy: Callable[[MlflowServer], Proxy], call: str
+) -> None:
+    run_id, unreliable = store.make_run(), proxy(server)
+    store.fill(run_id)
+    store.end(run_id)
+    unreliable.trouble = Trouble(cut_after=1.0, only=call)
+    with suppress(NotNowError):
+        delivery_to(store, unreliable.url).deliver(run_id)
+    assert "cut" in {one.answer for one in unreliable.seen}
+    unreliable.trouble = Trouble()
+    deliver_until_whole(store, unreliable.url, run_id)
+    assert differences(store.client, run_id, server.url, longest=LONGEST[server.version]) == []
+
+
+def test_a_lost_ledger_makes_no_double(store: Store, mlflow_3: MlflowServer) -> None:
+    run_id = store.make_run()
+    store.fill(run_id)
+    delivery_to(store, mlflow_3.url).deliver(run_id)
+    (store.runs_dir / "outbox" / "ledger.db").unlink()
+    again = Store(store.runs_dir)
+    again.end(run_id)
+    delivery_to(again, mlflow_3.url).deliver(run_id)
+    assert differences(again.client, run_id, mlflow_3.url) == []
+
+
+@pytest.mark.heavy
+def test_a_server_that_lost_its_database(
+    store: Store, own_server: Callable[[str], MlflowServer]
+) -> None:
+    server, parent = own_server("3"), store.make_run("study")
+    run_id = store.make_run("trial", **{"mlflow.parentRunId": parent})
+    store.fill(run_id)
+    delivery_to(store, server.url).deliver(run_id)
+    server.kill()
+    with pytest.raises(NotNowError):
+        delivery_to(store, server.url).deliver(run_id)
+    server.lose_database()
+    server.start()
+    for ended in (run_id, parent):
+        store.end(ended)
+        deliver_until_whole(store, server.url, ended)
+        assert differences(store.client, ended, server.url) == []
+
+
+def test_children_come_after_their_parent(store: Store, server: MlflowServer) -> None:
+    parent = store.make_run("study")
+    children = [store.make_run(f"trial {i}", **{"mlflow.parentRunId": parent}) for i in range(2)]
+    for child in children:
+        store.end(child)
+        delivery_to(store, server.url).deliver(child)
+    store.end(parent)
+    delivery_to(store, server.url).deliver(parent)
+    for run_id in (parent, *children):
+        assert differences(store.client, run_id, server.url) == []
+
+
+def test_a_file_over_the_limit_is_listed_and_the_rest_goes_through(
+    store: Store, mlflow_3: MlflowServer, proxy: Callable[[MlflowServer], Proxy]
+) -> None:
+    run_id, small = store.make_run(), proxy(mlflow_3)
+    small.trouble = Trouble(largest_body=200_000)
+    store.fill(run_id)
+    store.end(run_id)
+    outcome = delivery_to(store, small.url).deliver(run_id)
+    assert list(outcome.refused) == ["checkpoints/finetune.ckpt"]
+    assert "413" in outcome.refused["checkpoints/finetune.ckpt"]
+    assert outcome.sent.artifacts == len(FILES) - 1
+    (different,) = differences(store.client, run_id, mlflow_3.url)
+    assert different[0] == "files"
+    uploads = small.calls.total()
+    delivery_to(store, small.url).deliver(run_id)
+    assert small.calls.total() == uploads, "what was refused is not tried again and again"
+    small.trouble = Trouble()
+    assert delivery_to(store, small.url).deliver(run_id, again=True).refused == {}
+    assert differences(store.client, run_id, mlflow_3.url) == []
+
+
+def test_several_at_once_make_one_copy(store: Store, mlflow_3: MlflowServer) -> None:
+    run_id = store.make_run()
+    store.fill(run_id)
+    store.end(run_id)
+    threads = [
+        threading.Thread(target=deliver_until_whole, args=(store, mlflow_3.url, run_id, 2000))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert differences(store.client, run_id, mlflow_3.url) == []
+
+
+def test_a_server_that_never_answers_is_given_up_soon(
+    store: Store,
+    mlflow_3: MlflowServer,
+    proxy: Callable[[MlflowServer], Proxy],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(server_module, "_SLOW_S", 0.2)
+    run_id, silent = store.make_run(), proxy(mlflow_3)
+    silent.trouble = Trouble(hang=True)
+    with pytest.raises(NotNowError, match="does not answer"):
+        delivery_to(store, silent.url).deliver(run_id)
+    assert len(silent.seen) <= 1, "a call that failed slowly is not repeated at once"
+
+
+def test_a_run_that_was_deleted_on_the_server_stays_so(
+    store: Store, mlflow_3: MlflowServer
+) -> None:
+    run_id = store.make_run()
+    delivery_to(store, mlflow_3.url).deliver(run_id)
+    MlflowClient(mlflow_3.url).delete_run(copies(mlflow_3.url, run_id)[0].info.run_id)
+    store.end(run_id)
+    with pytest.raises(ReplicaError, match="deleted on the server"):
+        delivery_to(store, mlflow_3.url).deliver(run_id)
+    assert copies(mlflow_3.url, run_id) == []
+
+
+def test_ten_processes_write_to_the_ledger_at_once(store: Store) -> None:
+    def write(number: int) -> None:
+        for step in range(30):
+            store.ledger.note(f"run{number}", "http://x", "param", {f"key{step}": "mark"})
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(10)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert time.monotonic() - began < 60
+    assert all(len(store.ledger.items(f"run{n}", "http://x", "param")) == 30 for n in range(10))
