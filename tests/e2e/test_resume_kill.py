@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Forked, left, outcome, result_of, run_folders
+from processes import Forked, kill_all, left, outcome, result_of, run_folders
 
 from asl_exp.training.state import FOLDER, find_state
 
@@ -28,6 +28,10 @@ RUN = (
 def state_number(runs: Path, number: int) -> Callable[[], Any]:
     """Be true once so many states have been written, one an epoch."""
     return lambda: any(runs.glob(f"*/{FOLDER}/{number:06d}-*.ckpt"))
+
+
+def newest_state(runs: Path) -> int:
+    return max((int(path.name[:6]) for path in runs.glob(f"*/{FOLDER}/*-*.ckpt")), default=0)
 
 
 def evaluating(runs: Path) -> Callable[[], Any]:
@@ -182,3 +186,29 @@ def test_kills_at_random_moments(
         print(f"seed {seed}: {n_own} kills, {len(run_folders(runs))} folders")
         n_kills, seed = n_kills + n_own, seed + 1
     assert n_kills >= 20, f"{n_kills} kills in 280 s"
+
+
+@pytest.mark.heavy
+def test_two_devices_at_random_moments(
+    tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any]
+) -> None:
+    """kill -9 of all, of the command or of a worker: whichever and whenever the seeds say."""
+    runs = tmp_path / "runs"
+    arguments = (*tiny, *RUN, "trainer.devices=2", "resume=true", "trainer.state_minutes=1e-5")
+    for seed in range(3):
+        draw, number = random.Random(seed), newest_state(runs)
+        with Forked(tmp_path, *arguments, f"runs_dir={runs}") as run:
+            number += draw.randint(1, EPOCHS)
+            run.wait_until(state_number(runs, number))
+            time.sleep(draw.uniform(0, 0.2))
+            tree = run.tree()
+            workers = [p for p in tree if "spawn_main" in " ".join(p.cmdline())]
+            victims = draw.choice([tree, tree[:1], workers[:1], workers[1:]])
+            kill_all(victims)
+            run.process.join(30)
+            assert left(tree, 30) == []
+        print(f"seed {seed}: {len(victims)} of {len(tree)} processes killed after state {number}")
+    with Forked(tmp_path, *arguments, f"runs_dir={runs}") as run:
+        assert run.wait() == 0, run.text()
+    (folder,) = run_folders(runs)
+    assert outcome(runs, folder) == uninterrupted(2)
