@@ -1,29 +1,35 @@
-"""The mean of a number over images, on the device, over all ranks.
+"""Means over the images of an epoch, on the device, over all ranks.
 
-torchmetrics's MeanMetric looks for NaN at every update, which waits for the device, and drops what
-it finds; with that switched off (nan_strategy="disable") version 1.9 drops the weights instead.
+One tensor for all of them, so that a step adds once: where a step trains a head on stored features
+it takes microseconds, and three of torchmetrics's means took a fifth of it. (Its MeanMetric also
+looks for NaN at every update, which waits for the device, and drops what it finds.)
 """
 
 import torch
-from torchmetrics import Metric
+
+from asl_exp.training.ranks import sum_over_ranks
 
 
-class ImageMean(Metric):
-    """Sums batch means times images; a NaN stays to be seen."""
+class ImageMeans:
+    """Sums batch means times images; a NaN stays to be seen.
 
-    total: torch.Tensor
-    n_images: torch.Tensor
+    Attributes:
+        sums: (n + 1,) float64, on the device of what is added: of n numbers, and of images.
+    """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("n_images", torch.zeros(()), dist_reduce_fx="sum")
+    def __init__(self, n: int) -> None:
+        self.sums = torch.zeros(n + 1, dtype=torch.float64)
 
-    def update(self, mean: torch.Tensor, n_images: int) -> None:
+    def add(self, n_images: int, *means: torch.Tensor) -> None:
         """Count a batch of so many images."""
-        self.total += mean.detach() * n_images
-        self.n_images += n_images
+        batch = torch.stack([mean.detach().double() for mean in means])
+        if self.sums.device != batch.device:
+            self.sums = self.sums.to(batch.device)
+        self.sums[:-1].add_(batch, alpha=n_images)
+        self.sums[-1] += n_images
 
-    def compute(self) -> torch.Tensor:
-        """Return the mean over the images of all batches."""
-        return self.total / self.n_images
+    def take(self) -> list[float]:
+        """Return the means over the images of all ranks, and begin again."""
+        *totals, n_images = sum_over_ranks(self.sums).tolist()
+        self.sums = torch.zeros_like(self.sums)
+        return [total / n_images for total in totals]

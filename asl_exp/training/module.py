@@ -26,7 +26,7 @@ from asl_exp.evaluation.scores import f1_by_class
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.cut import Cut
 from asl_exp.training.batch_size import step_images
-from asl_exp.training.mean import ImageMean
+from asl_exp.training.mean import ImageMeans
 from asl_exp.training.optimizer import make_optimizer
 from asl_exp.training.ranks import average_statistics
 from asl_exp.training.rate import RateShape
@@ -40,9 +40,6 @@ from asl_exp.training.trainable import (
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images uint8 ``(B, 3, S, S)``, labels int64 ``(B,)``, rows int64 ``(B,)``."""
-
-Sums = dict[str, dict[str, torch.Tensor]]
-"""What a rank has counted in an epoch: the states of each of its means."""
 
 _LOOK_EVERY = 50  # steps between looks for a non-finite loss; each look waits for the device
 
@@ -87,8 +84,7 @@ class PhaseModule(pl.LightningModule):
         self.cut = cut
         self.augmentation = Augmentation(config.augmentation, n_classes)
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.regularization.label_smoothing)
-        self.train_loss, self.val_loss = ImageMean(), ImageMean()
-        self.train_penalty, self.train_hits = ImageMean(), ImageMean()
+        self.train_means, self.val_loss = ImageMeans(3), ImageMeans(1)  # loss, hits, penalty
         self.val_confusion = MulticlassConfusionMatrix(n_classes)
         self.validation: dict[str, float] = {}
         self._first_bad_step = torch.tensor(-1)
@@ -155,7 +151,7 @@ class PhaseModule(pl.LightningModule):
             inputs, targets = self.augmentation(inputs.float() / 255.0, labels, seed=seed)
             if self.config.trainer.channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
-        torch.manual_seed(seed)  # of dropout
+        self._seed_dropout(seed)
         logits = self.cut.above(self.model, inputs) if self.cut else self.model(inputs)
         loss = self.loss(logits, targets)
         penalty = self.l2_penalty()
@@ -199,6 +195,13 @@ class PhaseModule(pl.LightningModule):
         step = (self.config.seed, self.epoch, batch_idx, self.global_rank)
         return int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1)
 
+    def _seed_dropout(self, seed: int) -> None:
+        """Seed the device's generator; torch.manual_seed also prepares devices that are not there,
+        which on a CPU takes 1.5 ms, more than a head's step."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
+
     def _count(
         self,
         loss: torch.Tensor,
@@ -209,9 +212,8 @@ class PhaseModule(pl.LightningModule):
         batch_idx: int,
     ) -> None:
         with torch.no_grad():
-            self.train_loss.update(loss, n_images)
-            self.train_penalty.update(penalty, n_images)
-            self.train_hits.update((logits.argmax(1) == labels).float().mean(), n_images)
+            hits = (logits.argmax(1) == labels).float().mean()
+            self.train_means.add(n_images, loss, hits, penalty)
             seen = self._first_bad_step.to(loss.device)
             bad_now = ~torch.isfinite(loss) & (seen < 0)
             self._first_bad_step = torch.where(bad_now, batch_idx, seen)
@@ -240,18 +242,17 @@ class PhaseModule(pl.LightningModule):
         if self.cut is None:
             inputs = inputs.float() / 255.0
         logits = self.cut.above(self.model, inputs) if self.cut else self.model(inputs)
-        self.val_loss.update(nn.functional.cross_entropy(logits.float(), labels), len(labels))
+        self.val_loss.add(len(labels), nn.functional.cross_entropy(logits.float(), labels))
         self.val_confusion.update(logits.argmax(1), labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics that checkpoints and early stopping look at."""
         confusion = self.val_confusion.compute().cpu().numpy()
         self.validation = {
-            names.VAL_LOSS: self.val_loss.compute().item(),
+            names.VAL_LOSS: self.val_loss.take()[0],
             names.VAL_ACCURACY: float(confusion.trace() / confusion.sum()),
             names.VAL_F1_MACRO: float(np.nanmean(f1_by_class(confusion))),
         }
-        self.val_loss.reset()
         self.val_confusion.reset()
         self.log_dict(self.validation)
 
@@ -263,40 +264,27 @@ class PhaseModule(pl.LightningModule):
                 f"the validation loss became non-finite in phase '{self.phase_name}', epoch "
                 f"{self.epoch}, after its last batch; try a smaller learning rate"
             )
+        loss, accuracy, penalty = self.train_means.take()
         metrics = {
-            names.TRAIN_LOSS: self.train_loss.compute().item(),
-            names.TRAIN_ACCURACY: self.train_hits.compute().item(),
-            names.TRAIN_L2_PENALTY: self.train_penalty.compute().item(),
+            names.TRAIN_LOSS: loss,
+            names.TRAIN_ACCURACY: accuracy,
+            names.TRAIN_L2_PENALTY: penalty,
             names.LEARNING_RATE: float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
             names.IMAGES_PER_SECOND: self._n_images * self.trainer.world_size / self._train_s,
             **self.validation,
         }
-        for metric in (self.train_loss, self.train_hits, self.train_penalty):
-            metric.reset()
         shape = self.lr_schedulers()
         assert isinstance(shape, RateShape)
         shape.observe(self.validation[names.VAL_LOSS])
         self.on_epoch(self.epoch, metrics)
 
-    def epoch_sums(self) -> Sums:
+    def epoch_sums(self) -> torch.Tensor:
         """Return what this rank has counted in the epoch so far."""
-        return {
-            name: {key: value.cpu().clone() for key, value in metric.metric_state.items()}  # type: ignore[union-attr]
-            for name, metric in self._epoch_means().items()
-        }
+        return self.train_means.sums.cpu().clone()
 
-    def take_up_sums(self, sums: Sums) -> None:
+    def take_up_sums(self, sums: torch.Tensor) -> None:
         """Go on counting where ``epoch_sums`` was taken."""
-        for name, metric in self._epoch_means().items():
-            for key, value in sums[name].items():
-                getattr(metric, key).copy_(value)
-
-    def _epoch_means(self) -> dict[str, ImageMean]:
-        return {
-            "loss": self.train_loss,
-            "hits": self.train_hits,
-            "penalty": self.train_penalty,
-        }
+        self.train_means.sums = sums.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to make the network again without this run's configuration.

@@ -47,6 +47,15 @@ def gather(value: T) -> list[T]:
     return gathered
 
 
+def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """Return the sum of every rank's tensor, the same on all."""
+    if world_size() == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
 def require_equal(values: dict[str, str]) -> None:
     """Compare named values between all ranks.
 

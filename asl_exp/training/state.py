@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from asl_exp.training.module import PhaseModule, Sums
+from asl_exp.training.module import PhaseModule
 from asl_exp.training.ranks import gather
 
 FOLDER = "state"
@@ -44,12 +44,12 @@ class State:
     phase: str
     phase_done: bool
     batch: int
-    sums: list[Sums]
+    sums: list[torch.Tensor]
     phases: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     world_size: int
 
-    def sums_of(self, rank: int, world_size: int) -> Sums | None:
+    def sums_of(self, rank: int, world_size: int) -> torch.Tensor | None:
         """Return what a rank of so many goes on counting from; None: from nothing.
 
         With another number of ranks than before, rank 0 takes all that was counted.
@@ -58,12 +58,7 @@ class State:
             return self.sums[rank]
         if rank > 0 or not self.sums:
             return None
-        return {
-            name: {
-                key: torch.stack([one[name][key] for one in self.sums]).sum(0) for key in counted
-            }
-            for name, counted in self.sums[0].items()
-        }
+        return torch.stack(self.sums).sum(0)
 
 
 class StateKeeper(Checkpoint):

@@ -5,22 +5,21 @@ import math
 import pytest
 import torch
 
-from asl_exp.training.mean import ImageMean
+from asl_exp.training.mean import ImageMeans
 
 
 def test_images_count_not_batches() -> None:
-    mean = ImageMean()
-    mean.update(torch.tensor(1.0), 8)
-    mean.update(torch.tensor(4.0), 4)
-    assert mean.compute().item() == pytest.approx(2.0)
-    mean.reset()
-    mean.update(torch.tensor(3.0), 1)
-    assert mean.compute().item() == 3.0
+    means = ImageMeans(2)
+    means.add(8, torch.tensor(1.0), torch.tensor(0.5))
+    means.add(4, torch.tensor(4.0), torch.tensor(0.5))
+    assert means.take() == [2.0, 0.5]
+    means.add(1, torch.tensor(3.0), torch.tensor(7.0))
+    assert means.take() == [3.0, 7.0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_finite_is_seen(bad: float) -> None:
-    mean = ImageMean()
+    means = ImageMeans(1)
     for value in (1.0, bad, 1.0):
-        mean.update(torch.tensor(value), 4)
-    assert not math.isfinite(mean.compute().item())
+        means.add(4, torch.tensor(value))
+    assert not math.isfinite(means.take()[0])
