@@ -140,6 +140,7 @@ def run_phase(
             warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")
             warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # equal on all ranks
             warnings.filterwarnings("ignore", message=".*broadcast_buffers.*deprecated.*")
+            warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
             train, val = _loaders(data, config, trainer, features, first_epoch)
             if state and state.batch:
                 train.start_at(len(rows), state.batch)

@@ -51,6 +51,7 @@ def test_a_grid_of_two_jobs_of_two_ranks(tiny: tuple[str, ...], tmp_path: Path) 
         assert grid.wait(240) == 0, grid.text()
         assert "Traceback" not in grid.text()
         assert "Warning" not in grid.text()
+        assert "srun" not in grid.text()
     runs = tmp_path / "runs"
     folders = run_folders(runs)
     assert len(folders) == 2, "one run folder a job"
