@@ -20,11 +20,12 @@ from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, flatten, signature
 from asl_exp.sweep import trial_facts
 from asl_exp.sweep.survey import Survey
-from asl_exp.sweep.words import shown
+from asl_exp.sweep.words import score, shown
 from asl_exp.training.record import read_config
 
 BEST = "best.yaml"
 _OWN_GROUPS = ("experiment", "sweep")
+_LEFT_TO_THE_USER = (*_OWN_GROUPS, "tracking")
 
 
 def write_best(plan: Plan, survey: Survey) -> list[str]:
@@ -87,7 +88,7 @@ def command(path: Path) -> str:
 def _header(plan: Plan, survey: Survey, trial: FrozenTrial, path: Path) -> str:
     own_files = [f"--config-dir {p.removeprefix('file://')}" for p in plan.searchpath[:1]]
     values = zip(survey.metrics, trial.values, strict=True)
-    measured = ", ".join(f"{metric} {value:.4f}" for metric, value in values)
+    measured = ", ".join(f"{metric} {score(value)}" for metric, value in values)
     return (
         "# @package _global_\n"
         f"# Command   {' '.join([command(path), *own_files])}\n"
@@ -107,11 +108,11 @@ def _preset(plan: Plan, trial: FrozenTrial, config: Config) -> str:
 
 
 def _choices(composition: Composition) -> dict[str, str]:
-    """Return the option of every group of an experiment."""
+    """Return the option of every group of an experiment, in the order of config.yaml."""
     return {
         group: option
-        for group, option in composition.choices.items()
-        if option and group not in _OWN_GROUPS and not group.startswith(("hydra", "sweep"))
+        for group, option in reversed(composition.choices.items())
+        if option and group not in _LEFT_TO_THE_USER and not group.startswith(("hydra", "sweep"))
     }
 
 

@@ -72,7 +72,7 @@ def confirm(plan: Plan, survey: Survey, parent_id: str | None, say: Say) -> list
             best.number,
             best.values[place],
             _values(found[str(best.number)], metric),
-            _values(found.get(DEFAULT, {}), metric),
+            None if same else _values(found[DEFAULT], metric),
         )
         for place, metric in enumerate(survey.metrics)
     ]

@@ -22,10 +22,10 @@ def confirm_figure(comparisons: list[Comparison]) -> Figure | None:
 
 
 def _draw(axes: Axes, comparison: Comparison) -> None:
+    default = comparison.default or {}
     for seed, value in comparison.winner.items():
-        if seed in comparison.default:
-            axes.plot([0, 1], [comparison.default[seed], value], "o-", color=canvas.BLUE,
-                      alpha=0.7)  # fmt: skip
+        if seed in default:
+            axes.plot([0, 1], [default[seed], value], "o-", color=canvas.BLUE, alpha=0.7)
             axes.annotate(f"seed {seed}", (1, value), xytext=(8, 0), fontsize=9,
                           textcoords="offset points", va="center")  # fmt: skip
     axes.plot(1, comparison.best, "*", color=canvas.ORANGE, markersize=15, linestyle="none",

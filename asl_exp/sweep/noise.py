@@ -13,6 +13,8 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from asl_exp.sweep.words import score
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -23,7 +25,8 @@ class Comparison:
         falls: less is better.
         trial: number of the winner.
         best: the value it won with.
-        winner, default: seed to value; the default's are empty where it is the winner.
+        winner: seed to value.
+        default: the same of the configuration's own values; None where they won.
     """
 
     metric: str
@@ -31,13 +34,13 @@ class Comparison:
     trial: int
     best: float
     winner: Mapping[int, float]
-    default: Mapping[int, float]
+    default: Mapping[int, float] | None
 
     @property
     def differences(self) -> list[float]:
         """Return winner minus default for each seed that both have."""
-        return [value - self.default[seed] for seed, value in self.winner.items()
-                if seed in self.default]  # fmt: skip
+        default = self.default or {}
+        return [value - default[seed] for seed, value in self.winner.items() if seed in default]
 
     @property
     def difference(self) -> float:
@@ -51,26 +54,29 @@ class Comparison:
 
     def sentences(self) -> list[str]:
         """Say what was found."""
-        repeated = f"{self.metric} of trial {self.trial}: {self.best:.4f} in the study"
+        repeated = f"{self.metric} of trial {self.trial}: {score(self.best)} in the study"
         if not self.winner:
             return [f"{repeated}; no repetition finished"]
         told = f"{repeated}, {_spread(self.winner)} with {_seeds(len(self.winner))}"
+        if self.default is None:
+            return [f"{told}; the configuration's own values won"]
         if not self.default:
-            return [told]
+            return [f"{told}; no repetition of the default finished"]
         return [f"{told}; the default {_spread(self.default)}", self.verdict()]
 
     def verdict(self) -> str:
         """Return whether the winner is better than the default by more than noise."""
         n = len(self.differences)
         if n == 0:
-            return "winner and default have no seed in common that finished"
-        told = f"winner {'above' if self.difference > 0 else 'below'} default by "
-        told += f"{abs(self.difference):.4f}"
+            return f"{self.metric}: winner and default have no seed in common that finished"
+        side = "above" if self.difference > 0 else "below"
+        less = " (less is better)" if self.falls else ""
+        told = f"{self.metric}{less}: winner {side} default by {score(abs(self.difference))}"
         if n == 1:
             return f"{told} (1 seed): one seed says nothing of the noise; take sweep.confirm=3"
         if not any(self.differences):
-            return f"winner and default are equal ({n} seeds)"
-        told += f" +/- {self.standard_error:.4f} (standard error, {n} seeds)"
+            return f"{self.metric}: winner and default are equal ({n} seeds)"
+        told += f" +/- {score(self.standard_error)} (standard error, {n} seeds)"
         if abs(self.difference) <= self.noise():
             return f"{told}: within noise"
         better = (self.difference < 0) == self.falls
@@ -88,7 +94,7 @@ class Comparison:
         for name, values in named.items():
             if values:
                 found[f"{name}_mean"] = statistics.fmean(values.values())
-            if len(values) > 1:
+            if values and len(values) > 1:
                 found[f"{name}_std"] = statistics.stdev(values.values())
         if self.differences:
             found["difference"] = self.difference
@@ -102,8 +108,8 @@ class Comparison:
 
 
 def _spread(values: Mapping[int, float]) -> str:
-    mean = f"{statistics.fmean(values.values()):.4f}"
-    return mean if len(values) == 1 else f"{mean} (sd {statistics.stdev(values.values()):.4f})"
+    mean = score(statistics.fmean(values.values()))
+    return mean if len(values) == 1 else f"{mean} (sd {score(statistics.stdev(values.values()))})"
 
 
 def _seeds(n: int) -> str:

@@ -22,7 +22,7 @@ from asl_exp.sweep.noise import Comparison
 from asl_exp.sweep.page import html_page
 from asl_exp.sweep.parent import OBJECTIVE, record_trial, recorder_of
 from asl_exp.sweep.survey import Survey
-from asl_exp.sweep.words import STATES, pairs
+from asl_exp.sweep.words import STATES, pairs, score
 from asl_exp.tracking.backlog import every_run
 from asl_exp.tracking.store import open_store
 
@@ -85,7 +85,7 @@ def _sentences(survey: Survey, comparisons: Sequence[Comparison]) -> list[str]:
         return [f"No trial has finished yet ({survey.counted()})."]
     values = zip(survey.metrics, survey.best.values, strict=True)
     word = "Best" if len(survey.metrics) == 1 else "Balanced"
-    told = ", ".join(f"{metric} {value:.4f}" for metric, value in values)
+    told = ", ".join(f"{metric} {score(value)}" for metric, value in values)
     front = f" {len(survey.front)} trials are on the front." if len(survey.metrics) > 1 else ""
     return [
         f"{word}: trial {survey.best.number} with {told} ({survey.counted()}).{front}",

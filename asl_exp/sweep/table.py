@@ -10,7 +10,7 @@ from rich.table import Table
 
 from asl_exp.sweep import trial_facts
 from asl_exp.sweep.survey import Survey
-from asl_exp.sweep.words import STATES, shown
+from asl_exp.sweep.words import STATES, score, shown
 
 SHOWN: Final = 10
 """Trials in the tables for people."""
@@ -58,7 +58,7 @@ def best_rows(survey: Survey) -> list[list[str]]:
     return [
         [
             str(trial.number),
-            *(f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}" for value in trial.values),
+            *(score(value) for value in trial.values),
             *(["yes" if trial.number in front else ""] if len(survey.metrics) > 1 else []),
             *(shown(trial.params[key], 3) if key in trial.params else "-" for key in survey.keys),
             _time(trial),

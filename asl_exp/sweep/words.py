@@ -22,6 +22,11 @@ def shown(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
+def score(value: float) -> str:
+    """Return a metric's value: four decimals, or a whole number where it is large."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
 def pairs(values: Mapping[str, Any]) -> str:
     """Return ``key=value`` for each, in few characters."""
     return ", ".join(f"{key}={shown(value)}" for key, value in values.items())
