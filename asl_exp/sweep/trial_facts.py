@@ -1,11 +1,15 @@
 """What is kept with a trial beyond Optuna's own record."""
 
 from pathlib import Path
+from typing import Final
 
 from optuna.trial import FrozenTrial
 
 from asl_exp.sweep.budget import REASON
-from asl_exp.sweep.trial import MLFLOW_RUN, RUN_FOLDER
+
+RUN_FOLDER: Final = "run_folder"
+MLFLOW_RUN: Final = "mlflow_run_id"
+"""User attributes of a trial, set as it starts and as it ends."""
 
 
 def given_folder(trial: FrozenTrial) -> str | None:
