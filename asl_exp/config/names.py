@@ -41,6 +41,7 @@ class Tag:
     PHASE: Final = "phase"
     PHASE_BOUNDARIES: Final = "phase_boundaries"
     KEPT_EPOCHS: Final = "kept_epochs"
+    STORED_VIEWS: Final = "stored_views"
     STUDY: Final = "study"
     TRIAL: Final = "trial"
     STATE: Final = "trial_state"

@@ -84,6 +84,7 @@ def run_phase(
     rows: list[dict[str, Any]],
     metadata: dict[str, Any],
     record_epoch: Callable[[int, EpochMetrics], None],
+    record_views: Callable[[str, int], None],
     state: State | None = None,
 ) -> PhaseResult:
     """Fit ``model`` as the phase says and leave the weights of its kept epoch in it.
@@ -100,6 +101,7 @@ def run_phase(
         rows: the metrics of every epoch so far; this phase's are added.
         metadata: what checkpoints carry beside the weights.
         record_epoch: told epoch and metrics after every epoch.
+        record_views: told the phase and how many views it goes from as stored features.
         state: to go on from, if it is of this phase.
 
     Raises:
@@ -118,6 +120,7 @@ def run_phase(
     if not (state and state.phase_done):
         with stages("features"):
             features = stored_features(model, data, config, name, device)
+        record_views(name, len(features.train) if features else 0)
         cut = features.cut if features else None
         module = PhaseModule(
             model, config, name, n_classes=len(data.classes),

@@ -20,6 +20,8 @@ class Result:
         metrics: of the kept checkpoint, under the metric keys.
         checkpoints: phase to path within the run folder.
         kept_epochs: phase to epoch, counted across phases.
+        stored_views: phase to the number of views of each image that it went from as stored
+            features; 0 where it went from the images.
         start: digests of the data and of the weights before training.
         batch_size: global; found out where the configuration says auto.
         split, split_leaks: the rule of the split, and whether near-copies may be on both sides.
@@ -41,6 +43,7 @@ class Result:
     metrics: dict[str, float] = field(default_factory=dict)
     checkpoints: dict[str, str] = field(default_factory=dict)
     kept_epochs: dict[str, int] = field(default_factory=dict)
+    stored_views: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod

@@ -1,5 +1,6 @@
 """One experiment from its configuration to its result: the whole story, top to bottom."""
 
+import json
 import logging
 import os
 from functools import partial
@@ -194,6 +195,12 @@ def _train(
         if watcher is not None:
             _end_if_pruned(watcher, epoch, metrics)
 
+    def record_views(phase: str, n_views: int) -> None:
+        result.stored_views[phase] = n_views
+        if rank() == 0:
+            result.write(run_folder)
+        recorder.tags({Tag.STORED_VIEWS: json.dumps(result.stored_views)})
+
     for name, phase in config.schedule.items():
         if phase.epochs == 0 or any(done.name == name for done in phases):
             continue
@@ -208,6 +215,7 @@ def _train(
                 rows=rows,
                 metadata=checkpoint_metadata(config, data.classes, preprocessing),
                 record_epoch=record_epoch,
+                record_views=record_views,
                 state=state if state and state.phase == name else None,
             )  # fmt: skip
         phases.append(done)

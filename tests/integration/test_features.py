@@ -65,6 +65,7 @@ def test_without_augmentation_the_numbers_are_those_of_the_images(
     assert len(feature_files(tmp_path)) == 2
     assert stored.metrics() == pytest.approx(images.metrics(), abs=1e-5)
     assert stored.result.kept_epochs == images.result.kept_epochs
+    assert (stored.result.stored_views[name], images.result.stored_views[name]) == (1, 0)
 
 
 def test_trials_seeds_and_heads_share_the_files(
