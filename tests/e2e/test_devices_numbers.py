@@ -23,6 +23,7 @@ from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.training.module import PhaseModule
 from asl_exp.training.phases import PhaseResult, run_phase
 from asl_exp.training.ranks import gather, rank, state_digest, world_size
+from asl_exp.training.stages import Stages
 from asl_exp.training.state import State, find_state
 from asl_exp.training.workers import Train, run_in_workers
 
@@ -105,7 +106,8 @@ def _phases(
         for name in list(config.schedule)[len(done) :]:
             done.append(run_phase(
                 model, data, config, name, run_folder=folder, finished=done, rows=rows,
-                metadata={}, record_epoch=record_epoch, state=state,
+                metadata={}, record_epoch=record_epoch, state=state, device=torch.device("cpu"),
+                stages=Stages(),
             ))  # fmt: skip
             digests.append(gather(state_digest(model)))
             state = None
