@@ -1,5 +1,6 @@
 """Delivery to real MLflow servers, old and new, behind connections that fail."""
 
+import multiprocessing
 import shutil
 import threading
 import time
@@ -16,6 +17,7 @@ from servers.proxy import Proxy, Trouble
 
 from asl_exp.tracking import server as server_module
 from asl_exp.tracking.delivery import Delivery, Outcome
+from asl_exp.tracking.recorder import Recorder
 from asl_exp.tracking.server import NotNowError, ReplicaError, Server
 from asl_exp.tracking.store import DATABASE, open_store
 
@@ -247,3 +249,37 @@ def test_ten_processes_write_to_the_ledger_at_once(store: Store) -> None:
         thread.join(60)
     assert time.monotonic() - began < 60
     assert all(len(store.ledger.items(f"run{n}", "http://x", "param")) == 30 for n in range(10))
+
+
+def _record(runs_dir: str, number: int) -> None:
+    folder = Path(runs_dir) / f"run{number}"
+    folder.mkdir(parents=True)
+    recorder = Recorder.open(Path(runs_dir), "ten", f"run {number}", folder, run_id=None)
+    recorder.params({f"key{i}": i for i in range(150)})
+    for epoch in range(20):
+        recorder.metrics({"train/loss": 1.0 / (epoch + 1), "val/loss": 2.0}, step=epoch)
+    recorder.end("FINISHED")
+
+
+def test_ten_processes_record_into_one_store_at_once(
+    tmp_path: Path, mlflow_3: MlflowServer
+) -> None:
+    """The store and its experiment are made by whoever comes first."""
+    runs = tmp_path / "runs"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["asl_exp.tracking.recorder"])
+    processes = [context.Process(target=_record, args=(str(runs), n)) for n in range(10)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    store = Store(runs)
+    (experiment,) = [e for e in store.client.search_experiments() if e.name == "ten"]
+    recorded = store.client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in recorded) == sorted(f"run {n}" for n in range(10))
+    for run in recorded:
+        points = store.client.get_metric_history(run.info.run_id, "train/loss")
+        assert [point.step for point in points] == list(range(20))
+        delivery_to(store, mlflow_3.url).deliver(run.info.run_id)
+        assert differences(store.client, run.info.run_id, mlflow_3.url) == []
