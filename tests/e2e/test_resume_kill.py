@@ -20,9 +20,13 @@ EPOCHS = 5  # of each phase
 RUN = (
     f"schedule.transfer.epochs={EPOCHS}", f"schedule.finetune.epochs={EPOCHS}", "lr=plateau",
     "lr.plateau_patience=1", "lr.transfer=3e-2", "lr.finetune=3e-3", "augmentation=paper",
-    "trainer.accelerator=cpu", "data.external=[]",
+    "trainer.accelerator=cpu", "data.external=[]", "schedule.transfer.features=never",
 )  # fmt: skip
-"""Everything that holds state is on: dropout, augmentation, a rate that remembers, the L2."""
+"""Everything that holds state is on: dropout, augmentation, a rate that remembers, the L2.
+
+Every epoch writes a state; on stored features few do, and random kills try those as well.
+"""
+FEATURES = "schedule.transfer.features=always"
 
 
 def state_number(runs: Path, number: int) -> Callable[[], Any]:
@@ -42,17 +46,17 @@ def evaluating(runs: Path) -> Callable[[], Any]:
 def uninterrupted(
     tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., dict[str, Any]]:
-    """Return the outcome of the run that nobody killed; made once for each number of devices."""
-    known: dict[int, Any] = {}
+    """Return the outcome of the run that nobody killed; made once for each kind of run."""
+    known: dict[tuple[Any, ...], Any] = {}
 
-    def of(devices: int) -> dict[str, Any]:
-        if devices not in known:
+    def of(devices: int, *more: str) -> dict[str, Any]:
+        if (devices, *more) not in known:
             runs = tmp_path_factory.mktemp(f"uninterrupted{devices}")
-            arguments = (*tiny, *RUN, f"trainer.devices={devices}", f"runs_dir={runs}")
+            arguments = (*tiny, *RUN, *more, f"trainer.devices={devices}", f"runs_dir={runs}")
             with Forked(runs, *arguments) as run:
                 assert run.wait(180) == 0, run.text()
-            known[devices] = outcome(runs, run_folders(runs)[0])
-        return known[devices]
+            known[(devices, *more)] = outcome(runs, run_folders(runs)[0])
+        return known[(devices, *more)]
 
     return of
 
@@ -168,13 +172,15 @@ def test_kills_at_random_moments(
     tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any]
 ) -> None:
     """At least 20 kills -9; each run is killed until it finishes, then another begins."""
-    expected, n_kills, seed = uninterrupted(1), 0, 0
+    n_kills, seed = 0, 0
     deadline = time.monotonic() + 280
     while n_kills < 20 and time.monotonic() < deadline:
         runs, draw = tmp_path / f"runs{seed}", random.Random(seed)
         n_own, finished, longest_s = 0, False, 1.5
+        more = (FEATURES,) if seed % 2 else ()
+        arguments = (*tiny, *RUN, *more, f"runs_dir={runs}", "resume=true")
         while not finished:
-            with Forked(tmp_path, *tiny, *RUN, f"runs_dir={runs}", "resume=true") as run:
+            with Forked(tmp_path, *arguments) as run:
                 run.process.join(draw.uniform(0.2, longest_s))
                 finished = not run.alive()
                 if finished:
@@ -182,7 +188,7 @@ def test_kills_at_random_moments(
             n_own, longest_s = n_own + (not finished), 1.15 * longest_s  # slow machines get there
             done = [f for f in run_folders(runs) if result_of(f)["status"] == "FINISHED"]
             finished = bool(done)  # it may have been killed just after it had written so
-        assert outcome(runs, done[0]) == expected, f"seed {seed}"
+        assert outcome(runs, done[0]) == uninterrupted(1, *more), f"seed {seed}"
         print(f"seed {seed}: {n_own} kills, {len(run_folders(runs))} folders")
         n_kills, seed = n_kills + n_own, seed + 1
     assert n_kills >= 20, f"{n_kills} kills in 280 s"
