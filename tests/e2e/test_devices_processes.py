@@ -20,7 +20,8 @@ from asl_exp.training.state import FOLDER
 
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2", "data.external=[]")
 SHORT = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=1")
-LONG = ("schedule.transfer.epochs=5000", "schedule.finetune.epochs=1")
+EVERY_IMAGE = "schedule.transfer.features=never"  # an epoch takes its time, and writes a state
+LONG = ("schedule.transfer.epochs=5000", "schedule.finetune.epochs=1", EVERY_IMAGE)
 ENDS_WITHIN_S = 30
 
 
@@ -144,7 +145,7 @@ def test_workers_end_with_a_killed_parent(tiny: tuple[str, ...], tmp_path: Path)
 @pytest.mark.heavy
 def test_signals_end_all_and_the_run_goes_on(tiny: tuple[str, ...], tmp_path: Path) -> None:
     """SIGTERM, taken up; SIGINT; taken up again with another number of devices."""
-    runs, length = tmp_path / "runs", ("schedule.transfer.epochs=300", "schedule.finetune.epochs=1")
+    runs, length = tmp_path / "runs", ("schedule.transfer.epochs=300", *LONG[1:])
     for sent, status, said in ((signal.SIGTERM, 143, "terminated"),
                                (signal.SIGINT, 130, "interrupted")):  # fmt: skip
         with Forked(tmp_path, *tiny, *TWO, *length, "resume=true") as run:

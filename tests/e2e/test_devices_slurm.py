@@ -15,7 +15,7 @@ from slurm import cluster, missing
 from asl_exp.training.state import FOLDER
 
 RUN = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=1", "trainer.accelerator=cpu",
-       "data.external=[]")  # fmt: skip
+       "data.external=[]", "schedule.transfer.features=never")  # fmt: skip
 JOB_S = 180
 
 

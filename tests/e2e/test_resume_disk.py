@@ -11,7 +11,7 @@ from asl_exp.training.state import FOLDER, find_state
 
 RUN = (
     "schedule.transfer.epochs=40", "schedule.finetune.epochs=2", "augmentation=paper",
-    "trainer.accelerator=cpu", "data.external=[]",
+    "trainer.accelerator=cpu", "data.external=[]", "schedule.transfer.features=never",
 )  # fmt: skip
 DISK_MB = 24
 
