@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from asl_exp.config.compose import check_overrides, conf_dir, register_bases
 from asl_exp.config.errors import ConfigError, Interrupted, RunError, UserError
+from asl_exp.config.scrubbing import scrubbed
 from asl_exp.config.validate import validate
 
 _PARTING_S = 3.0  # for delivery, where the command was interrupted
@@ -94,7 +95,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _told(error: UserError) -> int:
-    print(f"asl_exp: {error}", file=sys.stderr)
+    print(f"asl_exp: {scrubbed(str(error))}", file=sys.stderr)
     return 2
 
 

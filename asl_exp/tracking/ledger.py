@@ -1,7 +1,8 @@
 """Remembers what has been delivered: for each local run and replica, what the replica holds.
 
 Kept beside the local store, in ``outbox/``. Losing it costs time, not data: the replica's run
-carries the local run's id, so it is found again and completed.
+carries the local run's id, so it is found again and completed. It keeps SQLite's default journal:
+a faster one breaks where several machines share a folder.
 """
 
 import sqlite3
@@ -49,8 +50,20 @@ class Ledger:
     def __init__(self, runs_dir: Path) -> None:
         self.folder = runs_dir / FOLDER
         self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._make()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            self._file.replace(self._file.with_suffix(".damaged"))
+            self._make()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "ledger.db"
+
+    def _make(self) -> None:
         with self._open() as database:
-            database.execute("PRAGMA journal_mode=WAL")
             database.executescript(_TABLES)
 
     @contextmanager
@@ -127,12 +140,12 @@ class Ledger:
                 [(run_id, address, kind, key, mark) for key, mark in marks.items()],
             )
 
-    def drop(self, run_id: str, address: str, kind: Kind, key: str) -> None:
-        """Forget one thing, so that it counts as not delivered."""
+    def drop(self, run_id: str, address: str, kind: Kind, *keys: str) -> None:
+        """Forget some things, so that they count as not delivered."""
         with self._open() as database:
-            database.execute(
+            database.executemany(
                 "DELETE FROM items WHERE run_id = ? AND address = ? AND kind = ? AND key = ?",
-                (run_id, address, kind, key),
+                [(run_id, address, kind, key) for key in keys],
             )
 
     def forget(self, run_id: str, address: str) -> None:
@@ -153,9 +166,8 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        database = sqlite3.connect(self.folder / "ledger.db", timeout=_BUSY_S)
+        database = sqlite3.connect(self._file, timeout=_BUSY_S)
         try:
-            database.execute("PRAGMA synchronous=NORMAL")  # a lost line is only sent once more
             with database:
                 yield database
         finally:

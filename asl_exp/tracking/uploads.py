@@ -17,7 +17,7 @@ _THROUGH_SERVER: Final = "mlflow-artifacts"
 _ITS_OWN_DISK: Final = (
     "the server keeps artifacts on its own disk and takes none (start it with --serve-artifacts)"
 )
-_AT_ONCE: Final = 8
+_AT_ONCE, _NOTED_AT_ONCE = 8, 20
 _GIVE_UP: Final = 16  # files that did not arrive: the server is down, no use in asking it more
 
 Opened = Callable[[str, Path], AbstractContextManager[IO[bytes]]]
@@ -69,23 +69,26 @@ class Uploads:
     def _send_several(self, missing: Mapping[str, Path]) -> None:
         """Send several files at a time: most are small, and servers far away."""
         left, failed = iter(missing.items()), list[Exception]()
-        choosing = threading.Lock()
+        arrived: dict[str, str] = {}
+        one_at_a_time = threading.Lock()
 
         def work() -> None:
             while len(failed) < _GIVE_UP:
-                with choosing:
+                with one_at_a_time:
                     name, path = next(left, ("", None))
                 if path is None:
                     return
                 try:
-                    if not self._send_one(name, path):
-                        continue
+                    mark = file_mark(path)
+                    self._upload(name, path)
+                except RejectedError as error:
+                    self._refused(name, f"{mark} {error}")
                 except Exception as error:  # raised where the threads are joined
                     failed.append(error)
-                    continue
-                with choosing:
-                    self.sent.artifacts += 1
-                    self.sent.size += path.stat().st_size
+                else:
+                    with one_at_a_time:
+                        arrived[name] = mark
+                        self._note(arrived, at_least=_NOTED_AT_ONCE)
 
         # not a pool: the interpreter would wait for its threads, however long an upload takes
         count = min(_AT_ONCE, len(missing))
@@ -94,23 +97,25 @@ class Uploads:
             thread.start()
         for thread in threads:
             thread.join()
+        self._note(arrived)
         if failed:
             worst = next(
                 (e for e in failed if not isinstance(e, NotNowError | OSError)), failed[-1]
             )
             raise NotNowError(str(worst)) if isinstance(worst, OSError) else worst
 
-    def _send_one(self, name: str, path: Path) -> bool:
-        """Send one file; return whether the server took it."""
-        run_id, address, mark = self.local.run_id, self.server.address, file_mark(path)
-        try:
-            self._upload(name, path)
-        except RejectedError as error:
-            self.ledger.note(run_id, address, "refused", {name: f"{mark} {error}"})
-            return False
-        self.ledger.note(run_id, address, "artifact", {name: mark})
-        self.ledger.drop(run_id, address, "refused", name)
-        return True
+    def _refused(self, name: str, mark: str) -> None:
+        self.ledger.note(self.local.run_id, self.server.address, "refused", {name: mark})
+
+    def _note(self, arrived: dict[str, str], *, at_least: int = 1) -> None:
+        """Write down what has arrived, some files at a time: each writing waits for the disk."""
+        if len(arrived) >= at_least:
+            run_id, address = self.local.run_id, self.server.address
+            self.ledger.note(run_id, address, "artifact", arrived)
+            self.ledger.drop(run_id, address, "refused", *arrived)
+            self.sent.artifacts += len(arrived)
+            self.sent.size += sum(int(mark.partition(":")[0]) for mark in arrived.values())
+            arrived.clear()
 
     def _upload(self, name: str, path: Path) -> None:
         size = path.stat().st_size

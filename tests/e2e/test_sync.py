@@ -1,9 +1,10 @@
 """Runs with a replica, from the command line: what a server does to them, and what sync mends."""
 
+import base64
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import mlflow
@@ -18,6 +19,9 @@ from servers.proxy import Proxy, Trouble
 
 RUN = ("schedule.transfer.epochs=3", "schedule.finetune.epochs=3", "trainer.accelerator=cpu",
        "data.external=[]")  # fmt: skip
+SECRETS = {
+    name: f"a-secret-{name}-4711" for name in ("uri", "netrc", "file", "token", "proxy", "key")
+}
 ENDLESS = ("schedule.transfer.epochs=5000", "trainer.accelerator=cpu", "data.external=[]")
 
 
@@ -124,23 +128,77 @@ def test_killed_runs_are_closed_and_living_ones_are_not(
 
 
 @pytest.mark.heavy
-def test_dagshub(tiny: tuple[str, ...], tmp_path: Path, dagshub: Dagshub) -> None:
-    """One run with everything, the repository read from the git remote; its model loads there."""
+def test_dagshub(
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    dagshub: Dagshub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One run with everything, the repository read from the git remote; its model loads there.
+
+    Nothing that the run leaves behind holds a secret, wherever one could have come from.
+    """
+    git = ["git", "-C", str(tmp_path)]
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     remote = f"{dagshub.host}/{dagshub.owner}/{dagshub.name}.git".replace("//", "//bob:hunter22@")
-    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", remote], check=True)
-    variables = dagshub.environment(dagshub.WRITER, tmp_path)
+    subprocess.run([*git, "remote", "add", "origin", remote], check=True)
+    (tmp_path / "notes.txt").write_text("first\n")
+    subprocess.run([*git, "add", "notes.txt"], check=True)
+    author = ("-c", "user.name=ada", "-c", "user.email=ada@localhost")
+    subprocess.run([*git, *author, "commit", "-qm", "notes"], check=True)
+    (tmp_path / "notes.txt").write_text(f"export DAGSHUB_USER_TOKEN={dagshub.WRITER}\n")
+    home = _home_with_secrets(tmp_path_factory.mktemp("home"))
+    variables = dagshub.environment(dagshub.WRITER, home) | _variables(home)
     with Command(tmp_path, *tiny, *RUN, "tracking=dagshub", **variables) as run:
         assert run.wait() == 0, run.text()
-        assert f"copy on: {dagshub.url}" in run.text()
+    (tmp_path / "notes.txt").unlink()
+    refused = (*tiny, "tracking=server", f"tracking.uri=http://bob:{SECRETS['uri']}@127.0.0.1:9")
+    for arguments in (refused, (*refused, f"tracking.uri=http://bob:{SECRETS['uri']}@[")):
+        with Command(tmp_path, *arguments) as wrong:
+            assert wrong.wait() == 2, wrong.text()
+    assert f"copy on: {dagshub.url}" in run.text()
     (folder,) = run_folders(tmp_path / "runs")
     server = f"http://{dagshub.upstream.netloc}"
     assert differences(local(tmp_path / "runs"), run_id_of(folder), server, longest=500) == []
     (copy,) = copies(server, run_id_of(folder))
-    mlflow.set_tracking_uri(server)
-    model = mlflow.pyfunc.load_model(f"{copy.info.artifact_uri}/model")
-    image = next((tmp_path.parent).rglob("*.png"))
-    assert len(model.predict(pd.DataFrame({"image": [str(image)]}))) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", dagshub.owner)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", dagshub.WRITER)
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", dagshub.url)
+    model = mlflow.pyfunc.load_model(f"runs:/{copy.info.run_id}/model")
+    picture = folder / "learning_curves.png"
+    assert len(model.predict(pd.DataFrame({"image": [str(picture)]}))) == 1
+    _finds_no_secret(tmp_path, [dagshub.WRITER, "hunter22", *SECRETS.values()])
+
+
+def _home_with_secrets(home: Path) -> Path:
+    (home / ".netrc").write_text(f"machine 127.0.0.1 login bob password {SECRETS['netrc']}\n")
+    (home / ".mlflow").mkdir()
+    (home / ".mlflow" / "credentials").write_text(
+        f"[mlflow]\nmlflow_tracking_username = bob\nmlflow_tracking_password = {SECRETS['file']}\n"
+    )
+    return home
+
+
+def _variables(home: Path) -> dict[str, str]:
+    return {
+        "HOME": str(home),
+        "MLFLOW_TRACKING_TOKEN": SECRETS["token"],
+        "HTTP_PROXY": f"http://bob:{SECRETS['proxy']}@127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+        "AWS_SECRET_ACCESS_KEY": SECRETS["key"],
+    }
+
+
+def _finds_no_secret(folder: Path, secrets: Iterable[str]) -> None:
+    """Search every file, packed ones unpacked, and both databases with them."""
+    forms = {secret.encode() for secret in secrets}
+    forms |= {base64.b64encode(form) for form in forms}
+    files = [path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts]
+    assert {"mlflow.db", "ledger.db", "machine.json", "git.diff"} <= {path.name for path in files}
+    for path in files:
+        content = path.read_bytes()
+        assert [form for form in forms if form in content] == [], path
 
 
 @pytest.mark.heavy
