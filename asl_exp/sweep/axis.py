@@ -106,6 +106,6 @@ class Axis:
 
     def _at(self, fraction: float) -> float:
         if self.log:
-            return self.low * (self.high / self.low) ** fraction
+            return float(self.low * (self.high / self.low) ** fraction)
         value = self.low + (self.high - self.low) * fraction
         return value if abs(value) > 1e-12 * max(abs(self.low), abs(self.high)) else 0.0

@@ -13,6 +13,7 @@ from rich.markup import escape
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.plan import Plan
+from asl_exp.config.scrubbing import scrubbed
 from asl_exp.sweep import table, trial_facts
 from asl_exp.sweep.best import BEST, command
 from asl_exp.sweep.confirm import confirm
@@ -46,7 +47,7 @@ def conclude(
         Interrupted: during the confirmation; tables and figures are written before it begins.
     """
     plan, runs_dir = opened.plan, Path(opened.plan.base.runs_dir)
-    repeat = join(["python", "-m", "asl_exp", "--multirun", *arguments])
+    repeat = scrubbed(join(["python", "-m", "asl_exp", "--multirun", *arguments]))
     survey = look_at(opened)
     try:
         comparisons: list[Comparison] = []

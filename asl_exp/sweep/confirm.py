@@ -29,7 +29,7 @@ DEFAULT = "default"
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Onlooker:
     """Gives a repetition its tags and ends none."""
 

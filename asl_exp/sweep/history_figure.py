@@ -48,7 +48,8 @@ def _draw_pruned(axes: Axes, survey: Survey) -> None:
     pruned = [(t.number, v) for t in survey.in_state(TrialState.PRUNED)
               if (v := _last_value(t)) is not None]  # fmt: skip
     if pruned and len(survey.metrics) == 1:
-        axes.scatter(*zip(*pruned, strict=True), s=30, marker="x", color=canvas.GREY,
+        numbers, values = zip(*pruned, strict=True)
+        axes.scatter(numbers, values, s=30, marker="x", color=canvas.GREY,
                      label="pruned, at its last epoch")  # fmt: skip
 
 

@@ -6,6 +6,7 @@ compared with its standard error by Student's t (95 %). What is not in it: that 
 images would give another difference.
 """
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Comparison:
     @property
     def standard_error(self) -> float:
         """Return the standard error of the mean difference; of two seeds or more."""
-        return statistics.stdev(self.differences) / len(self.differences) ** 0.5
+        return statistics.stdev(self.differences) / math.sqrt(len(self.differences))
 
     def sentences(self) -> list[str]:
         """Say what was found."""

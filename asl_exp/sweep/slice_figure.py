@@ -24,7 +24,7 @@ def slice_figure(survey: Survey, place: int) -> Figure | None:
     metric = survey.metrics[place]
     best = "star: the best trial" if len(survey.metrics) == 1 else "star: the balanced trial"
     canvas.title(figure, f"Slices: {metric} by parameter", f"{survey.counted()}; {best}")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).ravel())
     for axes, key in zip(panels, keys, strict=False):
         _draw(axes, survey, key, place)
     for axes in panels[len(keys) :]:
@@ -60,7 +60,7 @@ def _lightest(survey: Survey) -> float:
 def _explain_colour(figure: Figure, survey: Survey, panels: list[Axes]) -> None:
     drawn = [axes for axes in panels if axes.collections]
     if len(survey.finished) > 1:
-        bar = figure.colorbar(drawn[0].collections[0], ax=list(panels), pad=0.01, aspect=40)
+        bar = figure.colorbar(drawn[0].collections[0], ax=panels, pad=0.01, aspect=40)
         bar.set_label("trial")
         bar.ax.set_ylim(0, survey.trials[-1].number)
         bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))

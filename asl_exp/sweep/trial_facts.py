@@ -5,6 +5,7 @@ from typing import Final
 
 from optuna.trial import FrozenTrial
 
+from asl_exp.config.scrubbing import scrubbed
 from asl_exp.sweep.budget import REASON
 
 RUN_FOLDER: Final = "run_folder"
@@ -29,8 +30,8 @@ def run_id(trial: FrozenTrial) -> str | None:
 
 
 def failure(trial: FrozenTrial) -> str:
-    """Return why a trial failed, or nothing."""
-    return str(trial.user_attrs.get(REASON) or "")
+    """Return why a trial failed, without secrets, or nothing."""
+    return scrubbed(str(trial.user_attrs.get(REASON) or ""))
 
 
 def seconds(trial: FrozenTrial) -> float | None:

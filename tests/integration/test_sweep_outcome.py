@@ -53,7 +53,7 @@ def concluded(
     plan = planned(tmp_path_factory.mktemp("study"), tiny, "sweep.n_trials=4", "sweep.confirm=2")
     opened, parent = studied(plan)
     assert parent is not None
-    conclude(opened, parent, ["sweep=nadam_l2_dropout"])
+    conclude(opened, parent, ["sweep=nadam_l2_dropout", "sweep.storage=postgresql://a:secret@b/c"])
     return opened, parent
 
 
@@ -96,7 +96,9 @@ def test_the_parent_shows_the_study(concluded: tuple[OpenStudy, str]) -> None:
     note = run.data.tags["mlflow.note.content"]
     assert f"| {best.number} | {best.value:.4f} |" in note
     assert "best.yaml" in note
-    assert "--multirun sweep=nadam_l2_dropout" in note
+    assert "--multirun sweep=nadam_l2_dropout sweep.storage=postgresql://***@b/c" in note
+    assert "secret" not in note
+    assert "secret" not in (opened.plan.folder / "outcome" / "README.md").read_text()
     kept = client(opened.plan).list_artifacts(parent)
     assert {file.path for file in kept} == {"best.yaml", "outcome"}
 
