@@ -28,9 +28,9 @@ from asl_exp.tracking.replica import open_replica, refusal
 from asl_exp.tracking.server import NotNowError, RejectedError, ReplicaError
 from asl_exp.tracking.store import open_store
 
-_REST_S: Final = 3.0
+_REST_S: Final = 5.0
 _LONGEST_REST_S: Final = 60.0
-_REST_FOR_WORK: Final = 50  # seconds of rest for a second of this process's own time: 2 %
+_REST_FOR_WORK: Final = 100  # seconds of rest for a second of this process's own time: 1 %
 
 _threads: dict[tuple[Path, str], "Deliverer"] = {}
 
@@ -135,7 +135,7 @@ class Deliverer(threading.Thread):
         """Deliver own runs, then their parents, then what earlier commands left behind."""
         client, ledger = open_store(self.runs_dir), Ledger(self.runs_dir)
         delivery = Delivery(client, ledger, open_replica(self.address))
-        for run_id in self._own(ending):
+        for run_id in self._own():
             outcome = self._deliver(delivery, run_id)
             parent_id = LocalRun.read(client, run_id).parent_id
             if parent_id is not None:
@@ -144,8 +144,9 @@ class Deliverer(threading.Thread):
                 self._whole[run_id] = None
         for run_id in self._parents if ending else ():
             self._deliver(delivery, run_id)
-        for run_id in undelivered(client, ledger, self.address) if ending or self._first else ():
-            self._deliver(delivery, run_id)
+        if ending or self._first:  # at the end a study has written to its ended trials once more
+            for run_id in undelivered(client, ledger, self.address, compare=ending):
+                self._deliver(delivery, run_id)
         self._first = False
         late = [o.pending for o in self._outcomes.values() if o.pending]
         if late:
@@ -160,13 +161,13 @@ class Deliverer(threading.Thread):
         self._outcomes[run_id] = outcome
         return outcome
 
-    def _own(self, ending: bool) -> list[str]:
-        """Return the ids of this process's runs; at the end also of those that were whole."""
+    def _own(self) -> list[str]:
+        """Return the ids of this process's runs that are not on the replica whole."""
         run_ids = []
         for folder in self._folders:
             with suppress(OSError, ValueError):
                 run_id = json.loads((folder / Artifact.RESULT).read_text())["mlflow_run_id"]
-                if run_id and (ending or run_id not in self._whole):
+                if run_id and run_id not in self._whole:
                     run_ids.append(str(run_id))
         return run_ids
 

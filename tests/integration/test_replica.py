@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from servers.mlflow_server import MlflowServer
 from servers.proxy import Proxy, Trouble
 
 from asl_exp.tracking import server as server_module
+from asl_exp.tracking.backlog import undelivered
 from asl_exp.tracking.delivery import Delivery, Outcome
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.tracking.server import NotNowError, ReplicaError, Server
@@ -194,6 +196,37 @@ def test_a_file_over_the_limit_is_listed_and_the_rest_goes_through(
     assert differences(store.client, run_id, mlflow_3.url) == []
 
 
+def test_what_is_left_is_found(store: Store, mlflow_3: MlflowServer) -> None:
+    here = {"replica": mlflow_3.url}
+    whole, changed, living = (store.make_run(name, **here) for name in ("a", "b", "c"))
+    elsewhere, asked_for = store.make_run("d", replica="http://elsewhere"), store.make_run("e")
+    for run_id in (whole, changed, elsewhere, asked_for):
+        store.fill(run_id, range(2))
+        store.end(run_id)
+    for run_id in (whole, changed):
+        delivery_to(store, mlflow_3.url).deliver(run_id)
+    store.client.set_tag(changed, "mlflow.note.content", "seen again")
+    store.ledger.ask(asked_for, mlflow_3.url)
+    left = partial(undelivered, store.client, store.ledger, mlflow_3.url)
+    assert left() == [asked_for]
+    assert left(compare=True) == [changed, asked_for], f"neither {whole} nor {living}"
+    for run_id in left(compare=True):
+        delivery_to(store, mlflow_3.url).deliver(run_id)
+    assert left(compare=True) == []
+    assert undelivered(store.client, store.ledger, "http://elsewhere") == [elsewhere]
+
+
+def test_a_damaged_ledger_is_begun_anew(store: Store, mlflow_3: MlflowServer) -> None:
+    run_id = store.make_run()
+    store.fill(run_id, range(2))
+    delivery_to(store, mlflow_3.url).deliver(run_id)
+    (store.runs_dir / "outbox" / "ledger.db").write_bytes(b"not a database" * 100)
+    again = Store(store.runs_dir)
+    again.end(run_id)
+    delivery_to(again, mlflow_3.url).deliver(run_id)
+    assert differences(again.client, run_id, mlflow_3.url) == []
+
+
 def test_several_at_once_make_one_copy(store: Store, mlflow_3: MlflowServer) -> None:
     run_id = store.make_run()
     store.fill(run_id)
@@ -261,6 +294,7 @@ def _record(runs_dir: str, number: int) -> None:
     recorder.end("FINISHED")
 
 
+@pytest.mark.heavy
 def test_ten_processes_record_into_one_store_at_once(
     tmp_path: Path, mlflow_3: MlflowServer
 ) -> None:
