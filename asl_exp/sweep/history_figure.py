@@ -30,8 +30,10 @@ def _draw(axes: Axes, survey: Survey, place: int) -> None:
     if values:
         axes.step(numbers, _best_so_far(values, falls=survey.falls[place]), where="post",
                   color=canvas.ORANGE, label="best so far")  # fmt: skip
-    axes.scatter(numbers, values, s=28, color=canvas.BLUE, zorder=3, label="finished")
+        axes.scatter(numbers, values, s=28, color=canvas.BLUE, zorder=3, label="finished")
     _draw_pruned(axes, survey)
+    if not axes.has_data():
+        axes.set_yticks([])
     _draw_failed(axes, survey)
     axes.legend(fontsize=9, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
 
