@@ -1,0 +1,50 @@
+"""Options of the machine that change how numbers are computed, on the CPU: close, but not equal."""
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from asl_exp.config import names
+from asl_exp.config.compose import compose_config
+from asl_exp.training.result import Result
+from asl_exp.training.run import run_experiment
+
+EXACT = (
+    "augmentation=none", "regularization.dropout=0", "schedule.transfer.epochs=1",
+    "schedule.finetune.epochs=3", "schedule.transfer.features=never", "tracking=off",
+    "data.external=[]", "trainer.accelerator=cpu",
+)  # fmt: skip
+COMPILES = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+
+
+def metrics(folder: Path, *overrides: str) -> dict[str, float]:
+    run_experiment(
+        compose_config([*overrides, f"runs_dir={folder}"]), folder / "run", depth="scores"
+    )
+    result = Result.read(folder / "run")
+    assert result is not None
+    return result.metrics
+
+
+@pytest.fixture(scope="module")
+def plain(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    return metrics(tmp_path_factory.mktemp("plain"), *tiny, *EXACT)
+
+
+@pytest.mark.parametrize(
+    ("option", "nearness"),
+    [
+        ("trainer.channels_last=true", 1e-4),
+        ("trainer.precision=bf16-mixed", 3e-2),  # eight bits of mantissa
+        pytest.param("trainer.compile=true", 1e-4, marks=[pytest.mark.heavy, COMPILES]),
+    ],
+)
+def test_an_option_trains_nearly_the_same(
+    tiny: tuple[str, ...], tmp_path: Path, plain: dict[str, float], option: str, nearness: float
+) -> None:
+    found = metrics(tmp_path, *tiny, *EXACT, option)
+    assert all(math.isfinite(value) for value in found.values())
+    for name in (names.TRAIN_LOSS, names.VAL_LOSS, names.TRAIN_L2_PENALTY):
+        assert found[name] == pytest.approx(plain[name], abs=nearness), name
