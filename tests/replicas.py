@@ -18,7 +18,7 @@ from mlflow.entities import (
 from mlflow.tracking import MlflowClient
 
 from asl_exp.tracking.ledger import Ledger
-from asl_exp.tracking.recorder import local_path
+from asl_exp.tracking.recorder import artifact_folder
 from asl_exp.tracking.store import experiment_id, open_store
 
 FILES = {
@@ -70,7 +70,7 @@ class Store:
             self.client.log_batch(run_id, metrics=points[start : start + 1000])
 
     def write(self, run_id: str, file: str, content: bytes) -> None:
-        path = local_path(self.client.get_run(run_id).info.artifact_uri) / file
+        path = artifact_folder(self.client, self.client.get_run(run_id)) / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.write_bytes(content)
@@ -114,7 +114,7 @@ def differences(here: MlflowClient, run_id: str, address: str, *, longest: int =
         "params": (params, copy.data.params),
         "tags": (own_tags, tags),
         "inputs": (_inputs(local), _inputs(copy)),
-        "files": (_files_here(local), _files_there(address, copy.info.run_id)),
+        "files": (_files_here(here, local), _files_there(address, copy.info.run_id)),
         **{
             f"metric {key}": (_points(here, run_id, key), _points(there, copy.info.run_id, key))
             for key in local.data.metrics.keys() | copy.data.metrics.keys()
@@ -142,8 +142,8 @@ def _points(client: MlflowClient, run_id: str, key: str) -> list[tuple[int, int,
     )
 
 
-def _files_here(run: Run) -> dict[str, int]:
-    root = local_path(run.info.artifact_uri)
+def _files_here(client: MlflowClient, run: Run) -> dict[str, int]:
+    root = artifact_folder(client, run)
     return {
         path.relative_to(root).as_posix(): path.stat().st_size
         for path in root.rglob("*")

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from asl_exp.tracking.recorder import local_path
+from asl_exp.tracking.recorder import artifact_folder
 
 ENDED: Final = ("FINISHED", "FAILED", "KILLED")
 
@@ -95,7 +95,7 @@ class LocalRun:
     @cached_property
     def artifact_root(self) -> Path:
         """Return the folder of the run's artifacts."""
-        return local_path(self.run.info.artifact_uri)
+        return artifact_folder(self.client, self.run)
 
     @cached_property
     def artifacts(self) -> dict[str, Path]:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from asl_exp.config.names import Tag
 from asl_exp.tracking.store import experiment_id, open_store
 
+_DEPTH = 4  # mlartifacts/<experiment>/<run>/artifacts
 _PARAM_BATCH, _PARAM_LENGTH = 100, 6000  # limits of the local store
 
 
@@ -93,7 +94,7 @@ class Recorder:
     def artifacts(self, run_folder: Path, *names: str) -> None:
         """Make files or folders of the run folder artifacts under the same names."""
         if self.client and self.run_id:
-            root = local_path(self.client.get_run(self.run_id).info.artifact_uri)
+            root = artifact_folder(self.client, self.client.get_run(self.run_id))
             for name in names:
                 link_tree(run_folder / name, root / name)
 
@@ -103,9 +104,13 @@ class Recorder:
             self.client.set_terminated(self.run_id, status)
 
 
-def local_path(uri: str) -> Path:
-    """Return the folder that an address of the local store's artifacts names."""
-    return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+def artifact_folder(client: MlflowClient, run: Run) -> Path:
+    """Return the folder of a run's artifacts, also where the folder of all runs was moved."""
+    uri = run.info.artifact_uri
+    named = Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+    runs_dir = Path(client.tracking_uri.removeprefix("sqlite:///")).parent
+    was_moved = not named.parents[_DEPTH - 1].is_dir()
+    return runs_dir.joinpath(*named.parts[-_DEPTH:]) if was_moved else named
 
 
 def link_tree(source: Path, target: Path) -> None:

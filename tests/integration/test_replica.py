@@ -216,6 +216,15 @@ def test_what_is_left_is_found(store: Store, mlflow_3: MlflowServer) -> None:
     assert undelivered(store.client, store.ledger, "http://elsewhere") == [elsewhere]
 
 
+def test_the_folder_of_all_runs_was_moved(store: Store, mlflow_3: MlflowServer) -> None:
+    run_id = store.make_run()
+    store.fill(run_id, range(2))
+    moved = Store(store.runs_dir.rename(store.runs_dir.with_name("elsewhere")))
+    moved.end(run_id)
+    assert delivery_to(moved, mlflow_3.url).deliver(run_id).sent.artifacts == len(FILES)
+    assert differences(moved.client, run_id, mlflow_3.url) == []
+
+
 def test_a_damaged_ledger_is_begun_anew(store: Store, mlflow_3: MlflowServer) -> None:
     run_id = store.make_run()
     store.fill(run_id, range(2))

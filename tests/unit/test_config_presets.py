@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDS = {
     "data/folder": ["data.root=x"],
     "data/manifest": ["data.manifest=x"],
+    "tracking/server": ["tracking.uri=http://localhost:5000"],
 }
 
 
