@@ -70,13 +70,13 @@ class Comparison:
         n = len(self.differences)
         if n == 0:
             return f"{self.metric}: winner and default have no seed in common that finished"
+        if not any(self.differences):
+            return f"{self.metric}: winner and default are equal (in {n} of {n} seeds)"
         side = "above" if self.difference > 0 else "below"
         less = " (less is better)" if self.falls else ""
         told = f"{self.metric}{less}: winner {side} default by {score(abs(self.difference))}"
         if n == 1:
             return f"{told} (1 seed): one seed says nothing of the noise; take sweep.confirm=3"
-        if not any(self.differences):
-            return f"{self.metric}: winner and default are equal ({n} seeds)"
         told += f" +/- {score(self.standard_error)} (standard error, {n} seeds)"
         if abs(self.difference) <= self.noise():
             return f"{told}: within noise"

@@ -131,7 +131,7 @@ def test_a_difference_is_taken_seed_by_seed() -> None:
     ("one", "end"),
     [
         (compared({1: 0.8, 2: 0.7}, {1: 0.7, 2: 0.8}), "within noise"),
-        (compared({1: 0.8, 2: 0.7}, {1: 0.8, 2: 0.7}), "are equal (2 seeds)"),
+        (compared({1: 0.8, 2: 0.7}, {1: 0.8, 2: 0.7}), "are equal (in 2 of 2 seeds)"),
         (compared({1: 0.70, 2: 0.71, 3: 0.69}, {1: 0.80, 2: 0.81, 3: 0.80}),
          "worse than the default, above noise"),
         (compared({1: 0.2, 2: 0.21, 3: 0.2}, {1: 0.4, 2: 0.4, 3: 0.4}, falls=True), "above noise"),
