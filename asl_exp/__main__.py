@@ -13,12 +13,12 @@ from types import FrameType
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from asl_exp.config.compose import check_overrides, conf_dir, register_bases
+from asl_exp.config.collector import collector_paused
+from asl_exp.config.conf_folder import conf_dir, help_text
 from asl_exp.config.errors import ConfigError, Interrupted, RunError, UserError
 from asl_exp.config.scrubbing import scrubbed
-from asl_exp.config.validate import validate
 
 _PARTING_S = 3.0  # for delivery, where the command was interrupted
 
@@ -28,8 +28,8 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     try:
-        _check(get_args_parser().parse_args())
-        register_bases()
+        if _answered(get_args_parser().parse_args()):
+            return
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
     except Interrupted as interruption:
         print(f"asl_exp: {interruption}", file=sys.stderr)
@@ -47,13 +47,31 @@ def _finish_delivery(at_most_s: float | None = None) -> None:
             background.finish_delivery(print, at_most_s)
 
 
-def _check(arguments: Namespace) -> None:
+def _answered(arguments: Namespace) -> bool:
+    """Check the command line; answer what needs no run and would take Hydra twice the time."""
+    if arguments.help:
+        print(help_text())
+        return True
+    if arguments.hydra_help:
+        return False
+    with collector_paused():
+        composed = _checked(arguments)
+    own = arguments.config_name or arguments.config_path or arguments.multirun
+    if composed is None or own or arguments.cfg != "job" or arguments.package:
+        return False
+    print(OmegaConf.to_yaml(composed, resolve=arguments.resolve), end="")
+    return True
+
+
+def _checked(arguments: Namespace) -> DictConfig | None:
     """Say every fault of the command line and exit, before Hydra would say the first."""
-    if arguments.help or arguments.hydra_help:
-        return
+    from asl_exp.config.compose import check_overrides
+
     try:
         searchpath = _searchpath(arguments.config_dir)
-        check_overrides(arguments.overrides, multirun=arguments.multirun, searchpath=searchpath)
+        return check_overrides(
+            arguments.overrides, multirun=arguments.multirun, searchpath=searchpath
+        )
     except UserError as error:
         sys.exit(_told(error))
 
@@ -68,6 +86,8 @@ def _searchpath(config_dir: str | None) -> list[str]:
 
 def _job(composed: DictConfig) -> float:
     """Run one experiment of a plain run or of a grid."""
+    from asl_exp.config.validate import validate
+
     try:
         config, faults = validate(composed)
         if config is None:
@@ -76,11 +96,13 @@ def _job(composed: DictConfig) -> float:
 
         check_source(config.data)
         if config.tracking.mode in ("server", "dagshub"):
-            from asl_exp.tracking.background import begin_delivery
+            with collector_paused():
+                from asl_exp.tracking.background import begin_delivery
 
             begin_delivery(config.tracking, Path(config.runs_dir), print)
 
-        from asl_exp.training.run import run_experiment
+        with collector_paused():
+            from asl_exp.training.run import run_experiment
 
         return run_experiment(config, Path(HydraConfig.get().runtime.output_dir))
     except UserError as error:

@@ -9,8 +9,9 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -20,13 +21,16 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from asl_exp.config import schema
+from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.errors import ConfigError, nearest
+from asl_exp.config.experiment_file import is_file, register_file
 from asl_exp.config.preflight import preflight
+from asl_exp.config.sweep_schema import SweepConfig
 from asl_exp.config.validate import validate
 
 _BASES: dict[str, type[schema.Group]] = {
@@ -39,16 +43,27 @@ _BASES: dict[str, type[schema.Group]] = {
     "data": schema.DataConfig,
     "trainer": schema.TrainerConfig,
     "tracking": schema.TrackingConfig,
+    "sweep": SweepConfig,
 }
 
 
-def conf_dir() -> Path:
-    """Return the folder of the YAML files: beside the package in a clone, inside it in a wheel."""
-    package = Path(__file__).resolve().parent.parent
-    beside = package.parent / "conf"
-    return beside if (beside / "config.yaml").is_file() else package / "conf"
+class Composition(NamedTuple):
+    """What overrides came to.
+
+    Attributes:
+        config: the composition with every applicable override.
+        choices: group to the option chosen.
+        swept: the overrides with several values.
+        faults: of the overrides.
+    """
+
+    config: DictConfig
+    choices: dict[str, str | None]
+    swept: list[Override]
+    faults: list[str]
 
 
+@cache
 def register_bases() -> None:
     """Give Hydra the schema's defaults as the option ``base`` of every group."""
     store = ConfigStore.instance()
@@ -56,54 +71,78 @@ def register_bases() -> None:
         store.store(group=group, name="base", node=model().model_dump())
 
 
-def compose_config(overrides: Sequence[str]) -> schema.Config:
+def compose_config(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> schema.Config:
     """Compose and check one experiment.
 
     Raises:
         ConfigError: with every fault found.
     """
-    with _hydra():
-        composed, _, faults = _compose(overrides)
-    config, more = validate(composed)
-    if config is None or faults:
-        raise ConfigError([*faults, *more])
+    with hydra_opened(searchpath):
+        composed = compose_parts(overrides)
+    config, more = validate(composed.config)
+    if config is None or composed.faults:
+        raise ConfigError([*composed.faults, *more])
     return config
 
 
 def check_overrides(
     overrides: Sequence[str], *, multirun: bool, searchpath: Sequence[str] = ()
-) -> None:
-    """Raise a ConfigError with every fault of a command line; with multirun, of each grid value."""
-    with _hydra(searchpath):
-        composed, swept, faults = _compose(overrides, multirun=multirun)
+) -> DictConfig | None:
+    """Return the composition of a command line; None for a study, which has one for each trial.
+
+    Raises:
+        ConfigError: with every fault of it; with multirun, of each grid value.
+    """
+    if asks_for_study(overrides):
+        from asl_exp.config.plan import check_study  # it composes, so it stands above this module
+
+        check_study(overrides, multirun=multirun, searchpath=searchpath)
+        return None
+    with hydra_opened(searchpath):
+        composed, _, swept, faults = compose_parts(overrides, multirun=multirun)
     for variant in _variants(composed, swept):
         config, more = validate(variant)
         faults += preflight(config) if config else more
     if not faults:
-        folders = {"runs_dir": str(composed.runs_dir), **_own_folders(overrides)}
-        faults += [fault for key, folder in folders.items() for fault in _unwritable(key, folder)]
+        faults += folder_faults(composed, overrides)
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
+    return composed
+
+
+def asks_for_study(overrides: Sequence[str]) -> bool:
+    """Return whether a command line chooses a sweep."""
+    return any(o.key_or_group == "sweep" and o.value() for o in parse_overrides(overrides)[0])
+
+
+def folder_faults(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Return a fault for each folder of runs that cannot be made or written."""
+    folders = {"runs_dir": str(composed.runs_dir), **_own_folders(overrides)}
+    return [fault for key, folder in folders.items() for fault in _unwritable(key, folder)]
 
 
 @contextmanager
-def _hydra(searchpath: Sequence[str] = ()) -> Iterator[None]:
+def hydra_opened(searchpath: Sequence[str] = ()) -> Iterator[None]:
     """Open Hydra; the folders of ``searchpath`` come before conf/, as with ``--config-dir``."""
     register_bases()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        assert isinstance(loader, ConfigLoaderImpl)
-        for folder in searchpath:
-            loader.config_search_path.prepend("command-line", folder)
-        loader.repository.initialize_sources(loader.config_search_path)
-        yield
+    hydra = GlobalHydra.instance()
+    outer = hydra.hydra  # that of a command which is running
+    hydra.clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            loader = hydra.config_loader()
+            assert isinstance(loader, ConfigLoaderImpl)
+            for folder in searchpath:
+                loader.config_search_path.prepend("command-line", folder)
+            loader.repository.initialize_sources(loader.config_search_path)
+            yield
+    finally:
+        hydra.hydra = outer
 
 
-def _compose(
-    overrides: Sequence[str], *, multirun: bool = False
-) -> tuple[DictConfig, list[Override], list[str]]:
-    """Return the composition with every applicable override, the swept keys, and the faults."""
-    parsed, faults = _parse(overrides)
+def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Composition:
+    """Compose what can be composed, in an opened Hydra, and collect the faults."""
+    parsed, faults = parse_overrides(overrides)
     loader = GlobalHydra.instance().config_loader()
     groups = set(loader.list_groups("")) - {"hydra"}
     chosen: list[str] = []
@@ -120,17 +159,21 @@ def _compose(
         else:
             values.append(override)
     try:
-        composed = compose("config", overrides=chosen)
+        composed = compose("config", overrides=chosen, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         told = " ".join(line.strip() for line in str(error).strip().splitlines()[:3])
         raise ConfigError([*faults, told]) from None
+    choices = dict(composed.hydra.runtime.choices)
+    with open_dict(composed):
+        del composed["hydra"]
     for override in values:
         faults += _apply(composed, override)
-    swept = [o for o in values if o.is_sweep_override() and _exists(composed, o.key_or_group)]
-    return composed, swept, faults
+    swept = [o for o in values if o.is_sweep_override() and key_exists(composed, o.key_or_group)]
+    return Composition(composed, choices, swept, faults)
 
 
-def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
+def parse_overrides(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
+    """Return the overrides that can be read, and a fault for each that cannot."""
     parser, parsed, faults = OverridesParser.create(), [], []
     for text in overrides:
         try:
@@ -154,6 +197,10 @@ def _group_fault(override: Override, loader: ConfigLoader) -> str | None:
     options = [o for o in loader.get_group_options(group) if o != "base"]
     given = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
     for option in given:
+        if group == "experiment" and is_file(option):
+            if fault := register_file(str(option), loader):
+                return fault
+            continue
         if str(option) not in options:
             shown = "null" if option is None else str(option)
             return (
@@ -169,20 +216,23 @@ def _apply(composed: DictConfig, override: Override) -> list[str]:
     if override.is_delete():
         return [f"~{key}: keys cannot be deleted; set the value that switches it off"]
     free = override.is_add() or key.startswith("backbone.options.")
-    if not free and not _exists(composed, key):
-        return [f"{key}: unknown key{nearest(key, _known_keys(composed))}"]
+    if not free and not key_exists(composed, key):
+        return [f"{key}: unknown key{nearest(key, known_keys(composed))}"]
     if not override.is_sweep_override():
         OmegaConf.update(composed, key, override.value(), force_add=True)
     return []
 
 
-def _exists(composed: DictConfig, key: str) -> bool:
+def key_exists(composed: DictConfig, key: str) -> bool:
+    """Return whether the composition has this key."""
     parent, _, leaf = key.rpartition(".")
     node = OmegaConf.select(composed, parent) if parent else composed
     return isinstance(node, DictConfig) and leaf in node
 
 
-def _known_keys(composed: DictConfig) -> Iterator[str]:
+def known_keys(composed: DictConfig) -> Iterator[str]:
+    """Yield every key, groups and their keys."""
+
     def walk(node: Any, path: str) -> Iterator[str]:
         yield path
         if isinstance(node, dict):
@@ -207,7 +257,9 @@ def _variants(composed: DictConfig, swept: Sequence[Override]) -> Iterator[DictC
 def _own_folders(overrides: Sequence[str]) -> dict[str, str]:
     """Return the run folders that the user names with Hydra's own keys."""
     given = {
-        o.key_or_group: str(o.value()) for o in _parse(overrides)[0] if not o.is_sweep_override()
+        o.key_or_group: str(o.value())
+        for o in parse_overrides(overrides)[0]
+        if not o.is_sweep_override()
     }
     named = {key: given[key] for key in ("hydra.run.dir", "hydra.sweep.dir") if key in given}
     return {key: folder for key, folder in named.items() if "${" not in folder}

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from asl_exp.config.contradictions import contradictions
 from asl_exp.config.errors import nearest
-from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.config.schema import Config, Group, PhaseConfig
+from asl_exp.config.sweep_schema import SweepConfig
 
 _FOREIGN = ("sweep", "experiment", "hydra")  # handled by Hydra before a run begins
 Path = tuple[str | int, ...]
@@ -27,17 +28,35 @@ _HARMLESS = {"trainable": "all", "epochs": 1, "lr": 1.0, "monitor": "val/loss"}
 
 def validate(composed: DictConfig) -> tuple[Config | None, list[str]]:
     """Return the typed configuration, or None, and every fault, fields before contradictions."""
+    config, faults = typed(composed)
+    clashes = contradictions(config) if config else []
+    return (None if clashes else config), [*faults, *clashes]
+
+
+def typed(composed: DictConfig) -> tuple[Config | None, list[str]]:
+    """Return the configuration with its types, or None and the faults of its fields."""
     raw = _plain(composed, resolve=False)
     try:
         values = _plain(composed, resolve=True)
     except OmegaConfBaseException as error:
         return None, [f"{error.full_key}: {str(error).splitlines()[0]}"]
     try:
-        config = Config.model_validate(values)
+        return Config.model_validate(values), []
     except ValidationError as error:
         return None, _field_faults(error, values, raw) + _further_faults(error, values)
-    clashes = contradictions(config)
-    return (None if clashes else config), clashes
+
+
+def typed_sweep(composed: DictConfig) -> tuple[SweepConfig | None, list[str]]:
+    """Return the group ``sweep`` with its types, or None and the faults of its fields."""
+    values = {"sweep": OmegaConf.to_container(composed.sweep, resolve=True)}
+    try:
+        return _Study.model_validate(values).sweep, []
+    except ValidationError as error:
+        return None, _field_faults(error, values, {}, _Study)
+
+
+class _Study(Group):
+    sweep: SweepConfig
 
 
 def _plain(composed: DictConfig, *, resolve: bool) -> dict[str, Any]:
@@ -46,7 +65,12 @@ def _plain(composed: DictConfig, *, resolve: bool) -> dict[str, Any]:
     return {str(k): v for k, v in container.items() if k not in _FOREIGN}
 
 
-def _field_faults(error: ValidationError, values: dict[str, Any], raw: dict[str, Any]) -> list[str]:
+def _field_faults(
+    error: ValidationError,
+    values: dict[str, Any],
+    raw: dict[str, Any],
+    root: type[BaseModel] = Config,
+) -> list[str]:
     """Return one sentence for each faulty key; a key that refers to another is that one's fault."""
     grouped: dict[Path, list[Any]] = {}
     for detail in error.errors(include_url=False):
@@ -55,7 +79,7 @@ def _field_faults(error: ValidationError, values: dict[str, Any], raw: dict[str,
     for path, details in grouped.items():
         origin = _at(raw, path)
         if not (isinstance(origin, str) and origin.startswith("${")):
-            faults.append(_sentence(path, details, values))
+            faults.append(_sentence(path, details, values, root))
     return faults
 
 
@@ -75,17 +99,17 @@ def _known_path(location: Path, values: dict[str, Any]) -> Path:
     return tuple(path)
 
 
-def _sentence(path: Path, details: list[Any], values: dict[str, Any]) -> str:
+def _sentence(path: Path, details: list[Any], values: dict[str, Any], root: type[BaseModel]) -> str:
     key = _dotted(path)
     kinds = {detail["type"] for detail in details}
     if kinds == {"extra_forbidden"}:
-        siblings = _field_names(path[:-1])
+        siblings = _field_names(path[:-1], root)
         return f"{key}: unknown key{nearest(str(path[-1]), siblings)}"
     if kinds == {"missing"}:
         return f"{key}: is missing"
     every = dict.fromkeys(_allowed(detail["msg"]) for detail in details)
     allowed = " or ".join(every).replace(" or be ", " or ")
-    meaning = _description(path)
+    meaning = _description(path, root)
     return f"{key}: got {_at(values, path)!r}; must {allowed}" + (
         f" ({meaning})" if meaning else ""
     )
@@ -129,8 +153,8 @@ def _at(values: Any, path: Path) -> Any:
     return values
 
 
-def _model_at(path: Path) -> type[BaseModel] | None:
-    model: Any = Config
+def _model_at(path: Path, root: type[BaseModel]) -> type[BaseModel] | None:
+    model: Any = root
     for part in path:
         if part == "schedule":
             model = dict
@@ -144,13 +168,13 @@ def _model_at(path: Path) -> type[BaseModel] | None:
     return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
-def _field_names(path: Path) -> list[str]:
-    model = _model_at(path)
+def _field_names(path: Path, root: type[BaseModel]) -> list[str]:
+    model = _model_at(path, root)
     return list(model.model_fields) if model else []
 
 
-def _description(path: Path) -> str | None:
+def _description(path: Path, root: type[BaseModel]) -> str | None:
     keys = tuple(part for part in path if isinstance(part, str))
-    model = _model_at(keys[:-1])
+    model = _model_at(keys[:-1], root)
     field = model.model_fields.get(keys[-1]) if model and keys else None
     return field.description if field else None

@@ -1,0 +1,20 @@
+"""Where the YAML files are, and the help text, which needs nothing else of the configuration."""
+
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+
+
+def conf_dir() -> Path:
+    """Return the folder of the YAML files: beside the package in a clone, inside it in a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    beside = package.parent / "conf"
+    return beside if (beside / "config.yaml").is_file() else package / "conf"
+
+
+def help_text() -> str:
+    """Return what ``--help`` says, as Hydra would after composing everything."""
+    file = conf_dir() / "hydra" / "help" / "asl_exp.yaml"
+    content = {"hydra": {"help": yaml.safe_load(file.read_text(encoding="utf-8"))}}
+    return str(OmegaConf.create(content).hydra.help.template)

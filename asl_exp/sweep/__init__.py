@@ -1,0 +1,1 @@
+"""A study: search space, ask and tell, budget, pruning, agents, outcome."""

@@ -1,0 +1,204 @@
+"""Opens what a study is kept in, and gives the lock under which its trials change hands.
+
+Three kinds: an SQLite file, a journal file, a PostgreSQL server. Whatever keeps one from being
+used is said in one sentence. Optuna's own claim of a trial is not atomic on SQLite (it reads, then
+writes), hence the lock.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from asl_exp.config.errors import UserError
+
+_PROBE_S = 5
+"""How long a storage may take to answer at the start."""
+
+_BUSY_S = 60
+"""How long one agent waits for others that write to the same file."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened storage.
+
+    Attributes:
+        url: as the user gave it.
+        storage: Optuna's.
+        file: None for a server.
+    """
+
+    url: str
+    storage: BaseStorage
+    file: Path | None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the study's trials: one process at a time claims, gives up or finishes one.
+
+        The system frees the lock of a process that dies.
+        """
+        if self.file is not None:
+            with FileLock(f"{self.file}.trials_lock"):
+                yield
+        else:
+            with self._server_lock():
+                yield
+
+    @contextmanager
+    def _server_lock(self) -> Iterator[None]:
+        from sqlalchemy import text
+
+        assert isinstance(self.storage, RDBStorage)
+        with self.storage.engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(7240185)"))
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(7240185)"))
+
+
+def open_store(url: str) -> Store:
+    """Open a storage, made on first use.
+
+    Raises:
+        UserError: it cannot be reached, is locked, is no storage, or is of another Optuna.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if url.startswith("sqlite:///"):
+        return _open_sqlite(url)
+    if url.startswith("journal:"):
+        return _open_journal(url)
+    return Store(url, _open_server(url), None)
+
+
+def _open_sqlite(url: str) -> Store:
+    file = _file(url, "sqlite:///")
+    try:
+        with FileLock(f"{file}.trials_lock"):
+            _probe_sqlite(file)
+            storage = _open_tables(url, f"sqlite:///{file}", {"timeout": _BUSY_S})
+    except OSError as error:
+        raise _unreachable(url, error.strerror or error) from None
+    _write_ahead(storage)
+    return Store(url, storage, file)
+
+
+def _file(url: str, scheme: str) -> Path:
+    file = Path(url.removeprefix(scheme)).expanduser().resolve()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unreachable(url, error.strerror or error) from None
+    return file
+
+
+def _probe_sqlite(file: Path) -> None:
+    try:
+        connection = sqlite3.connect(file, timeout=_PROBE_S)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise _unreachable(str(file), error) from None
+        raise UserError(
+            f"sweep.storage: {file} is locked by another program for more than {_PROBE_S} s; "
+            "close it, or give another file, sweep.storage=sqlite:///FILE"
+        ) from None
+    except sqlite3.DatabaseError:
+        raise UserError(
+            f"sweep.storage: {file} is no SQLite file; give another, sweep.storage=sqlite:///FILE"
+        ) from None
+
+
+def _write_ahead(storage: RDBStorage) -> None:
+    """Write without waiting for the disk at every value: a killed process loses nothing by it."""
+    from sqlalchemy import event
+
+    @event.listens_for(storage.engine, "connect")
+    def _set(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    storage.engine.dispose()  # connections from before this
+
+
+def _open_tables(shown: str, url: str, connect_args: dict[str, Any]) -> RDBStorage:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return RDBStorage(url, engine_kwargs={"connect_args": connect_args, "pool_pre_ping": True})
+    except (RuntimeError, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        if isinstance(error, RuntimeError) and "table schema" in str(error):
+            raise UserError(
+                f"sweep.storage: {shown} was written by another version of Optuna than "
+                f"{optuna.__version__}; bring it up to date with `optuna storage upgrade "
+                f"--storage {shown}`, or give another"
+            ) from None
+        raise _unreachable(shown, error) from None
+
+
+def _open_journal(url: str) -> Store:
+    file = _file(url, "journal:")
+    try:
+        backend = JournalFileBackend(str(file), lock_obj=_AppendLock(file))
+        return Store(url, JournalStorage(backend), file)
+    except OSError as error:
+        raise _unreachable(url, error.strerror or error) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"sweep.storage: {file} is no journal of Optuna; give another, sweep.storage=journal:"
+            "FILE"
+        ) from None
+
+
+class _AppendLock(JournalFileOpenLock):
+    """Optuna's own locks outlive a killed process; this one is freed by the system."""
+
+    def __init__(self, file: Path) -> None:
+        self._system_lock = FileLock(f"{file}.append_lock")
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._system_lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Free the lock."""
+        self._system_lock.release()
+
+
+def _open_server(url: str) -> RDBStorage:
+    try:
+        import psycopg  # noqa: F401 - the driver, asked for here so that its lack is said well
+    except ImportError:
+        raise UserError(
+            "sweep.storage: PostgreSQL needs a driver; install it with `pip install "
+            "asl-exp[postgresql]`"
+        ) from None
+    driven = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    return _open_tables(_without_password(url), driven, {"connect_timeout": _PROBE_S})
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    account, at, place = rest.rpartition("@")
+    return f"{scheme}://{account.partition(':')[0]}{at}{place}"
+
+
+def _unreachable(url: str, error: object) -> UserError:
+    reason = str(error).strip().splitlines()
+    cause = getattr(error, "__cause__", None)
+    told = str(cause).strip().splitlines()[0] if cause else (reason or ["no reason"])[0]
+    return UserError(f"sweep.storage: {url} cannot be used ({told}); give one that can be")
