@@ -16,7 +16,8 @@ NEEDS = {
 
 
 def choices() -> list[str]:
-    folders = sorted(p for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra")
+    others = ("hydra", "sweep")  # of Hydra itself; of studies
+    folders = sorted(p for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name not in others)
     return [f"{folder.name}/{p.stem}" for folder in folders for p in sorted(folder.glob("*.yaml"))]
 
 
