@@ -4,8 +4,6 @@ import math
 from typing import Final
 
 import torch
-from kornia.filters import gaussian_blur2d
-from kornia.geometry.transform import get_perspective_transform
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
@@ -54,6 +52,8 @@ def _tilt(scale: float, chances: Chances) -> Tensor:
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     corners = corners.to(chances.device).expand(chances.n_images, 4, 2)
     inwards = chances.uniform(0.0, scale, 4, 2)
+    from kornia.geometry.transform import get_perspective_transform  # takes 0.2 s, seldom needed
+
     tilt: Tensor = get_perspective_transform(corners, corners * (1 - inwards))
     return tilt
 
@@ -105,6 +105,8 @@ def blurred(images: Tensor, which: Tensor, chances: Chances) -> Tensor:
     chosen = which.nonzero().squeeze(1)
     if not len(chosen):
         return images
+    from kornia.filters import gaussian_blur2d  # takes 0.2 s, seldom needed
+
     soft = gaussian_blur2d(images[chosen], (kernel, kernel), sigma[chosen], border_type="reflect")
     return images.index_copy(0, chosen, soft)
 

@@ -4,12 +4,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
+
 
 class Stages:
-    """Seconds by stage, in the order in which they ended."""
+    """Seconds by stage, in the order in which they ended.
+
+    The first run of a process has the stage ``imports``: all since the process was started.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        if (started := _process_start()) is not None:
+            self.seconds["imports"] = time.time() - started
         self._inside = [0.0]
 
     @contextmanager
@@ -24,3 +31,13 @@ class Stages:
             own = spent - self._inside.pop()
             self._inside[-1] += spent
             self.seconds[name] = self.seconds.get(name, 0.0) + own
+
+
+_asked = False
+
+
+def _process_start() -> float | None:
+    """Return when this process was started, in seconds since 1970; None when asked again."""
+    global _asked
+    first, _asked = not _asked, True
+    return psutil.Process().create_time() if first else None

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from asl_exp.config.compose import compose_config, conf_dir
+from asl_exp.config.compose import compose_config
+from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import flatten
 from asl_exp.model.classifier import LetterClassifier, build_classifier

@@ -79,6 +79,20 @@ def test_help_comes_at_once(cli: Cli) -> None:
     assert "experiment=demo" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["backbone=vgg16", "lr.transfer=3e-4", "--resolve"],
+        ["experiment=paper_vgg19", "+backbone.options.drop_path_rate=0.1", "head.hidden=[8,8]"],
+    ],
+)
+def test_the_configuration_is_shown_as_hydra_would(cli: Cli, arguments: list[str]) -> None:
+    ours = cli(*arguments, "--cfg", "job")
+    hydras = cli(*arguments, "--cfg", "job", "--package", "_global_")
+    assert ours.returncode == hydras.returncode == 0, ours.stderr + hydras.stderr
+    assert ours.stdout == hydras.stdout
+
+
 def options_told(text: str) -> dict[str, set[str]]:
     """Return the choices of each group in the help's section Groups."""
     section = text.partition("\nGroups")[2].partition("\n\n")[0].splitlines()[1:]
