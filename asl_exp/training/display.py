@@ -36,10 +36,10 @@ def hushed(wanted: bool) -> Iterator[None]:
         _hushed = before
 
 
-def say(text: str) -> None:
+def say(text: str, *, warning: bool = False) -> None:
     """Print a line, on rank 0, not broken, so that it can be copied and searched."""
     if rank() == 0 and not _hushed:
-        console.print(text, soft_wrap=True)
+        console.print(text, soft_wrap=True, markup=False, style="yellow" if warning else None)
 
 
 def show_config(config: Config) -> None:
