@@ -1,6 +1,7 @@
 """What an experiment changes of conf/'s defaults: what a person wants to see of it at a glance."""
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
@@ -9,6 +10,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings
 
+_PLAIN: Final = re.compile(r"[A-Za-z_./][\w./-]*")
 _IN_NAMES: Final = {
     "regularization.l2": "l2",
     "regularization.dropout": "dropout",
@@ -44,9 +46,25 @@ def run_name(config: Config) -> str:
     return " ".join(filter(None, (config.backbone.name, config.data.source, spelled(special))))
 
 
+def as_command(config: Config) -> list[str] | None:
+    """Return a command that computes the same from the defaults alone.
+
+    None where no override of a value can: phases that the default schedule does not have.
+    """
+    changed = changed_settings(config)
+    if compared_settings(config).keys() != _defaults().keys():
+        return None
+    return ["python", "-m", "asl_exp", *(f"{k}={_exactly(v)}" for k, v in changed.items())]
+
+
 @cache
 def _defaults() -> dict[str, Any]:
     return compared_settings(compose_config([]))
+
+
+def _exactly(value: Any) -> str:
+    plain = isinstance(value, str) and _PLAIN.fullmatch(value) is not None
+    return str(value) if plain else json.dumps(value, separators=(",", ":"))
 
 
 def _value(value: Any) -> str:

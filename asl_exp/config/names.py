@@ -15,6 +15,12 @@ VAL_F1_MACRO: Final = "val/f1_macro"
 LEARNING_RATE: Final = "lr"
 IMAGES_PER_SECOND: Final = "images_per_second"
 
+PHASE: Final = "phase"
+"""Which phase an epoch was of, from 0: beside other curves it shows where the next one began."""
+
+KEPT: Final = "kept/"
+"""Before val/...: its value for the kept checkpoint; MLflow shows the last epoch's as the run's."""
+
 EPOCH_METRICS: Final = (
     TRAIN_LOSS,
     TRAIN_ACCURACY,
@@ -61,6 +67,8 @@ class Tag:
     SPLIT_LEAKS: Final = "split_leaks"
     RUN_FOLDER: Final = "run_folder"
     BATCH_SIZE: Final = "batch_size"
+    CHANGED: Final = "changed"
+    REGISTERED: Final = "registered_model"
     FAILURE: Final = "failure"
     LAST_EPOCH: Final = "last_epoch"
     REPLICA: Final = "replica"

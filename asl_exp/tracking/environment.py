@@ -1,40 +1,91 @@
-"""What a run was made with: command, commit, machine and package versions."""
+"""What a run was made with: command, commit and what differs from it, machine, packages.
+
+A process asks git and lists its packages once: what it runs is what it has loaded, and a study of
+hundreds of short runs has no time to ask for each.
+"""
 
 import json
 import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Final
+
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE
+
+from asl_exp.config.scrubbing import scrubbed
+
+_LONGEST_DIFF: Final = 1_000_000  # characters
 
 
+def command() -> list[str] | None:
+    """Return the command line as it was typed, but for secrets; None where an engine began it."""
+    program = Path(sys.argv[0])
+    if program.name != "asl_exp" and program.parent.name != "asl_exp":
+        return None
+    return ["python", "-m", "asl_exp", *map(scrubbed, sys.argv[1:])]
+
+
+@cache
 def git_commit() -> str | None:
     """Return the commit of the working folder, with ``-dirty`` if it differs; None outside git."""
     commit = _git("rev-parse", "HEAD")
     return f"{commit}-dirty" if commit and _git("status", "--porcelain") else commit
 
 
+@cache
+def git_diff() -> str | None:
+    """Return what tracked files have beyond the commit, and the names of untracked ones."""
+    if not (git_commit() or "").endswith("-dirty"):
+        return None
+    diff = scrubbed(_git("diff", "HEAD") or "")
+    if len(diff) > _LONGEST_DIFF:
+        diff = f"{diff[:_LONGEST_DIFF]}\n# cut: {len(diff) - _LONGEST_DIFF:,} characters more"
+    untracked = (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
+    return "\n".join([diff, *(f"# untracked: {name}" for name in untracked)]).strip() + "\n"
+
+
+def source_tags() -> dict[str, str]:
+    """Return the tags that fill the columns Source, Version and User of MLflow's UI."""
+    commit = (git_commit() or "").removesuffix("-dirty")
+    return {
+        MLFLOW_SOURCE_NAME: "asl_exp",
+        MLFLOW_SOURCE_TYPE: "LOCAL",
+        **({MLFLOW_GIT_COMMIT: commit} if commit else {}),
+    }
+
+
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
+            ["git", *arguments],
+            capture_output=True, text=True, errors="replace", timeout=10, check=True,
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
 
 
-def write_environment(folder: Path) -> None:
-    """Write ``packages.txt`` (name==version) and ``machine.json`` into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+@cache
+def _packages() -> str:
     packages = {f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}
-    (folder / "packages.txt").write_text("\n".join(sorted(packages, key=str.lower)) + "\n")
+    return "\n".join(sorted(packages, key=str.lower)) + "\n"
+
+
+def write_environment(folder: Path) -> None:
+    """Write ``packages.txt``, ``machine.json`` and, where the commit does not say all, a diff."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "packages.txt").write_text(_packages())
     about = {
-        "command": ["python", "-m", "asl_exp", *sys.argv[1:]],
+        "command": command(),
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
     }
     (folder / "machine.json").write_text(json.dumps(about, indent=2) + "\n")
+    if diff := git_diff():
+        (folder / "git.diff").write_text(diff)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from asl_exp.config.names import Tag
@@ -74,6 +74,11 @@ class Recorder:
             params = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in values.items()]
             for start in range(0, len(params), _PARAM_BATCH):
                 self.client.log_batch(self.run_id, params=params[start : start + _PARAM_BATCH])
+
+    def inputs(self, datasets: list[DatasetInput]) -> None:
+        """Log the data once, at the start."""
+        if self.client and self.run_id and not self.taken_up:
+            self.client.log_inputs(self.run_id, datasets)
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags; a later value replaces an earlier one."""

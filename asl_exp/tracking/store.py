@@ -10,6 +10,8 @@ from pathlib import Path
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
+from asl_exp.tracking.views import experiment_tags
+
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 
@@ -47,7 +49,11 @@ def experiment_id(client: MlflowClient, runs_dir: Path, name: str) -> str:
     """Return the id of an experiment, made on first use, with its artifacts beside the store."""
     with FileLock(runs_dir / f"{DATABASE}.lock"):
         known = client.get_experiment_by_name(name)
-        if known is not None:
-            return str(known.experiment_id)
-        folder = (runs_dir / ARTIFACTS / name.replace("/", "_")).resolve()
-        return client.create_experiment(name, artifact_location=folder.as_uri())
+        if known is None:
+            folder = (runs_dir / ARTIFACTS / name.replace("/", "_")).resolve()
+            known = client.get_experiment(client.create_experiment(name, folder.as_uri()))
+        made = str(known.experiment_id)
+        for key, value in experiment_tags(made).items():
+            if key not in known.tags:
+                client.set_experiment_tag(made, key, value)
+        return made

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from omegaconf import OmegaConf
 
 from asl_exp.config import names
+from asl_exp.config.changed import as_command, changed_settings, run_name, spelled
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
@@ -14,7 +18,10 @@ from asl_exp.config.signature import flatten, signature
 from asl_exp.data.letters import LetterData
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.tracking.address import replica_tag
-from asl_exp.tracking.environment import git_commit, write_environment
+from asl_exp.tracking.datasets import dataset_inputs
+from asl_exp.tracking.description import Story, description
+from asl_exp.tracking.environment import command, git_commit, source_tags, write_environment
+from asl_exp.tracking.pictures import log_pictures
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.disk import full_disk
 from asl_exp.training.display import say
@@ -48,7 +55,7 @@ def begin_record(
         UserError: the run that is taken up began from something else.
     """
     result = Result.read(run_folder) or Result(
-        name=config.name or f"{config.backbone.name} {config.data.source} seed{config.seed}",
+        name=config.name or run_name(config),
         signature=signature(config),
     )
     for what, digest in result.start.items():
@@ -92,8 +99,11 @@ def record_start(
     write_config(config, folder)
     write_environment(folder / Artifact.ENVIRONMENT)
     recorder.params(flatten(config.model_dump()))
+    recorder.inputs(dataset_inputs(data, config.data.source))
     recorder.tags(
         {
+            **source_tags(),
+            Tag.CHANGED: spelled(changed_settings(config)) or "nothing",
             Tag.SIGNATURE: result.signature,
             Tag.BATCH_SIZE: result.batch_size,
             Tag.GIT_COMMIT: git_commit() or "none",
@@ -107,6 +117,7 @@ def record_start(
         }
     )
     recorder.artifacts(folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
+    _describe(recorder, config, result, folder)
 
 
 def write_config(config: Config, run_folder: Path) -> None:
@@ -123,22 +134,28 @@ def read_config(run_folder: Path) -> Config:
 
 
 def record_end(
-    recorder: Recorder, result: Result, phases: list[PhaseResult], folder: Path, stages: Stages
+    recorder: Recorder,
+    config: Config,
+    result: Result,
+    phases: list[PhaseResult],
+    folder: Path,
+    stages: Stages,
 ) -> None:
     """Record the scores, keep every file of the run with it, and close it as FINISHED."""
-    kept = phases[-1]
     result.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
-    scores = {k: v for k, v in result.metrics.items() if k not in names.EPOCH_METRICS}
+    scores = _scores(result)
     if any(recorder.last_step(key) < 0 for key in scores):  # else killed after this, taken up again
-        recorder.metrics(scores, step=kept.kept_epoch)
-    boundaries = {p.name: [p.first_epoch, p.first_epoch + p.n_epochs - 1] for p in phases}
+        recorder.metrics(scores, step=phases[-1].kept_epoch)
     recorder.tags(
         {
-            Tag.PHASE_BOUNDARIES: json.dumps(boundaries),
+            Tag.PHASE_BOUNDARIES: json.dumps(_boundaries(folder / Artifact.EPOCHS)),
             Tag.KEPT_EPOCHS: json.dumps(result.kept_epochs),
         }
     )
     recorder.artifacts(folder, *_OUTCOME)
+    log_pictures(recorder, folder)
+    done = replace(result, status="FINISHED")
+    _describe(recorder, config, done, folder)
     recorder.end("FINISHED")
     result.status = "FINISHED"  # last: a run killed before this line is taken up again
     result.write(folder)
@@ -150,9 +167,10 @@ def record_completed(config: Config, result: Result, run_folder: Path) -> None:
     result.write(run_folder)
     if result.mlflow_run_id and config.tracking.mode != "off":
         recorder = _reopened(config, result, run_folder)
-        scores = {k: v for k, v in result.metrics.items() if k not in names.EPOCH_METRICS}
-        recorder.metrics(scores, step=list(result.kept_epochs.values())[-1])
+        recorder.metrics(_scores(result), step=list(result.kept_epochs.values())[-1])
         recorder.artifacts(run_folder, *_OUTCOME, Artifact.RESULT)
+        log_pictures(recorder, run_folder)
+        _describe(recorder, config, result, run_folder)
         recorder.end(result.status)
 
 
@@ -184,7 +202,44 @@ def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> N
         pruned = status == "PRUNED"
         recorder.tags({Tag.STATE: status} if pruned else {Tag.FAILURE: failure})
         recorder.artifacts(run_folder, Artifact.CHECKPOINTS, Artifact.RESULT)
+        _describe(recorder, config, result, run_folder)
         recorder.end("KILLED" if pruned else status)
+
+
+def _scores(result: Result) -> dict[str, float]:
+    """Return the kept checkpoint's scores under keys that no epoch has."""
+    of_epochs = {k: v for k, v in result.metrics.items() if k.startswith("val/")}
+    return {k: v for k, v in result.metrics.items() if k not in names.EPOCH_METRICS} | {
+        names.KEPT + key: value for key, value in of_epochs.items()
+    }
+
+
+def _describe(recorder: Recorder, config: Config, result: Result, folder: Path) -> None:
+    """Write the run's description as far as it has come."""
+    if recorder.run_id is None:
+        return
+    story = Story(
+        run_id=recorder.run_id,
+        run_folder=folder.resolve(),
+        status=result.status,
+        failure=result.failure,
+        changed=spelled(changed_settings(config)),
+        commands=[words for words in (command(), as_command(config)) if words],
+        metrics=result.metrics,
+        phases=_boundaries(folder / Artifact.EPOCHS),
+        kept_epochs=result.kept_epochs,
+        monitor=result.monitor,
+        leaks=bool(result.split_leaks),
+    )
+    recorder.tags({MLFLOW_RUN_NOTE: description(story)})
+
+
+def _boundaries(epochs: Path) -> dict[str, tuple[int, int]]:
+    """Return each phase's first and last epoch; nothing where training has not ended."""
+    if not epochs.is_file():
+        return {}
+    by_phase = pd.read_csv(epochs).groupby("phase", sort=False)["epoch"]
+    return {str(name): (int(part.min()), int(part.max())) for name, part in by_phase}
 
 
 def _reopened(config: Config, result: Result, run_folder: Path) -> Recorder:

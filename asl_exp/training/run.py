@@ -22,6 +22,7 @@ from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
 from asl_exp.tracking.background import begin_delivery, deliver_run
 from asl_exp.tracking.recorder import Recorder
+from asl_exp.tracking.system_metrics import sampled
 from asl_exp.training.batch_size import step_images, with_batch_size
 from asl_exp.training.disk import full_disk_named
 from asl_exp.training.display import hushed, say, show_config, show_outcome
@@ -126,15 +127,17 @@ def _train_and_score(
     config = with_batch_size(config, model, n_train, preprocessing, device, known=result.batch_size)
     result.batch_size = step_images(config)
     record_start(recorder, result, config, data, model, run_folder)
-    phases, rows = _train(
-        config, data, model, preprocessing, device, run_folder, recorder, stages, result, watcher
-    )
+    with sampled(recorder):
+        phases, rows = _train(
+            config, data, model, preprocessing, device,
+            run_folder, recorder, stages, result, watcher,
+        )  # fmt: skip
     result.monitor, result.objective = phases[-1].monitor, phases[-1].kept_value
     result.metrics |= phases[-1].kept_metrics
     if rank() == 0:
         pd.DataFrame(rows).to_csv(run_folder / Artifact.EPOCHS, index=False)
         finish(model, data, device, config, run_folder, result, stages=stages, depth=depth)
-        record_end(recorder, result, phases, run_folder, stages)
+        record_end(recorder, config, result, phases, run_folder, stages)
         remove_state(run_folder)
         show_outcome(config, data, result, run_folder)
     return result.objective
@@ -162,8 +165,9 @@ def _say_data(config: Config, data: LetterData) -> None:
     say(f"data: {len(data.classes)} classes; images: {counts}")
     if data.leaks:
         say(
-            f"[yellow]data.split={data.split_rule} leaks:[/] near-copies of training images may "
-            "be in val and test, so their scores say little about other people's hands"
+            f"data.split={data.split_rule} leaks: near-copies of training images may be in val "
+            "and test, so their scores say little about other people's hands",
+            warning=True,
         )
 
 
@@ -191,7 +195,7 @@ def _train(
 
     def record_epoch(epoch: int, metrics: dict[str, float]) -> None:
         if epoch > recorded_to:  # a killed run may have recorded an epoch that it then repeats
-            recorder.metrics(metrics, step=epoch)
+            recorder.metrics({**metrics, names.PHASE: len(phases)}, step=epoch)
         if watcher is not None:
             _end_if_pruned(watcher, epoch, metrics)
 
@@ -234,6 +238,7 @@ def _say_resumed(state: State) -> None:
     say(f"resumed in phase {state.phase}, epoch {len(state.rows)}, batch {state.batch}")
     if state.world_size != world_size():
         say(
-            f"[yellow]the run had {state.world_size} devices and now has {world_size()}:[/] the "
-            "global batch stays, but the last bits of its metrics may differ"
+            f"the run had {state.world_size} devices and now has {world_size()}: the global "
+            "batch stays, but the last bits of its metrics may differ",
+            warning=True,
         )

@@ -1,0 +1,138 @@
+"""A run's description in MLflow, in Markdown: what it came to, and how to repeat it.
+
+The UI shows it on the run's page. Pictures are artifacts of the run, by addresses that hold beside
+the page wherever the server is; a replica's run has another id, which delivery puts in.
+"""
+
+import csv
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from asl_exp.config import names
+from asl_exp.config.names import Artifact
+
+_MOST_CONFUSIONS: Final = 5
+_SCORES: Final = {"accuracy": "accuracy", "f1_macro": "F1 (macro)", "ece": "ECE", "loss": "loss"}
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a description is made of.
+
+    Attributes:
+        status: RUNNING, FINISHED, FAILED, KILLED or PRUNED.
+        failure: why it did not finish.
+        changed: settings that are not the defaults, in one line.
+        commands: that started it, and that repeats this run alone.
+        metrics: of the kept checkpoint, under the metric keys.
+        phases: name to first and last epoch, counted across phases.
+        kept_epochs: name to the epoch kept.
+        monitor: the metric that chose the kept epoch.
+        leaks: the split may have near-copies on both sides.
+    """
+
+    run_id: str
+    run_folder: Path
+    status: str
+    changed: str
+    commands: Sequence[Sequence[str]]
+    failure: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    phases: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    kept_epochs: Mapping[str, int] = field(default_factory=dict)
+    monitor: str | None = None
+    leaks: bool = False
+
+
+def description(story: Story) -> str:
+    """Return the Markdown; what a run does not have is left out."""
+    parts = [
+        *_outcome(story),
+        *_results(story.metrics),
+        *_phases(story),
+        *_confusions(story),
+        f"**Changed from the defaults:** `{story.changed or 'nothing'}`",
+        *_commands(story.commands),
+        f"**Folder:** `{story.run_folder}`",
+    ]
+    return "\n\n".join(parts)
+
+
+def _outcome(story: Story) -> Iterator[str]:
+    if story.status not in ("FINISHED", "RUNNING"):
+        reason = f": {_one_line(story.failure)}" if story.failure else ""
+        yield f"**{story.status}**{reason}"
+    if story.leaks:
+        yield "**The split leaks:** near-copies of training images may be in val and test."
+
+
+def _results(metrics: Mapping[str, float]) -> Iterator[str]:
+    """Yield a table with a row for each set that has scores."""
+    sets = dict.fromkeys(key.rpartition("/")[0] for key in metrics if "/" in key)
+    rows = {name: [metrics.get(names.score_key(name, score)) for score in _SCORES] for name in sets}
+    if rows:
+        yield _table(
+            ["", *_SCORES.values()],
+            [[name, *(_number(value) for value in row)] for name, row in rows.items()],
+        )
+
+
+def _phases(story: Story) -> Iterator[str]:
+    rows = [
+        [name, f"{first} to {last}", str(story.kept_epochs.get(name, ""))]
+        for name, (first, last) in story.phases.items()
+    ]
+    if rows:
+        yield _table(["phase", "epochs", "kept"], rows)
+    if rows and story.monitor:
+        yield f"Scores are those of the last phase's kept epoch, chosen by `{story.monitor}`."
+
+
+def _commands(commands: Sequence[Sequence[str]]) -> Iterator[str]:
+    lines = "\n".join(dict.fromkeys(shlex.join(words) for words in commands))
+    if lines:
+        yield f"**Repeat it:**\n\n```\n{lines}\n```"
+
+
+def _confusions(story: Story) -> Iterator[str]:
+    """Yield each set's worst confusions in words, and the test set's matrix as an image."""
+    evaluation = story.run_folder / Artifact.EVALUATION
+    for file in sorted(evaluation.rglob("confusion_matrix.csv"), key=lambda file: len(file.parts)):
+        name = file.parent.relative_to(evaluation).as_posix()
+        if told := ", ".join(_worst(file)):
+            yield f"**Most confused, {name}:** {told}"
+    image = f"{Artifact.EVALUATION}/test/confusion_matrix.png"
+    if (story.run_folder / image).is_file():
+        address = f"get-artifact?path={quote(image)}&run_uuid={story.run_id}"
+        yield f"![confusion matrix, test]({address})"
+
+
+def _worst(file: Path) -> list[str]:
+    """Return ``M taken for N (4 of 12)``, worst first."""
+    with file.open(newline="") as lines:
+        header, *rows = list(csv.reader(lines))
+    found = [
+        (int(count), row[0], other, sum(map(int, row[1:])))
+        for row in rows
+        for other, count in zip(header[1:], row[1:], strict=True)
+        if other != row[0] and int(count)
+    ]
+    found.sort(key=lambda entry: -entry[0])
+    return [f"{a} taken for {b} ({n} of {of})" for n, a, b, of in found[:_MOST_CONFUSIONS]]
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, [":--", *("--:" for _ in header[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:500]

@@ -1,0 +1,106 @@
+"""What MLflow's UI shows of an experiment: its kind, and a saved view of runs to compare.
+
+The UI's own table has no metric and no setting as it opens, and its charts are one a metric. A
+saved view is a tag of the experiment: columns, and charts that answer which settings are best.
+The experiment's description links to it; the menu "Views" has it too.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+from asl_exp.config import names
+
+VIEW: Final = "asl_exp"
+_NAME: Final = "asl_exp: compare runs"
+_MADE_MS: Final = 1_750_000_000_000  # fixed, so that the same view is the same text
+_KEPT: Final = f"{names.KEPT}{names.VAL_ACCURACY}"
+_TEST: Final = names.score_key("test", "accuracy")
+_SETTINGS: Final = (
+    "regularization.l2", "regularization.dropout", "lr.transfer", "lr.finetune",
+)  # fmt: skip
+_COLUMNS: Final = (
+    "attributes.`Dataset`",
+    f"metrics.`{_KEPT}`",
+    f"metrics.`{_TEST}`",
+    "params.`backbone.name`",
+    *(f"params.`{key}`" for key in _SETTINGS),
+    f"tags.`{names.Tag.CHANGED}`",
+)
+_CURVES: Final = (
+    (names.VAL_ACCURACY, names.PHASE), (names.VAL_LOSS,), (names.TRAIN_ACCURACY,),
+    (names.TRAIN_LOSS,), (names.LEARNING_RATE,), (names.PHASE,),
+)  # fmt: skip
+_IMAGES: Final = ("confusion_matrix/test", "learning_curves")
+_SECTIONS: Final = ("Settings against scores", "Confusion matrices", "Learning curves")
+
+
+def view_path(experiment_id: str, *, charts: bool = False) -> str:
+    """Return the address of the view, below that of the server."""
+    query = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
+    mode = "&compareRunsMode=CHART" if charts else ""
+    return f"#/experiments/{experiment_id}/runs?{query}{mode}"
+
+
+def experiment_tags(experiment_id: str) -> dict[str, str]:
+    """Return the tags that an experiment is to have where it has none of these names."""
+    table, charts = (view_path(experiment_id, charts=charts) for charts in (False, True))
+    return {
+        "mlflow.experimentKind": "custom_model_development",
+        "mlflow.note.content": f"[Runs with their scores and settings]({table}) · "
+        f"[charts to compare them]({charts})",
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(
+            {"name": _NAME, "createdAt": _MADE_MS, "updatedAt": _MADE_MS, "state": _packed()}
+        ),
+    }
+
+
+def _packed() -> str:
+    state = zlib.compress(json.dumps(_state()).encode(), 9)
+    return f"deflate;{base64.b64encode(state).decode()}"
+
+
+def _state() -> dict[str, Any]:
+    """Return the view as the UI writes it; keys that it does not find get its own defaults."""
+    return {
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "selectedColumns": list(_COLUMNS),
+        "columnOrder": list(_COLUMNS),
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "compareRunCharts": list(_charts()),
+        "compareRunSections": [
+            {"uuid": name, "name": name, "display": True, "isReordered": False,
+             "deleted": False, "isGenerated": False}
+            for name in _SECTIONS
+        ],
+    }  # fmt: skip
+
+
+def _charts() -> Iterator[dict[str, Any]]:
+    settings, matrices, curves = _SECTIONS
+    for score in (_KEPT, _TEST):
+        yield _chart("PARALLEL", settings, score) | {
+            "selectedParams": list(_SETTINGS), "selectedMetrics": [score], "showAllRuns": False,
+        }  # fmt: skip
+    for key in _IMAGES:
+        yield _chart("IMAGE", matrices, key) | {
+            "imageKeys": [key], "step": 0, "showRunParams": False,
+        }  # fmt: skip
+    for keys in _CURVES:
+        yield _chart("LINE", curves, " and ".join(keys)) | {
+            "metricKey": keys[0], "selectedMetricKeys": list(keys), "xAxisKey": "step",
+            "lineSmoothness": 0, "scaleType": "linear", "xAxisScaleType": "linear", "range": {},
+            "yAxisKey": "metric", "yAxisExpressions": [], "selectedXAxisMetricKey": "",
+        }  # fmt: skip
+
+
+def _chart(kind: str, section: str, name: str) -> dict[str, Any]:
+    return {
+        "uuid": f"{kind} {name}", "type": kind, "displayName": name, "metricSectionId": section,
+        "runsCountToCompare": 100, "deleted": False, "isGenerated": False,
+    }  # fmt: skip
