@@ -34,7 +34,12 @@ _CURVES: Final = (
     (names.TRAIN_LOSS,), (names.LEARNING_RATE,), (names.PHASE,),
 )  # fmt: skip
 _IMAGES: Final = ("confusion_matrix/test", "learning_curves")
-_SECTIONS: Final = ("Settings against scores", "Confusion matrices", "Learning curves")
+_SECTIONS: Final = {  # with columns, and the height of a chart in pixels
+    "Settings against scores": (1, 360),
+    "Scores of the kept checkpoints": (2, 260),
+    "Learning curves": (3, 300),
+    "Pictures": (1, 420),
+}
 
 
 def view_path(experiment_id: str, *, charts: bool = False) -> str:
@@ -74,28 +79,30 @@ def _state() -> dict[str, Any]:
         "runsHiddenMode": "FIRST_10_RUNS",
         "compareRunCharts": list(_charts()),
         "compareRunSections": [
-            {"uuid": name, "name": name, "display": True, "isReordered": False,
-             "deleted": False, "isGenerated": False}
-            for name in _SECTIONS
+            {"uuid": name, "name": name, "display": True, "isReordered": True, "deleted": False,
+             "isGenerated": False, "columns": columns, "cardHeight": height}
+            for name, (columns, height) in _SECTIONS.items()
         ],
+        "isAccordionReordered": True,  # else sections stand in the order of their names
     }  # fmt: skip
 
 
 def _charts() -> Iterator[dict[str, Any]]:
-    settings, matrices, curves = _SECTIONS
+    settings, scores, curves, pictures = _SECTIONS
+    yield _chart("PARALLEL", settings, f"settings and {_KEPT}") | {
+        "selectedParams": list(_SETTINGS), "selectedMetrics": [_KEPT], "showAllRuns": False,
+    }  # fmt: skip
     for score in (_KEPT, _TEST):
-        yield _chart("PARALLEL", settings, score) | {
-            "selectedParams": list(_SETTINGS), "selectedMetrics": [score], "showAllRuns": False,
-        }  # fmt: skip
-    for key in _IMAGES:
-        yield _chart("IMAGE", matrices, key) | {
-            "imageKeys": [key], "step": 0, "showRunParams": False,
-        }  # fmt: skip
+        yield _chart("BAR", scores, score) | {"metricKey": score}
     for keys in _CURVES:
         yield _chart("LINE", curves, " and ".join(keys)) | {
             "metricKey": keys[0], "selectedMetricKeys": list(keys), "xAxisKey": "step",
             "lineSmoothness": 0, "scaleType": "linear", "xAxisScaleType": "linear", "range": {},
             "yAxisKey": "metric", "yAxisExpressions": [], "selectedXAxisMetricKey": "",
+        }  # fmt: skip
+    for key in _IMAGES:
+        yield _chart("IMAGE", pictures, key) | {
+            "imageKeys": [key], "step": 0, "showRunParams": False,
         }  # fmt: skip
 
 
