@@ -79,16 +79,18 @@ class Parameter:
 
     def _steps(self) -> Iterator[int | float]:
         assert self.step is not None
-        for number in range(int(round((self.high - self.low) / self.step)) + 1):
+        for number in range(round((self.high - self.low) / self.step) + 1):
             value = self.low + number * self.step
             yield int(value) if self.kind == "whole" else value
 
     def matching(self, value: Any) -> Category | None:
         """Return a configuration's own value as one of this parameter's, None if it is none."""
         if self.kind == "choice":
-            shown = [c for c, o in zip(self.choices, self.overrides, strict=True)
-                     if _same(c, value) or o.replace(" ", "") == str(value).replace(" ", "")]  # fmt: skip
-            return shown[0] if shown else None
+            written = "".join(str(value).split())
+            for choice, override in zip(self.choices, self.overrides, strict=True):
+                if _same(choice, value) or "".join(override.split()) == written:
+                    return choice
+            return None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not self.low <= value <= self.high:
             return None
@@ -153,7 +155,8 @@ def _range(key: str, text: str, sweep: RangeSweep) -> Parameter:
     assert stop is not None
     if step <= 0 or start >= stop:
         raise SpaceError(
-            f"{text}: the range is upside down or empty; give the lower end first and a step above 0"
+            f"{text}: the range is upside down or empty; give the lower end first, and a step "
+            "above 0"
         )
     n_steps = math.ceil((stop - start) / step - 1e-9)  # the end itself is left out
     whole = all(isinstance(number, int) for number in (start, stop, step))

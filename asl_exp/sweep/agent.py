@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from optuna.trial import Trial, TrialState
+
 from asl_exp.config.errors import Interrupted, RunError, UserError
 from asl_exp.config.plan import Plan
 from asl_exp.model.preprocessing import resolve_preprocessing
@@ -11,7 +13,6 @@ from asl_exp.sweep.study import DATA_DIGEST, OpenStudy
 from asl_exp.sweep.trial import run_trial
 from asl_exp.training.materials import letters
 from asl_exp.training.memory import keep_freed_memory
-from optuna.trial import Trial, TrialState
 
 _POLL_S = 0.5
 
@@ -29,8 +30,10 @@ def work(opened: OpenStudy, command: str, after_trial: Callable[[], None]) -> No
         RunError: too many trials in a row failed.
         Interrupted: Ctrl-C or SIGTERM; the trial on the way is tried again next time.
     """
-    _require_same_data(opened)
     budget = Budget(opened, command)
+    if budget.is_spent():
+        return
+    _require_same_data(opened)
     while True:
         claimed = budget.claim()
         if claimed == "done":

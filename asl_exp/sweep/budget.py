@@ -40,6 +40,10 @@ class Budget:
     _mourner: Mourner = field(default_factory=Mourner)
     _process: dict[str, Any] = field(default_factory=this_process)
 
+    def is_spent(self) -> bool:
+        """Return whether the study has all that it asked for."""
+        return self._verdict(self.opened.study.get_trials(deepcopy=False)) == "done"
+
     def claim(self) -> Trial | Next:
         """Claim the next trial, or say why there is none."""
         study = self.opened.study

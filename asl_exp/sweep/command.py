@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from filelock import FileLock
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
@@ -33,11 +34,11 @@ def run_study_command(
 
 
 def _own_folders(config: DictConfig) -> list[str]:
-    """Return the user's own configuration folders: --config-dir, and hydra.searchpath."""
+    """Return the user's own configuration folders."""
     return [
-        str(source.path) if "://" in str(source.path) else f"file://{source.path}"
+        f"file://{source.path}"
         for source in config.hydra.runtime.config_sources
-        if source.provider not in ("hydra", "main", "schema") and source.path
+        if source.provider == "command-line"
     ]
 
 
@@ -47,21 +48,37 @@ def _run(
     from asl_exp.sweep.study import open_study
 
     opened = open_study(plan)  # before torch is imported: a storage's faults come at once
-    from asl_exp.sweep.agent import work
+    from asl_exp.sweep.agents import Command, run_agents
+    from asl_exp.sweep.conclusion import conclude
     from asl_exp.sweep.lines import Lines
+    from asl_exp.sweep.parent import close_parent, open_parent
+    from asl_exp.sweep.study import PARENT_RUN
+    from asl_exp.tracking.background import begin_delivery
 
-    command = uuid4().hex[:12]
+    begin_delivery(plan.base.tracking, Path(plan.base.runs_dir), print)
+    command = Command(tuple(arguments), plan.searchpath, uuid4().hex[:12])
+    parent = open_parent(opened)
+    opened.study.set_user_attr(PARENT_RUN, parent)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    one_at_a_time = FileLock(plan.folder / ".outcome_lock")
     try:
         with Lines(opened) as lines:
-            work(opened, command, lines.show)
+            run_agents(opened, command, lines, config, hydra_context)
+        with one_at_a_time:
+            conclude(opened, parent, arguments)
     except Interrupted:
-        print(_how_to_continue(plan), file=sys.stderr)
+        with one_at_a_time:
+            conclude(opened, parent, arguments, status="KILLED")
+        print(f"asl_exp: the same command continues study {plan.name}", file=sys.stderr)
+        raise
+    except RunError:
+        with one_at_a_time:
+            conclude(opened, parent, arguments, status="FAILED")
+        raise
+    except BaseException:
+        close_parent(parent, Path(plan.base.runs_dir), "FAILED")
         raise
     return _best(opened.study)
-
-
-def _how_to_continue(plan: Plan) -> str:
-    return f"asl_exp: the same command continues study {plan.name}"
 
 
 def _best(study: Any) -> float | list[float] | None:

@@ -85,7 +85,7 @@ class Heart:
                 self._storage.set_trial_user_attr(self._trial_id, HEARTBEAT, number)
             except (UpdateFinishedTrialError, KeyError):
                 return  # given up for dead; the run ends at its next epoch
-            except Exception:  # noqa: S112 - a storage out of reach may come back
+            except Exception:
                 continue
 
     def __enter__(self) -> "Heart":

@@ -19,7 +19,8 @@ from asl_exp.sweep.storage import Store, open_store
 QUESTION = "question"
 """User attribute of a study: what it asks, to be compared when it goes on."""
 
-DATA_DIGEST = "data_digest"
+DATA_DIGEST, PARENT_RUN = "data_digest", "parent_run_id"
+"""Further ones: of the images that all trials had, and the study's MLflow run."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 import math
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 
 from asl_exp.config.compose import compose_config
@@ -19,18 +21,17 @@ from asl_exp.config.errors import (
     WeightsError,
 )
 from asl_exp.config.metrics import EVERY_EPOCH, needs_scores
-from asl_exp.config.names import Artifact, Tag
+from asl_exp.config.names import Artifact
 from asl_exp.config.plan import Plan
 from asl_exp.config.schema import Config
 from asl_exp.sweep.liveness import Heart
 from asl_exp.sweep.sampling import suggest
-from asl_exp.sweep.study import DATA_DIGEST, OpenStudy
+from asl_exp.sweep.parent import child_tags
+from asl_exp.sweep.study import PARENT_RUN, OpenStudy
+from asl_exp.sweep.trial_facts import MLFLOW_RUN, RUN_FOLDER
 from asl_exp.sweep.watcher import TrialWatcher
 from asl_exp.training.result import Result
 from asl_exp.training.run import run_experiment
-
-RUN_FOLDER, MLFLOW_RUN, PARENT_RUN = "run_folder", "mlflow_run_id", "parent_run_id"
-"""User attributes: two of a trial, the last of a study."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,12 @@ def run_trial(opened: OpenStudy, trial: Trial) -> Outcome:
             return Outcome(TrialState.FAIL, reason="; ".join(error.faults))
         folder = _new_folder(plan.folder / f"{trial.number}_{config.backbone.name}")
         trial.set_user_attr(RUN_FOLDER, str(folder))
-        watcher = TrialWatcher(
-            plan, trial.number, _compared(plan), _tags(opened, trial.number), opened
-        )
+        tags = child_tags(plan, opened.study.user_attrs.get(PARENT_RUN), str(trial.number))
+        watcher = TrialWatcher(plan, trial.number, _compared(plan), tags, opened)
         try:
             return _train(plan, config, folder, watcher)
         finally:
-            _note_result(opened, trial, folder)
+            _note_run(trial, folder)
 
 
 def trial_config(plan: Plan, number: int, values: Mapping[str, Any]) -> Config:
@@ -100,12 +100,6 @@ def _compared(plan: Plan) -> str | None:
     """Return the metric that is reported after every epoch; Optuna takes none with two goals."""
     metrics = [objective.metric for objective in plan.sweep.objectives]
     return metrics[0] if len(metrics) == 1 and metrics[0] in EVERY_EPOCH else None
-
-
-def _tags(opened: OpenStudy, number: int) -> dict[str, str]:
-    tags = {Tag.STUDY: opened.plan.name, Tag.TRIAL: str(number)}
-    parent = opened.study.user_attrs.get(PARENT_RUN)
-    return {**tags, "mlflow.parentRunId": parent} if parent else tags
 
 
 def _new_folder(folder: Path) -> Path:
@@ -162,12 +156,9 @@ def _concerns_every_trial(error: UserError, plan: Plan) -> bool:
     return True
 
 
-def _note_result(opened: OpenStudy, trial: Trial, folder: Path) -> None:
-    """Keep what the run folder says: the MLflow run, and which images it was."""
+def _note_run(trial: Trial, folder: Path) -> None:
+    """Keep which MLflow run it was, unless the trial was given up for dead."""
     result = Result.read(folder)
-    if result is None:
-        return
-    if result.mlflow_run_id:
-        trial.set_user_attr(MLFLOW_RUN, result.mlflow_run_id)
-    if DATA_DIGEST not in opened.study.user_attrs and "data" in result.start:
-        opened.study.set_user_attr(DATA_DIGEST, result.start["data"])
+    if result is not None and result.mlflow_run_id:
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr(MLFLOW_RUN, result.mlflow_run_id)
