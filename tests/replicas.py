@@ -21,6 +21,7 @@ from asl_exp.tracking.ledger import Ledger
 from asl_exp.tracking.recorder import artifact_folder
 from asl_exp.tracking.store import experiment_id, open_store
 
+NOTE = "mlflow.note.content"
 FILES = {
     "config/resolved.yaml": b"seed: 0\n",
     "empty.txt": b"",
@@ -104,6 +105,8 @@ def differences(here: MlflowClient, run_id: str, address: str, *, longest: int =
     own_tags = dict(local.data.tags)
     if parent:
         own_tags["mlflow.parentRunId"] = copies(address, parent)[0].info.run_id
+    if NOTE in own_tags:  # the addresses of its pictures name the run
+        own_tags[NOTE] = own_tags[NOTE].replace(run_id, copy.info.run_id)
     params = {key: value[:longest] for key, value in local.data.params.items()}
     pairs = {
         "status": (local.info.status, copy.info.status),

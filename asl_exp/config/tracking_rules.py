@@ -31,6 +31,8 @@ def tracking_faults(tracking: TrackingConfig) -> list[str]:
         )
     if tracking.register is not None and tracking.mode == "off":
         faults.append("tracking.register: nothing is recorded with tracking=off; leave it out")
+    if tracking.register is not None and set("/:") & set(tracking.register):
+        faults.append(f"tracking.register: got '{tracking.register}'; a name without / and :")
     return faults
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from asl_exp.config.names import Tag
 from asl_exp.tracking.ledger import Ledger
@@ -73,6 +73,9 @@ class Contents:
         """Return the tags as the replica is to have them; its parent has another id there."""
         tags = self.local.tags | {Tag.LOCAL_RUN: self.local.run_id}
         tags.pop(MLFLOW_PARENT_RUN_ID, None)
+        if MLFLOW_RUN_NOTE in tags:  # its pictures are found by the run's id
+            note = tags[MLFLOW_RUN_NOTE].replace(self.local.run_id, self.replica_run_id)
+            tags[MLFLOW_RUN_NOTE] = note
         return tags | ({MLFLOW_PARENT_RUN_ID: self.parent_id} if self.parent_id else {})
 
     def _changed(self, kind: Any, values: Mapping[str, str]) -> list[tuple[str, str]]:

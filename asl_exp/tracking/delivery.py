@@ -14,8 +14,10 @@ from asl_exp.config.names import Tag
 from asl_exp.tracking.contents import Contents, Sent
 from asl_exp.tracking.ledger import Ledger
 from asl_exp.tracking.local_run import LocalRun
+from asl_exp.tracking.registry import register_there
 from asl_exp.tracking.server import MissingError, NotNowError, RejectedError, Server
 from asl_exp.tracking.uploads import Opened, Uploads, open_plainly
+from asl_exp.tracking.views import experiment_tags
 
 
 @dataclass
@@ -94,6 +96,11 @@ class Delivery:
             outcome.pending = str(error)
             return
         self._status(local, run["run_id"])
+        if local.ended and Tag.REGISTERED in local.tags:
+            name = local.tags[Tag.REGISTERED]
+            reason = register_there(server, run["run_id"], run["artifact_uri"], name)
+            if reason is not None:
+                outcome.refused[f"a registration as '{name}'"] = reason
         if local.ended:
             self._remove_doubles(local, run)
             self.ledger.settle(local.run_id, self.server.address, fingerprint)
@@ -199,7 +206,7 @@ def experiment_there(server: Server, name: str) -> str:
         found = server.get("/experiments/get-by-name", experiment_name=name)["experiment"]
     except MissingError:
         try:
-            return str(server.post("/experiments/create", {"name": name})["experiment_id"])
+            return _make_experiment(server, name)
         except RejectedError:  # another process was faster, or an answer was lost
             found = server.get("/experiments/get-by-name", experiment_name=name)["experiment"]
     if found.get("lifecycle_stage") == "deleted":
@@ -208,3 +215,11 @@ def experiment_there(server: Server, name: str) -> str:
             "another name"
         )
     return str(found["experiment_id"])
+
+
+def _make_experiment(server: Server, name: str) -> str:
+    made = str(server.post("/experiments/create", {"name": name})["experiment_id"])
+    for key, value in experiment_tags(made).items():
+        body = {"experiment_id": made, "key": key, "value": value}
+        server.post("/experiments/set-experiment-tag", body)
+    return made

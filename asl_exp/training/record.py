@@ -23,6 +23,7 @@ from asl_exp.tracking.description import Story, description
 from asl_exp.tracking.environment import command, git_commit, source_tags, write_environment
 from asl_exp.tracking.pictures import log_pictures
 from asl_exp.tracking.recorder import Recorder
+from asl_exp.tracking.registry import ALIAS, register_here
 from asl_exp.training.disk import full_disk
 from asl_exp.training.display import say
 from asl_exp.training.phases import PhaseResult
@@ -154,6 +155,7 @@ def record_end(
     )
     recorder.artifacts(folder, *_OUTCOME)
     log_pictures(recorder, folder)
+    _register(recorder, config, folder)
     done = replace(result, status="FINISHED")
     _describe(recorder, config, done, folder)
     recorder.end("FINISHED")
@@ -170,6 +172,7 @@ def record_completed(config: Config, result: Result, run_folder: Path) -> None:
         recorder.metrics(_scores(result), step=list(result.kept_epochs.values())[-1])
         recorder.artifacts(run_folder, *_OUTCOME, Artifact.RESULT)
         log_pictures(recorder, run_folder)
+        _register(recorder, config, run_folder)
         _describe(recorder, config, result, run_folder)
         recorder.end(result.status)
 
@@ -204,6 +207,18 @@ def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> N
         recorder.artifacts(run_folder, Artifact.CHECKPOINTS, Artifact.RESULT)
         _describe(recorder, config, result, run_folder)
         recorder.end("KILLED" if pruned else status)
+
+
+def _register(recorder: Recorder, config: Config, run_folder: Path) -> None:
+    """Register the model, if that is asked for and the run has one; trials have none."""
+    name, client, run_id = config.tracking.register, recorder.client, recorder.run_id
+    if name is None or client is None or run_id is None:
+        return
+    if not (run_folder / Artifact.MODEL).is_dir():
+        return
+    recorder.tags({Tag.REGISTERED: name})
+    version = register_here(client, run_id, name)
+    say(f"registered as version {version} of '{name}' ({ALIAS})")
 
 
 def _scores(result: Result) -> dict[str, float]:

@@ -16,7 +16,7 @@ MakeDagshub = Callable[[MlflowServer], Dagshub]
 
 
 def _started(version: str, folder: Path) -> MlflowServer:
-    if version == "2.7.1" and not (OLD / "mlflow").exists():
+    if version == "2.7.1" and not (OLD.parent / ".ready").exists():
         pytest.skip("MLflow 2.7.1 is not installed: make mlflow-2.7.1")
     return MlflowServer(version, folder).start()
 
