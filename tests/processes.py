@@ -191,7 +191,7 @@ def mlflow_run(runs: Path, folder: Path) -> Any:
 
 
 def history(runs: Path, folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return every point of every metric of a run's MLflow run, in order of steps."""
+    """Return every point of a run's metrics, those of the machine left out, in order of steps."""
     from mlflow.tracking import MlflowClient
 
     client, run = (
@@ -201,6 +201,7 @@ def history(runs: Path, folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {
         key: sorted((p.step, p.value) for p in client.get_metric_history(run.info.run_id, key))
         for key in run.data.metrics
+        if not key.startswith("system/")  # what the machine did is never twice the same
     }
 
 

@@ -115,10 +115,10 @@ def record_start(
             Tag.WEIGHTS_SOURCE: model.weights.source,
             Tag.WEIGHTS_DIGEST: model.weights.digest or "none",
             Tag.WEIGHTS_LOADED: model.weights,
+            **_note(recorder, config, result, folder),
         }
     )
     recorder.artifacts(folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
-    _describe(recorder, config, result, folder)
 
 
 def write_config(config: Config, run_folder: Path) -> None:
@@ -151,13 +151,12 @@ def record_end(
         {
             Tag.PHASE_BOUNDARIES: json.dumps(_boundaries(folder / Artifact.EPOCHS)),
             Tag.KEPT_EPOCHS: json.dumps(result.kept_epochs),
+            **_note(recorder, config, replace(result, status="FINISHED"), folder),
         }
     )
     recorder.artifacts(folder, *_OUTCOME)
     log_pictures(recorder, folder)
     _register(recorder, config, folder)
-    done = replace(result, status="FINISHED")
-    _describe(recorder, config, done, folder)
     recorder.end("FINISHED")
     result.status = "FINISHED"  # last: a run killed before this line is taken up again
     result.write(folder)
@@ -173,7 +172,7 @@ def record_completed(config: Config, result: Result, run_folder: Path) -> None:
         recorder.artifacts(run_folder, *_OUTCOME, Artifact.RESULT)
         log_pictures(recorder, run_folder)
         _register(recorder, config, run_folder)
-        _describe(recorder, config, result, run_folder)
+        recorder.tags(_note(recorder, config, result, run_folder))
         recorder.end(result.status)
 
 
@@ -203,9 +202,9 @@ def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> N
     if result.mlflow_run_id and config.tracking.mode != "off":
         recorder = _reopened(config, result, run_folder)
         pruned = status == "PRUNED"
-        recorder.tags({Tag.STATE: status} if pruned else {Tag.FAILURE: failure})
+        reason = {Tag.STATE: status} if pruned else {Tag.FAILURE: failure}
+        recorder.tags(reason | _note(recorder, config, result, run_folder))
         recorder.artifacts(run_folder, Artifact.CHECKPOINTS, Artifact.RESULT)
-        _describe(recorder, config, result, run_folder)
         recorder.end("KILLED" if pruned else status)
 
 
@@ -229,10 +228,10 @@ def _scores(result: Result) -> dict[str, float]:
     }
 
 
-def _describe(recorder: Recorder, config: Config, result: Result, folder: Path) -> None:
-    """Write the run's description as far as it has come."""
+def _note(recorder: Recorder, config: Config, result: Result, folder: Path) -> dict[str, str]:
+    """Return the tag of the run's description, as far as it has come."""
     if recorder.run_id is None:
-        return
+        return {}
     story = Story(
         run_id=recorder.run_id,
         run_folder=folder.resolve(),
@@ -246,7 +245,7 @@ def _describe(recorder: Recorder, config: Config, result: Result, folder: Path) 
         monitor=result.monitor,
         leaks=bool(result.split_leaks),
     )
-    recorder.tags({MLFLOW_RUN_NOTE: description(story)})
+    return {MLFLOW_RUN_NOTE: description(story)}
 
 
 def _boundaries(epochs: Path) -> dict[str, tuple[int, int]]:

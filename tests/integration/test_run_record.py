@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,66 @@ def test_tags(finished: Finished) -> None:
         "finetune": [2, 2],
     }
     assert {"git_commit", "weights_digest", "kept_epochs", "split"} <= tags.keys()
+
+
+def test_the_data_of_every_split_is_an_input(finished: Finished) -> None:
+    inputs = {entry.tags[0].value: entry.dataset for entry in finished.run.inputs.dataset_inputs}
+    assert {context: data.name for context, data in inputs.items()} == {
+        "train": "synthetic", "val": "synthetic", "test": "synthetic",
+        "external": "synthetic_external",
+    }  # fmt: skip
+    assert len({data.digest for data in inputs.values()}) == 4
+    for context, data in inputs.items():
+        split = {"external": "external/synthetic_external"}.get(context, context)
+        assert json.loads(data.profile)["num_rows"] == len(finished.data.splits[split])
+
+
+def test_what_differs_from_the_defaults_is_one_tag(finished: Finished) -> None:
+    changed = dict(part.split("=", 1) for part in finished.run.data.tags["changed"].split(" "))
+    assert changed["lr.transfer"] == "0.003"
+    assert changed["data.classes"] == "A-C"
+    assert "regularization.l2" not in changed
+    assert "runs_dir" not in changed
+    assert finished.run.info.run_name == "asl_small_cnn synthetic lr=0.003 lr.finetune=0.001"
+
+
+def test_the_description_tells_results_confusions_and_how_to_repeat(finished: Finished) -> None:
+    note = finished.run.data.tags["mlflow.note.content"]
+    score = f"{finished.result['metrics']['test/accuracy']:.3f}"
+    assert f"| test | {score} |" in note
+    assert "| transfer | 0 to 1 | " in note
+    assert "Most confused, test" in note
+    run_id = finished.run.info.run_id
+    assert f"(get-artifact?path=evaluation/test/confusion_matrix.png&run_uuid={run_id})" in note
+    (command,) = (line for line in note.splitlines() if line.startswith("python -m asl_exp"))
+    again = compose_config(
+        [*shlex.split(command)[3:], f"data.cache_dir={finished.config.data.cache_dir}"]
+    )
+    assert signature(again) == finished.result["signature"]
+
+
+def test_the_kept_checkpoints_values_and_the_phases_are_metrics(finished: Finished) -> None:
+    run_id, metrics = finished.run.info.run_id, finished.run.data.metrics
+    assert metrics["kept/val/accuracy"] == finished.result["metrics"]["val/accuracy"]
+    phases = {p.step: p.value for p in finished.client.get_metric_history(run_id, "phase")}
+    assert phases == {0: 0, 1: 0, 2: 1}
+
+
+def test_pictures_are_logged_images(finished: Finished) -> None:
+    assert finished.run.data.tags["mlflow.loggedImages"] == "True"
+    keys = {path.name.split("+")[0] for path in (finished.artifacts / "images").glob("*.png")}
+    assert keys == {
+        "confusion_matrix~test", "confusion_matrix~external~synthetic_external", "learning_curves"
+    }  # fmt: skip
+
+
+def test_the_experiment_has_a_view_to_compare_runs(finished: Finished) -> None:
+    experiment = finished.client.get_experiment(finished.run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert (
+        f"#/experiments/{experiment.experiment_id}/runs?" in experiment.tags["mlflow.note.content"]
+    )
+    assert len(experiment.tags["mlflow.sharedViewState.asl_exp"]) < 5000
 
 
 def test_every_setting_is_a_parameter(finished: Finished) -> None:
