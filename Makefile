@@ -17,7 +17,7 @@ test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu test
 	$(BIN)/python -m pytest -m "heavy or gpu"
 
 bench: $(READY)  ## the benchmarks, on this machine
-	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+	$(BIN)/python benchmarks
 
 ui: $(READY)  ## open the MLflow UI on the local runs
 	mkdir -p runs

@@ -1,0 +1,96 @@
+"""What tracking costs a run: off, on this machine, a server that answers in 500 ms, and a dead one.
+
+python benchmarks/tracking.py [--epochs 100] [--rounds 3]
+
+One run of a frozen phase, in CPU seconds of this process, delivery's thread included. The slow
+server is a real MLflow server behind a proxy; waiting for delivery at the end of a command, which
+trains nothing, is not counted.
+"""
+
+import argparse
+import logging
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from measure import ROOT, Clock, Figure, in_turn, keep
+from phase import Bench
+
+DELAY_S = 0.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--classes", default="A-I")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    sys.path.insert(0, str(ROOT / "tests"))
+    from servers.mlflow_server import MlflowServer, free_port
+    from servers.proxy import Proxy, Trouble
+
+    from asl_exp.tracking.background import finish_delivery
+    from asl_exp.training.run import run_experiment
+
+    losses: dict[str, list[float]] = {}
+    walls: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bench = Bench(
+            folder, f"data.classes={asked.classes}", "data.split=random", "data.external=[]",
+            "augmentation=none", f"schedule.transfer.epochs={asked.epochs}",
+            "schedule.finetune.epochs=0",
+        )  # fmt: skip
+        server = MlflowServer("3", folder / "server").start()
+        proxy = Proxy(server.url)
+        proxy.trouble = Trouble(delay_s=DELAY_S)
+        dead = f"http://127.0.0.1:{free_port()}"
+        kinds = {
+            "off": ("tracking=off",),
+            "on this machine": ("tracking=local",),
+            "a server that answers in 500 ms": ("tracking=server", f"tracking.uri={proxy.url}"),
+            "a dead server": (
+                "tracking=server", f"tracking.uri={dead}", "tracking.required=false",
+            ),
+        }  # fmt: skip
+
+        def run(kind: str) -> Callable[[], None]:
+            def work() -> None:
+                began = time.perf_counter()
+                number = len(losses.setdefault(kind, []))
+                runs = folder / kind.replace(" ", "_")
+                config = bench.configured(*kinds[kind], f"runs_dir={runs}")
+                losses[kind].append(run_experiment(config, runs / str(number), depth="validation"))
+                walls.setdefault(kind, []).append(time.perf_counter() - began)
+
+            return work
+
+        try:
+            works = {kind: run(kind) for kind in kinds}
+            in_turn(works, 1, Clock())  # features, stores, first delivery
+            seconds = in_turn(works, asked.rounds, Clock())
+        finally:
+            finish_delivery(lambda line: None, at_most_s=0.0)
+            proxy.close()
+            server.kill()
+    if len({loss for found in losses.values() for loss in found}) > 1:
+        raise SystemExit(f"tracking changed what was trained: {losses}")
+    figures = [
+        Figure(f"a run of {asked.epochs} short epochs, tracked {kind}", "tracking off",
+               [100 * (a / b - 1) for a, b in zip(seconds[kind], seconds["off"], strict=True)],
+               "% more", 1.0, "least",
+               f"{statistics.median(walls[kind]):.1f} s on the wall, off "
+               f"{statistics.median(walls['off']):.1f} s")
+        for kind in list(kinds)[1:]
+    ]  # fmt: skip
+    keep("tracking", figures, {"epochs": asked.epochs, "cpu_s": seconds, "wall_s": walls})
+
+
+if __name__ == "__main__":
+    main()

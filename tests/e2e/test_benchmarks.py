@@ -1,0 +1,36 @@
+"""Each benchmark runs at its smallest size and keeps its figures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+SMALLEST = {
+    "startup": ("--rounds", "1"),
+    "frozen": ("--epochs", "2", "--rounds", "1", "--classes", "A-B"),
+    "finetune": ("--rounds", "1", "--classes", "A-B"),
+    "study": ("--trials", "2", "--epochs", "2", "--classes", "A-B"),
+    "tracking": ("--rounds", "1", "--epochs", "2", "--classes", "A-B"),
+    "growth": ("--axes", "epochs"),
+}
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{name}.py", *SMALLEST[name]],
+        env={**os.environ, "ASL_EXP_BENCH_RESULTS": str(tmp_path)}, cwd=tmp_path,
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    kept = json.loads((tmp_path / f"{name}.json").read_text())
+    assert kept["figures"]
+    assert all(figure["values"] for figure in kept["figures"])
+    assert kept["machine"]["cores"] >= 1
+    assert kept["commit"]
+    assert "| what" in done.stdout
