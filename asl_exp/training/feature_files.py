@@ -40,6 +40,7 @@ class Source:
         precision: as in ``trainer.precision``.
         pixels: digest of the stored pixels.
         folder: where the files are kept.
+        has_folder: no machine with lower ranks keeps them in the same folder.
     """
 
     model: LetterClassifier
@@ -48,6 +49,7 @@ class Source:
     device: torch.device
     pixels: str
     folder: Path
+    has_folder: bool = True
 
     def describe(self) -> dict[str, Any]:
         """Return all that the features of any image depend on."""
@@ -109,12 +111,14 @@ class FeatureFile:
         """Open the file; where it is missing, all devices compute it first.
 
         There are three meetings of all ranks: what is to be filled, whether everybody could, and
-        whether the file is in place. An error of one is an error of all.
+        whether the file is in place. An error of one is an error of all. Where machines share the
+        folder, one of them computes: two would wait for each other, in a meeting and at the lock.
 
         Raises:
             NoRoomError: the limit or a disk has no room for it.
         """
-        error = self._lead(limit_gb, keep) if local_rank() == 0 else self._follow()
+        leads = local_rank() == 0 and self.source.has_folder
+        error = self._lead(limit_gb, keep) if leads else self._follow()
         _raise_first(gather(error))
         return Rows(self.kept.bytes_file, self.source.cut.shape, np.float32)
 

@@ -18,6 +18,7 @@ from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.cut import Cut, find_cut
 from asl_exp.training.display import say
 from asl_exp.training.feature_files import FeatureFile, Source
+from asl_exp.training.ranks import first_of_folder
 from asl_exp.training.trainable import trained_layers
 
 _DEFAULT_VIEWS = 4
@@ -116,7 +117,9 @@ def _files(
     """Return the file of each view of the training images, then that of the validation images."""
     folder = Path(config.data.cache_dir).expanduser() / "features"
     precision = config.trainer.precision
-    source = Source(model, cut, precision, device, data.store_digest, folder)
+    source = Source(
+        model, cut, precision, device, data.store_digest, folder, has_folder=first_of_folder(folder)
+    )
     about = {"backbone": config.backbone.name, **source.describe()}
     changes = Augmentation(config.augmentation, len(data.classes))
     views = [

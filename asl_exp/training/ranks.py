@@ -7,7 +7,9 @@ here is made by all ranks together.
 import hashlib
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -54,6 +56,25 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
     total = values.clone()
     dist.all_reduce(total)
     return total
+
+
+def first_of_folder(folder: Path) -> bool:
+    """Return whether no machine with lower ranks sees the same files in a folder.
+
+    All ranks take part; the answer is the same for all of a machine.
+    """
+    if world_size() == local_world_size():
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / f".machine-{uuid4().hex}"
+    if local_rank() == 0:
+        mark.touch()
+    own_leader = rank() - local_rank()
+    marks = gather(mark.name if local_rank() == 0 else None)
+    first = next(r for r, name in enumerate(marks) if name and (folder / name).exists())
+    gather(None)  # all have looked
+    mark.unlink(missing_ok=True)
+    return first == own_leader
 
 
 def require_equal(values: dict[str, str]) -> None:

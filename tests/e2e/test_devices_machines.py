@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from processes import Command, Forked, mlflow_run, result_of, run_folders
 
+from asl_exp.training.state import FOLDER
+
 SHORT = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=1", "trainer.accelerator=cpu",
          "trainer.num_nodes=2", "data.external=[]")  # fmt: skip
 
@@ -57,26 +59,50 @@ def machines() -> Iterator[tuple[str, str]]:
             )
 
 
+def on_both(
+    tmp_path: Path, machines: tuple[str, str], *arguments: str
+) -> tuple[list[int], list[str]]:
+    """Start the same command on both; the second does not see the first one's folder."""
+    hide = f'mount -t tmpfs none "{tmp_path / machines[0]}" && exec "$@"'  # for this process only
+    both = [
+        Command(
+            tmp_path / name, *arguments, *SHORT, "trainer.rendezvous=10.77.0.1:29500",
+            "trainer.rendezvous_timeout_s=90", prefix=("ip", "netns", "exec", name, *hidden),
+        )
+        for name, hidden in zip(machines, ((), ("sh", "-c", hide, "sh")), strict=True)
+    ]  # fmt: skip
+    try:
+        return [command.wait(150) for command in both], [command.text() for command in both]
+    finally:
+        for command in both:
+            command.kill()
+
+
 @pytest.mark.heavy
 def test_two_machines_train_one_run(
     tiny: tuple[str, ...], tmp_path: Path, machines: tuple[str, str]
 ) -> None:
-    both = [
-        Command(
-            tmp_path / name, *tiny, *SHORT, "trainer.rendezvous=10.77.0.1:29500",
-            "trainer.rendezvous_timeout_s=90", prefix=("ip", "netns", "exec", name),
-        )
-        for name in machines
-    ]  # fmt: skip
-    try:
-        for command in both:
-            assert command.wait(150) == 0, "\n".join(one.text() for one in both)
-    finally:
-        for command in both:
-            command.kill()
-    runs = [tmp_path / name / "runs" for name in machines]
-    recorded = [path for path in runs if (path / "mlflow.db").is_file()]
-    assert len(recorded) == 1, "one MLflow run"
-    (folder,) = run_folders(recorded[0])
-    assert mlflow_run(recorded[0], folder).info.status == "FINISHED"
+    statuses, said = on_both(tmp_path, machines, *tiny)
+    assert statuses == [0, 0], "\n".join(said)
+    first, second = (tmp_path / name / "runs" for name in machines)
+    (folder,) = run_folders(first)
+    assert mlflow_run(first, folder).info.status == "FINISHED"
     assert result_of(folder)["status"] == "FINISHED"
+    assert run_folders(second) == [], "one run, on the first machine"
+
+
+@pytest.mark.heavy
+def test_a_state_that_only_one_machine_sees(
+    tiny: tuple[str, ...], tmp_path: Path, machines: tuple[str, str]
+) -> None:
+    alone = [text for text in SHORT if "num_nodes" not in text]
+    runs = tmp_path / machines[0] / "runs"
+    with Forked(tmp_path, *tiny, *alone, f"runs_dir={runs}") as run:
+        run.wait_until(lambda: any(runs.glob(f"*/{FOLDER}/000001-*.ckpt")))
+        run.kill()
+        run.wait(30)
+    statuses, said = on_both(tmp_path, machines, *tiny, "resume=true")
+    assert statuses == [2, 2], "\n".join(said)
+    for text in said:
+        assert "resume: not all machines see the state in" in text
+        assert "Traceback" not in text
