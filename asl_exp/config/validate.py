@@ -46,13 +46,16 @@ def typed(composed: DictConfig) -> tuple[Config | None, list[str]]:
         return None, _field_faults(error, values, raw) + _further_faults(error, values)
 
 
-def typed_sweep(composed: DictConfig) -> tuple[SweepConfig | None, list[str]]:
-    """Return the group ``sweep`` with its types, or None and the faults of its fields."""
+def typed_sweep(composed: DictConfig) -> tuple[SweepConfig, list[str]]:
+    """Return the group ``sweep`` with its types, defaults in place of faulty fields, and faults."""
     values = {"sweep": OmegaConf.to_container(composed.sweep, resolve=True)}
     try:
         return _Study.model_validate(values).sweep, []
     except ValidationError as error:
-        return None, _field_faults(error, values, {}, _Study)
+        faults = _field_faults(error, values, {}, _Study)
+        for detail in error.errors(include_url=False):
+            _forget(values, detail["loc"][:2])
+        return _Study.model_validate(values).sweep, faults
 
 
 class _Study(Group):
