@@ -1,5 +1,6 @@
 # Every target sets up what it needs: Python 3.11 or newer, git and make are enough.
 PYTHON ?= python3
+TEST_PROCESSES ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 OLD_MLFLOW := .cache/mlflow-2.7.1
@@ -10,11 +11,11 @@ demo: $(READY)  ## train on embedded data on the CPU, print the result table
 	$(BIN)/python -m asl_exp experiment=demo
 
 test: lint  ## lint, type-check, and run the fast tests
-	$(BIN)/python -m pytest -m "not heavy and not gpu"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not heavy and not gpu"
 
 test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
 	@$(MAKE) mlflow-2.7.1 || echo "no MLflow 2.7.1: its tests are skipped"
-	$(BIN)/python -m pytest -m "heavy or gpu"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "heavy or gpu"
 
 bench: $(READY)  ## the benchmarks, on this machine
 	$(BIN)/python benchmarks
