@@ -88,7 +88,7 @@ def _raise_first(faults: list[Fault]) -> None:
 
 def _error(kind: str, message: str) -> Exception:
     known = getattr(errors, kind, UserError)
-    return UserError(message) if known is errors.ConfigError else known(message)  # type: ignore[no-any-return]
+    return UserError(message) if known is errors.ConfigError else known(message)
 
 
 def _run_processes(command: Command, n_agents: int, lines: Lines) -> list[Fault]:

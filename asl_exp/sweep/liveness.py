@@ -43,7 +43,7 @@ def _gone(process: dict[str, Any]) -> bool:
     try:
         there = psutil.Process(process["pid"])
         ended = there.status() == psutil.STATUS_ZOMBIE
-        return ended or abs(there.create_time() - process["started"]) > 1
+        return bool(ended or abs(there.create_time() - process["started"]) > 1)
     except psutil.NoSuchProcess:
         return True
 

@@ -96,7 +96,8 @@ def _refuse_changes(
     ]
     told = [f"study '{plan.name}' in {plan.storage} was begun with something else:"]
     if lasting:
-        raise UserError("\n".join([*told, *lasting, "  give it another name: sweep.name=NAME"]))
+        mend = "  give it another name: sweep.name=NAME"
+        raise UserError("\n".join([*told, *changes, *lasting, mend]))
     if changes and not plan.sweep.extend:
         mend = "  give it another name (sweep.name=NAME), or go on nevertheless (sweep.extend=true)"
         raise UserError("\n".join([*told, *changes, mend]))
@@ -104,7 +105,7 @@ def _refuse_changes(
 
 def _differences(part: str, asked: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted(asked[part].keys() | now[part].keys()):
-        then, given = asked[part].get(key, "not there"), now[part].get(key, "not there")
+        then, given = asked[part].get(key, "nothing"), now[part].get(key, "nothing")
         if then != given:
             shown = key if part == "settings" else f"sweep.{part}.{key}"
             yield f"  {shown}: it has {then}, given is {given}"
@@ -120,5 +121,5 @@ def _kinds(study: optuna.Study, plan: Plan) -> Iterator[str]:
             except ValueError:
                 yield (
                     f"  sweep.space.{parameter.key}: choices, whole numbers and logarithms stay "
-                    f"as they were begun, given is {parameter.text}"
+                    "as they were begun, also with sweep.extend"
                 )

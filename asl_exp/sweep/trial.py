@@ -25,13 +25,14 @@ from asl_exp.config.names import Artifact
 from asl_exp.config.plan import Plan
 from asl_exp.config.schema import Config
 from asl_exp.sweep.liveness import Heart
-from asl_exp.sweep.sampling import suggest
 from asl_exp.sweep.parent import child_tags
+from asl_exp.sweep.sampling import suggest
 from asl_exp.sweep.study import PARENT_RUN, OpenStudy
 from asl_exp.sweep.trial_facts import MLFLOW_RUN, RUN_FOLDER
 from asl_exp.sweep.watcher import TrialWatcher
 from asl_exp.training.result import Result
 from asl_exp.training.run import run_experiment
+from asl_exp.training.watching import Depth
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _new_folder(folder: Path) -> Path:
 
 
 def _train(plan: Plan, config: Config, folder: Path, watcher: TrialWatcher) -> Outcome:
-    depth = "scores" if needs_scores(plan.sweep.objectives) else "validation"
+    depth: Depth = "scores" if needs_scores(plan.sweep.objectives) else "validation"
     try:
         run_experiment(config, folder, watcher=watcher, depth=depth)
     except PrunedError:
