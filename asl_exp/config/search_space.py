@@ -129,7 +129,7 @@ def parameter_of(override: Override, text: str) -> Parameter:
         return _choice(key, text, sweep)
     if override.is_sweep_override():
         raise SpaceError(f"{text}: glob is not searched; list the values with choice(x,y)")
-    return _choice(key, text, ChoiceSweep(list=[sweep]))  # type: ignore[list-item]
+    return _choice(key, text, ChoiceSweep(list=[sweep]))
 
 
 def _interval(key: str, text: str, sweep: IntervalSweep) -> Parameter:
