@@ -218,7 +218,7 @@ class PhaseConfig(Group):
     views: PositiveCount | None = Field(
         None,
         description="augmented views of each image that are stored; epoch e sees view e mod views; "
-        "null: 4, or as many as epochs",
+        "null: 16, or as many as epochs",
     )
     keep_every_epoch: bool = Field(False, description="keep a checkpoint of each epoch as well")
 

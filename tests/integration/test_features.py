@@ -78,7 +78,10 @@ def test_trials_seeds_and_heads_share_the_files(
     )
     weights = tmp_path / "weights.pt"
     pretrained = save_weights(weights, own_cache)
-    few = ("augmentation=paper", "schedule.transfer.epochs=5", "schedule.finetune.epochs=0")
+    few = (
+        "augmentation=paper", "schedule.transfer.epochs=5", "schedule.finetune.epochs=0",
+        "schedule.transfer.views=4",
+    )  # fmt: skip
     first = Ran(tmp_path / "a", *pretrained, *few)
     assert computed == [0, 1, 2, 3, 0]
     for n, other in enumerate(["seed=5", "regularization.l2=0.1", "head.hidden=[8,8]"]):
