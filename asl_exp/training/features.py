@@ -21,7 +21,7 @@ from asl_exp.training.feature_files import FeatureFile, Source
 from asl_exp.training.ranks import first_of_folder
 from asl_exp.training.trainable import trained_layers
 
-_DEFAULT_VIEWS = 16  # as accurate as new changes every epoch; 4 lose 2 to 9 points (docs/benchmarks.md)
+_DEFAULT_VIEWS = 16  # as accurate as new changes every epoch; 4 lose 2 to 9 points
 _AUTO_SHARE = 0.5  # of data.cache_limit_gb that features=auto may take
 
 
