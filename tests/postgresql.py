@@ -1,0 +1,81 @@
+"""A real PostgreSQL server, started for a test on a free port of this machine and ended with it."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_DEBIANS = Path("/usr/lib/postgresql")
+_COMMAND_S = 60
+
+
+def missing() -> str | None:
+    """Return why no server can be started here, None if one can."""
+    if _program("initdb") is None:
+        return "no PostgreSQL server (Debian: postgresql)"
+    if os.geteuid() == 0 and (_ordinary_user() is None or shutil.which("setpriv") is None):
+        return "PostgreSQL does not run as root, and there is no other user to run it as"
+    return None
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Give the address of an empty database, postgresql://..."""
+    folder = Path(tempfile.mkdtemp(prefix="aslexp_pg"))
+    user = _ordinary_user() if os.geteuid() == 0 else None
+    if user is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    data, log, port = folder / "data", folder / "log.txt", _free_port()
+    options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
+    try:
+        _run(user, "initdb", f"--pgdata={data}", "--username=asl", "--auth=trust", "--no-sync")
+        _run(user, "pg_ctl", "start", f"--pgdata={data}", f"--log={log}", f"--options={options}",
+             "--wait")  # fmt: skip
+        try:
+            yield f"postgresql://asl@127.0.0.1:{port}/postgres"
+        finally:
+            _run(user, "pg_ctl", "stop", f"--pgdata={data}", "--mode=immediate", "--wait")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(user: pwd.struct_passwd | None, program: str, *arguments: str) -> None:
+    command = [str(_program(program)), *arguments]
+    if user is not None:
+        command = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
+                   *command]  # fmt: skip
+    done = subprocess.run(
+        command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, timeout=_COMMAND_S, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{program}: {done.stderr}")
+
+
+def _program(name: str) -> Path | None:
+    """Return a program of the server, which Debian keeps outside the path."""
+    found = shutil.which(name)
+    if found is not None:
+        return Path(found)
+    return max(_DEBIANS.glob(f"*/bin/{name}"), default=None)
+
+
+def _ordinary_user() -> pwd.struct_passwd | None:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    return None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
