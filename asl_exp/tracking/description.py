@@ -16,6 +16,7 @@ from asl_exp.config import names
 from asl_exp.config.names import Artifact
 
 _MOST_CONFUSIONS: Final = 5
+_WIDTH: Final = 100  # characters
 _SCORES: Final = {"accuracy": "accuracy", "f1_macro": "F1 (macro)", "ece": "ECE", "loss": "loss"}
 
 
@@ -27,7 +28,7 @@ class Story:
         status: RUNNING, FINISHED, FAILED, KILLED or PRUNED.
         failure: why it did not finish.
         changed: settings that are not the defaults, in one line.
-        commands: that started it, and that repeats this run alone.
+        command: that computes the same again.
         metrics: of the kept checkpoint, under the metric keys.
         phases: name to first and last epoch, counted across phases.
         kept_epochs: name to the epoch kept.
@@ -39,7 +40,7 @@ class Story:
     run_folder: Path
     status: str
     changed: str
-    commands: Sequence[Sequence[str]]
+    command: Sequence[str]
     failure: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     phases: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -52,11 +53,11 @@ def description(story: Story) -> str:
     """Return the Markdown; what a run does not have is left out."""
     parts = [
         *_outcome(story),
-        *_results(story.metrics),
+        *_results(story),
         *_phases(story),
         *_confusions(story),
-        f"**Changed from the defaults:** `{story.changed or 'nothing'}`",
-        *_commands(story.commands),
+        f"**Changed from the defaults:** {story.changed or 'nothing'}",
+        f"**Repeat it:**\n\n```\n{_in_lines(story.command)}\n```",
         f"**Folder:** `{story.run_folder}`",
     ]
     return "\n\n".join(parts)
@@ -70,8 +71,9 @@ def _outcome(story: Story) -> Iterator[str]:
         yield "**The split leaks:** near-copies of training images may be in val and test."
 
 
-def _results(metrics: Mapping[str, float]) -> Iterator[str]:
+def _results(story: Story) -> Iterator[str]:
     """Yield a table with a row for each set that has scores."""
+    metrics = story.metrics
     sets = dict.fromkeys(key.rpartition("/")[0] for key in metrics if "/" in key)
     rows = {name: [metrics.get(names.score_key(name, score)) for score in _SCORES] for name in sets}
     if rows:
@@ -79,6 +81,8 @@ def _results(metrics: Mapping[str, float]) -> Iterator[str]:
             ["", *_SCORES.values()],
             [[name, *(_number(value) for value in row)] for name, row in rows.items()],
         )
+    if rows and story.monitor:
+        yield f"Scores are those of the last phase's kept epoch, chosen by `{story.monitor}`."
 
 
 def _phases(story: Story) -> Iterator[str]:
@@ -88,14 +92,6 @@ def _phases(story: Story) -> Iterator[str]:
     ]
     if rows:
         yield _table(["phase", "epochs", "kept"], rows)
-    if rows and story.monitor:
-        yield f"Scores are those of the last phase's kept epoch, chosen by `{story.monitor}`."
-
-
-def _commands(commands: Sequence[Sequence[str]]) -> Iterator[str]:
-    lines = "\n".join(dict.fromkeys(shlex.join(words) for words in commands))
-    if lines:
-        yield f"**Repeat it:**\n\n```\n{lines}\n```"
 
 
 def _confusions(story: Story) -> Iterator[str]:
@@ -123,6 +119,16 @@ def _worst(file: Path) -> list[str]:
     ]
     found.sort(key=lambda entry: -entry[0])
     return [f"{a} taken for {b} ({n} of {of})" for n, a, b, of in found[:_MOST_CONFUSIONS]]
+
+
+def _in_lines(words: Sequence[str]) -> str:
+    """Return a command in lines that can be pasted; the page is as wide as its longest line."""
+    lines = [""]
+    for word in map(shlex.quote, words):
+        if lines[-1] and len(lines[-1]) + len(word) > _WIDTH:
+            lines.append(" ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return " \\\n".join(lines)
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

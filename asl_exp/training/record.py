@@ -238,7 +238,7 @@ def _note(recorder: Recorder, config: Config, result: Result, folder: Path) -> d
         status=result.status,
         failure=result.failure,
         changed=spelled(changed_settings(config)),
-        commands=[words for words in (command(), as_command(config)) if words],
+        command=_repeats(config),
         metrics=result.metrics,
         phases=_boundaries(folder / Artifact.EPOCHS),
         kept_epochs=result.kept_epochs,
@@ -246,6 +246,13 @@ def _note(recorder: Recorder, config: Config, result: Result, folder: Path) -> d
         leaks=bool(result.split_leaks),
     )
     return {MLFLOW_RUN_NOTE: description(story)}
+
+
+def _repeats(config: Config) -> list[str]:
+    """Return a command that computes this run alone: the typed one, unless it made several."""
+    typed = command() or []
+    one = typed and not {"-m", "--multirun"} & set(typed[3:])
+    return typed if one else as_command(config) or typed
 
 
 def _boundaries(epochs: Path) -> dict[str, tuple[int, int]]:

@@ -197,7 +197,9 @@ def _train(
 
     def record_epoch(epoch: int, metrics: dict[str, float]) -> None:
         if epoch > recorded_to:  # a killed run may have recorded an epoch that it then repeats
-            recorder.metrics({**metrics, names.PHASE: len(phases)}, step=epoch)
+            # MLflow's page of compared runs opens with the metric that it was given first
+            first = {names.VAL_ACCURACY: metrics[names.VAL_ACCURACY]}
+            recorder.metrics({**first, **metrics, names.PHASE: len(phases)}, step=epoch)
         if watcher is not None:
             _end_if_pruned(watcher, epoch, metrics)
 

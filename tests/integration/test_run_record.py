@@ -152,10 +152,9 @@ def test_the_description_tells_results_confusions_and_how_to_repeat(finished: Fi
     assert "Most confused, test" in note
     run_id = finished.run.info.run_id
     assert f"(get-artifact?path=evaluation/test/confusion_matrix.png&run_uuid={run_id})" in note
-    (command,) = (line for line in note.splitlines() if line.startswith("python -m asl_exp"))
-    again = compose_config(
-        [*shlex.split(command)[3:], f"data.cache_dir={finished.config.data.cache_dir}"]
-    )
+    command = shlex.split(note.split("```")[1].replace("\\\n", ""))
+    assert command[:3] == ["python", "-m", "asl_exp"]
+    again = compose_config([*command[3:], f"data.cache_dir={finished.config.data.cache_dir}"])
     assert signature(again) == finished.result["signature"]
 
 

@@ -27,12 +27,19 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """``mlflow server`` with a database and proxied artifacts in a folder of its own."""
+    """``mlflow server`` with a database and proxied artifacts in a folder of its own.
 
-    def __init__(self, version: str, folder: Path) -> None:
+    Args:
+        version: "3" or "2.7.1".
+        folder: of the server.
+        store: another database, to look at its runs.
+    """
+
+    def __init__(self, version: str, folder: Path, store: Path | None = None) -> None:
         self.version, self.folder, self.port = version, folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
+        self._store = store or folder / "mlflow.db"
         folder.mkdir(parents=True, exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,7 +49,7 @@ class MlflowServer:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [programs / "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
-                 "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}", "--workers", "1",
+                 "--backend-store-uri", f"sqlite:///{self._store}", "--workers", "1",
                  "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")],
                 cwd=self.folder, stdout=log, stderr=log, env=_environment(programs),
             )  # fmt: skip
