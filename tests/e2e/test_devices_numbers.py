@@ -107,7 +107,7 @@ def _phases(
             done.append(run_phase(
                 model, data, config, name, run_folder=folder, finished=done, rows=rows,
                 metadata={}, record_epoch=record_epoch, state=state, device=torch.device("cpu"),
-                stages=Stages(),
+                stages=Stages(), record_views=lambda phase, number: None,
             ))  # fmt: skip
             digests.append(gather(state_digest(model)))
             state = None
