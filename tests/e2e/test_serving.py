@@ -1,0 +1,92 @@
+"""A model on a server is used from there: loaded by its run, and served to other programs."""
+
+import base64
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from PIL import Image
+from processes import Forked, kill_all, result_of, run_folders
+from replicas import copies
+from servers.mlflow_server import MlflowServer, free_port
+
+from asl_exp.config.compose import compose_config
+from asl_exp.data.letters import load_letters
+from asl_exp.model.recognizer import Recognizer
+
+pytestmark = pytest.mark.heavy
+
+LENGTH = ("schedule.transfer.epochs=2", "schedule.finetune.epochs=0", "data.external=[]")
+START_S = 120
+
+
+def hand(tiny: tuple[str, ...]) -> bytes:
+    """Return a test image as a PNG, at the size that the network sees."""
+    config = compose_config(tiny)
+    data = load_letters(config.data, image_size=32, interpolation="bilinear", seed=config.seed)
+    encoded = io.BytesIO()
+    Image.fromarray(data.splits["test"].gather([0])[0]).save(encoded, "PNG")  # type: ignore[arg-type]
+    return encoded.getvalue()
+
+
+@contextmanager
+def served(model: str, address: str, folder: Path) -> Iterator[str]:
+    """Run ``mlflow models serve`` as the README says, and yield where it listens."""
+    port, log = free_port(), (folder / "serve.log").open("wb")
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("mlflow"), "models", "serve", "--model-uri", model,
+         "--env-manager", "local", "--port", str(port)],
+        cwd=folder, stdout=log, stderr=log,
+        env={**os.environ, "MLFLOW_TRACKING_URI": address,
+             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + START_S
+        while not _answers(f"http://127.0.0.1:{port}/ping"):
+            said = (folder / "serve.log").read_text()
+            assert process.poll() is None, said
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        top = psutil.Process(process.pid)
+        kill_all([top, *top.children(recursive=True)])
+        process.wait(10)
+        log.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("kind", ["mlflow_3", "mlflow_2_7"])
+def test_a_model_is_served_from_its_run_on_a_server(
+    kind: str, tiny: tuple[str, ...], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    server: MlflowServer = request.getfixturevalue(kind)
+    tracking = ("tracking=server", f"tracking.uri={server.url}")
+    with Forked(tmp_path, *tiny, *LENGTH, *tracking) as command:
+        assert command.wait() == 0, command.text()
+    (folder,) = run_folders(tmp_path / "runs")
+    (copy,) = copies(server.url, result_of(folder)["mlflow_run_id"])
+    image = hand(tiny)
+    recognizer = Recognizer.load(folder)
+    expected = recognizer.recognize([recognizer.read(image)]).to_dict("records")[0]
+    with served(f"runs:/{copy.info.run_id}/model", server.url, tmp_path) as url:
+        asked = {"dataframe_records": [{"image": base64.b64encode(image).decode()}]}
+        answer = httpx.post(f"{url}/invocations", json=asked, timeout=60)
+    assert answer.status_code == 200, answer.text
+    (given,) = answer.json()["predictions"]
+    assert given["letter"] == expected["letter"]
+    assert given["probability"] == pytest.approx(expected["probability"], abs=1e-6)
