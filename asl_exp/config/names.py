@@ -44,6 +44,7 @@ class Tag:
     """Tags of an MLflow run."""
 
     SIGNATURE: Final = "signature"
+    RANK_SIGNATURES: Final = "rank_signatures"
     PHASE: Final = "phase"
     PHASE_BOUNDARIES: Final = "phase_boundaries"
     KEPT_EPOCHS: Final = "kept_epochs"

@@ -121,7 +121,8 @@ def _train_and_score(
     say(f"weights: {model.weights}")
     start = {"data": data.digest, "initial weights": state_digest(model)}
     require_equal({"configuration": signature(config), **start})
-    tags = watcher.tags if watcher else {}
+    ranks = " ".join(gather(signature(config)))
+    tags = {Tag.RANK_SIGNATURES: ranks, **(watcher.tags if watcher else {})}
     recorder, result = begin_record(config, run_folder, start, tags)
     n_train = len(data.splits["train"])
     config = with_batch_size(config, model, n_train, preprocessing, device, known=result.batch_size)
