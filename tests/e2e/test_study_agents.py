@@ -1,0 +1,103 @@
+"""Several agents on one study, killed on the way, and several devices for each trial."""
+
+import re
+from pathlib import Path
+
+import psutil
+import pytest
+from processes import Forked, kill_all, left
+from studies import STUDY, counted, distinct, runs_of, trials_of, watched
+
+pytestmark = pytest.mark.heavy
+
+
+def agents_of(trials: list, states: tuple[str, ...]) -> set[int]:  # type: ignore[type-arg]
+    """Return the processes of the trials in these states."""
+    found = [t for t in trials if t.state.name in states and "process" in t.user_attrs]
+    return {trial.user_attrs["process"]["pid"] for trial in found}
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_four_agents_share_a_storage(tiny: tuple[str, ...], tmp_path: Path, storage: str) -> None:
+    address = {"sqlite": f"sqlite:///{tmp_path}/s.db", "journal": f"journal:{tmp_path}/s.log"}
+    arguments = (*STUDY, *tiny, f"sweep.storage={address[storage]}", "sweep.agents=4")
+    with Forked(tmp_path, *arguments, "sweep.n_trials=12") as run:
+        assert run.wait(300) == 0, run.text()
+        assert run.text().count("\ntrial ") == 12, run.text()
+    trials = trials_of(tmp_path, address[storage])
+    assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in trials] == [True] * 12
+    assert distinct(trials) == 12
+    assert len(agents_of(trials, ("COMPLETE", "PRUNED"))) > 1
+    assert len(runs_of(tmp_path)) == 12
+
+
+def test_ten_agents_finish_forty_trials_though_two_are_killed(
+    tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    arguments = (*STUDY, *tiny, "sweep.agents=10", "sweep.n_trials=40", "sweep.sampler.name=random")
+    with Forked(tmp_path, *arguments) as run:
+        killed: set[int] = set()
+        for number in (4, 12):
+            run.wait_until(lambda number=number: len(counted(watched(tmp_path))) >= number, 240)
+            busy = run.wait_until(
+                lambda: agents_of(watched(tmp_path), ("RUNNING",)) - killed - {run.pid}, 60
+            )
+            victim = min(busy)
+            kill_all([psutil.Process(victim)])
+            killed.add(victim)
+        tree = run.tree()
+        assert run.wait(400) == 0, run.text()
+        said = run.text()
+    assert left(tree, 30) == []
+    trials = trials_of(tmp_path)
+    assert len(counted(trials)) == 40
+    assert distinct(counted(trials)) == 40, "none twice"
+    dead = [trial for trial in trials if trial.state.name == "FAIL"]
+    assert len(dead) <= 2, "one for each kill that came inside a trial"
+    assert all(trial.user_attrs["reason"] == "its process died" for trial in dead)
+    assert len(counted(trials)) + len(dead) == len(trials), "nothing runs, nothing waits"
+    again = {tuple(trial.params.items()) for trial in counted(trials)}
+    assert all(tuple(trial.params.items()) in again for trial in dead if trial.params)
+    assert len(re.findall(r"^trial \d+ \| ", said, re.MULTILINE)) == len(trials)
+
+
+def test_two_commands_share_a_study(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    """Each with an agent of its own; neither knows of the other but by the storage."""
+    arguments = (*STUDY, *tiny, "sweep.n_trials=8")
+    with Forked(tmp_path, *arguments) as first, Forked(tmp_path, *arguments) as second:
+        assert first.wait(240) == 0, first.text()
+        assert second.wait(240) == 0, second.text()
+    trials = trials_of(tmp_path)
+    assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in trials] == [True] * 8
+    assert distinct(trials) == 8
+    assert len(runs_of(tmp_path, children=False)) == 1, "one parent run"
+
+
+def test_a_killed_command_takes_its_agents_along(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    arguments = (*STUDY, *tiny, "sweep.agents=2", "sweep.n_trials=4")
+    with Forked(tmp_path, *arguments, "schedule.transfer.epochs=3000") as run:
+        run.wait_until(lambda: len(agents_of(watched(tmp_path), ("RUNNING",))) == 2, 120)
+        tree = run.tree()
+        kill_all(tree[:1])
+        assert left(tree, 30) == []
+
+
+def test_each_trial_of_two_devices_has_its_values_on_both(
+    tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The ranks compare the digest of their configurations; one that differs ends the run."""
+    arguments = (*STUDY, *tiny, "trainer.devices=2", "sweep.n_trials=3")
+    with Forked(tmp_path, *arguments) as run:
+        assert run.wait(300) == 0, run.text()
+    trials = trials_of(tmp_path)
+    assert len(trials) == len(counted(trials)) == distinct(trials) == 3
+    runs = {int(run.data.tags["trial"]): run for run in runs_of(tmp_path)}
+    assert len(runs) == 3
+    for trial in trials:
+        assert trial.intermediate_values, "rank 0 reported its epochs"
+        params = runs[trial.number].data.params
+        assert params["trainer.devices"] == "2"
+        for key, value in trial.params.items():
+            assert float(params[key]) == value
+        signature = runs[trial.number].data.tags["signature"]
+        assert runs[trial.number].data.tags["rank_signatures"] == f"{signature} {signature}"
