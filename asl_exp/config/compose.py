@@ -19,6 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -31,6 +32,7 @@ from asl_exp.config.experiment_file import is_file, register_file
 from asl_exp.config.preflight import preflight
 from asl_exp.config.sweep_schema import SweepConfig
 from asl_exp.config.validate import validate
+from hydra_plugins.asl_exp_sweeper import StudySweeper
 
 _BASES: dict[str, type[schema.Group]] = {
     "backbone": schema.BackboneConfig,
@@ -64,7 +66,11 @@ class Composition(NamedTuple):
 
 @cache
 def register_bases() -> None:
-    """Give Hydra the schema's defaults as the option ``base`` of every group."""
+    """Give Hydra the schema's defaults as the option ``base`` of every group, and the sweeper.
+
+    Hydra looks for plugins in folders, and does not find those of an editable installation.
+    """
+    Plugins.instance().register(StudySweeper)
     store = ConfigStore.instance()
     for group, model in _BASES.items():
         store.store(group=group, name="base", node=model().model_dump())
