@@ -65,13 +65,14 @@ def _answered(arguments: Namespace) -> bool:
 
 def _checked(arguments: Namespace) -> DictConfig | None:
     """Say every fault of the command line and exit, before Hydra would say the first."""
-    from asl_exp.config.compose import check_overrides
+    from asl_exp.config.compose import asks_for_study, check_overrides
 
+    overrides = arguments.overrides
+    only_shown = arguments.cfg is not None and asks_for_study(overrides)
     try:
         searchpath = _searchpath(arguments.config_dir)
-        return check_overrides(
-            arguments.overrides, multirun=arguments.multirun, searchpath=searchpath
-        )
+        multirun = arguments.multirun or only_shown
+        return check_overrides(overrides, multirun=multirun, searchpath=searchpath)
     except UserError as error:
         sys.exit(_told(error))
 

@@ -3,11 +3,14 @@
 Everything is read from the storage, so it is the same whoever tried the trial.
 """
 
+import math
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from asl_exp.config.plan import Plan
 from asl_exp.sweep.budget import COUNTED, REASON
 from asl_exp.sweep.study import OpenStudy
 from asl_exp.sweep.trial import short, shown
@@ -33,9 +36,9 @@ class Lines:
         """Say what the study is, and open the bar at a terminal."""
         plan, ended = self.opened.plan, self._ended()
         counted = sum(trial.state in COUNTED for trial in ended)
-        asked = plan.sweep.n_trials or "all"
+        total = n_wanted(plan)
         goes_on = f", {counted} of them done before" if counted else ""
-        self._print(f"study {plan.name}: {asked} trials{goes_on}; in {_public(plan.storage)}")
+        self._print(f"study {plan.name}: {total} trials{goes_on}; in {_public(plan.storage)}")
         if console.is_terminal:
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),
@@ -47,9 +50,7 @@ class Lines:
                 expand=True,
             )
             self._bar.start()
-            self._bar.add_task(
-                plan.name, total=plan.sweep.n_trials, completed=counted, best=self._best(ended)
-            )
+            self._bar.add_task(plan.name, total=total, completed=counted, best=self._best(ended))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,6 +103,12 @@ class Lines:
 
     def _print(self, text: str) -> None:
         console.print(text, soft_wrap=True)
+
+
+def n_wanted(plan: Plan) -> int:
+    """Return how many trials a study asks for: as many as were given, or all points of a grid."""
+    points = math.prod(parameter.size() or 1 for parameter in plan.space)
+    return plan.sweep.n_trials or points
 
 
 def complete_front(study: optuna.Study) -> int:
