@@ -173,7 +173,7 @@ def _choice(key: str, text: str, sweep: ChoiceSweep) -> Parameter:
     choices = tuple(
         _category(element, written) for element, written in zip(sweep.list, overrides, strict=True)
     )
-    if len(set(overrides)) < len(overrides):
+    if len(set(choices)) < len(choices):  # 1, 1.0 and true are one to Python and to Optuna
         raise SpaceError(f"{text}: a value is listed twice")
     return Parameter(key, text, "choice", choices=choices, overrides=overrides)
 
