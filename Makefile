@@ -11,7 +11,7 @@ demo: $(READY)  ## train on embedded data on the CPU, print the result table
 	$(BIN)/python -m asl_exp experiment=demo
 
 test: lint  ## lint, type-check, and run the fast tests
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not heavy and not gpu"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not heavy and not gpu"
 
 test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
 	@$(MAKE) mlflow-2.7.1 || echo "no MLflow 2.7.1: its tests are skipped"
