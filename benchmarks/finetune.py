@@ -16,7 +16,7 @@ from measure import Clock, Figure, in_turn, keep, ratios
 from peers import BareLoop, FromBytes, in_memory
 from phase import Bench
 
-SAME = 0.15  # of train/loss: dropout and the order differ
+SAME = 0.3  # of train/loss: over five seeds of 1 epoch of 4 steps it is 1.14 on both sides, +/- 0.1
 
 
 def main() -> None:

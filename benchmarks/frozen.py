@@ -1,6 +1,6 @@
 """A frozen phase of 100 epochs: on stored features, with a pass each epoch, and by its peers.
 
-python benchmarks/frozen.py [--epochs 100] [--classes A-I|signs] [--rounds 3] [--gpu] [--workers 0]
+python benchmarks/frozen.py [--epochs 100] [--classes A-F|signs] [--rounds 3] [--gpu] [--workers 0]
 
 Epochs with a backbone pass are measured one in each round and multiplied; all of them cost the
 same. Stored features are measured from nothing: computing them and all epochs of the head.
@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-import torch
 from measure import Clock, Figure, in_turn, keep, ratios
 from peers import (
     BareLoop,
@@ -34,7 +32,7 @@ ALIKE = 0.05  # in val/accuracy after as many epochs, beside the chance of few i
 SAME = 1e-3  # in val/loss, for the two ways of asl_exp without augmentation
 
 
-def bare(bench: Bench, model: torch.nn.Module, network: Any) -> BareLoop:
+def bare(bench: Bench, model: Any, network: Any) -> BareLoop:
     kernels = network.head.penalised_kernels()
     return BareLoop(
         model, list(network.head.parameters()), lr=bench.config.schedule["transfer"].lr,
@@ -44,6 +42,8 @@ def bare(bench: Bench, model: torch.nn.Module, network: Any) -> BareLoop:
 
 def peers(bench: Bench, batch: int, workers: int) -> dict[str, Callable[[], float]]:
     """Return, by name, what trains one more epoch and returns val/accuracy."""
+    import pytorch_lightning as pl
+
     size, lr = bench.preprocessing.image_size, bench.config.schedule["transfer"].lr
     folder = image_folders(bench.data, bench.folder / "images")
     network = {name: frozen(bench) for name in ("bare loop", "timm", "Lightning")}
@@ -97,6 +97,8 @@ def head_step_us(
     bench: Bench, epochs: int, batch: int, rounds: int, clock: Clock
 ) -> dict[str, Any]:
     """Return microseconds of a step of the head (with its share of validation), ours and bare."""
+    import torch
+
     network = frozen(bench).eval()
     held = []
     with torch.no_grad():
@@ -132,7 +134,7 @@ def head_step_us(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--classes", default="A-I")
+    parser.add_argument("--classes", default="A-F")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--workers", type=int, default=0, help="of the peers' loaders")

@@ -23,6 +23,8 @@ RESULTS = Path(os.environ.get("ASL_EXP_BENCH_RESULTS", ROOT / "benchmarks" / "re
 SHARED = ROOT.parent / "shared"
 sys.path.insert(0, str(ROOT))
 
+if "torch" in sys.modules:
+    raise ImportError("measure must be imported before torch")
 import asl_exp  # noqa: E402, F401 - before torch: it sets how torch's threads wait, for all sides
 
 

@@ -17,6 +17,7 @@ from asl_exp.training.display import hushed
 from asl_exp.training.materials import classifier, letters
 from asl_exp.training.memory import keep_freed_memory
 from asl_exp.training.phases import run_phase
+from asl_exp.training.run import _device
 from asl_exp.training.stages import Stages
 
 
@@ -39,6 +40,7 @@ class Bench:
         if not gpu:
             keep_freed_memory()
         self.config = self.configured()
+        _device(self.config)  # sets torch's threads and environment as in a run
         self.preprocessing = resolve_preprocessing(self.config.backbone)
         self.data: LetterData = letters(self.config, self.preprocessing)
 

@@ -26,8 +26,8 @@ DELAY_S = 0.5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--classes", default="A-I")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--classes", default="A-C")
+    parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
