@@ -27,6 +27,7 @@ from asl_exp.config.preflight import visible_gpus
 from asl_exp.sweep.agent import work
 from asl_exp.sweep.budget import Budget
 from asl_exp.sweep.lines import Lines
+from asl_exp.sweep.storage import LOST, lost
 from asl_exp.sweep.study import OpenStudy, open_study
 
 _SHOW_S = 0.5
@@ -137,7 +138,7 @@ def _process(command: Command, number: int, n_agents: int, told: Connection) -> 
     signal.signal(signal.SIGTERM, _terminate)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        fault = _work(command, number, n_agents)
+        fault = _work(command, (number, n_agents))
     except Interrupted as interruption:
         sys.exit(interruption.exit_status)
     if fault is not None:
@@ -158,14 +159,22 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(command: Command, number: int, n_agents: int) -> Fault | None:
-    """Work on the study as one agent; return the fault that ended it."""
+def _work(command: Command, share: tuple[int, int] | None) -> Fault | None:
+    """Work on the study as one agent; return the fault that ended it.
+
+    Args:
+        command: of the user.
+        share: the agent's number and how many share the machine; None: it is not shared.
+    """
     try:
         plan = plan_study(command.arguments, command.searchpath)
-        share_machine(plan, number, n_agents)
+        if share is not None:
+            share_machine(plan, *share)
         work(open_study(plan), command.id, lambda: None)
     except (UserError, RunError) as error:
         return type(error).__name__, str(error)
+    except LOST as error:
+        return RunError.__name__, lost(error)
     return None
 
 
@@ -204,18 +213,8 @@ def _run_jobs(
 
 def _job(command: Command, n_agents: int | None, _: DictConfig) -> Fault | None:
     """Be an agent that an engine started; engines give GPUs and cores themselves."""
-    if n_agents is None:
-        return _work_alone(command)
-    return _work(command, int(HydraConfig.get().job.num), n_agents)
-
-
-def _work_alone(command: Command) -> Fault | None:
-    try:
-        plan = plan_study(command.arguments, command.searchpath)
-        work(open_study(plan), command.id, lambda: None)
-    except (UserError, RunError) as error:
-        return type(error).__name__, str(error)
-    return None
+    share = None if n_agents is None else (int(HydraConfig.get().job.num), n_agents)
+    return _work(command, share)
 
 
 class _Shown:

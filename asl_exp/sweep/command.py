@@ -52,6 +52,7 @@ def _run(
     from asl_exp.sweep.conclusion import conclude
     from asl_exp.sweep.lines import Lines
     from asl_exp.sweep.parent import close_parent, open_parent
+    from asl_exp.sweep.storage import LOST, lost
     from asl_exp.sweep.study import PARENT_RUN
     from asl_exp.tracking.background import begin_delivery
 
@@ -75,6 +76,9 @@ def _run(
         with one_at_a_time:
             conclude(opened, parent, arguments, status="FAILED")
         raise
+    except LOST as error:
+        close_parent(parent, Path(plan.base.runs_dir), "FAILED")
+        raise RunError(lost(error)) from None
     except BaseException:
         close_parent(parent, Path(plan.base.runs_dir), "FAILED")
         raise

@@ -6,16 +6,19 @@ writes), hence the lock.
 """
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from sqlalchemy import event, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from asl_exp.config.errors import UserError
 
@@ -24,6 +27,33 @@ _PROBE_S = 5
 
 _BUSY_S = 60
 """How long one agent waits for others that write to the same file."""
+
+
+LOST = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
+"""What is raised where a storage that was opened cannot be reached any more."""
+
+_PAUSES_S = (1, 2, 4, 8, 16, 30, 60, 60, 60)
+
+T = TypeVar("T")
+
+
+def patiently(attempt: Callable[[], T]) -> T:
+    """Try again for some minutes while the storage is out of reach: a trial took longer."""
+    for pause_s in _PAUSES_S:
+        try:
+            return attempt()
+        except LOST:
+            time.sleep(pause_s)
+    return attempt()
+
+
+def lost(error: Exception) -> str:
+    """Return what to say where even patience did not help."""
+    reason = str(error.__cause__ or error).strip().splitlines()
+    return (
+        f"sweep.storage: is out of reach ({reason[0] if reason else type(error).__name__}); the "
+        "same command continues the study once it is back"
+    )
 
 
 @dataclass(frozen=True)
@@ -55,8 +85,6 @@ class Store:
 
     @contextmanager
     def _server_lock(self) -> Iterator[None]:
-        from sqlalchemy import text
-
         assert isinstance(self.storage, RDBStorage)
         with self.storage.engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(7240185)"))
@@ -124,7 +152,6 @@ def _probe_sqlite(file: Path) -> None:
 
 def _write_ahead(storage: RDBStorage) -> None:
     """Write without waiting for the disk at every value: a killed process loses nothing by it."""
-    from sqlalchemy import event
 
     @event.listens_for(storage.engine, "connect")
     def _set(connection: Any, _: Any) -> None:
@@ -135,8 +162,6 @@ def _write_ahead(storage: RDBStorage) -> None:
 
 
 def _open_tables(shown: str, url: str, connect_args: dict[str, Any]) -> RDBStorage:
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         return RDBStorage(url, engine_kwargs={"connect_args": connect_args, "pool_pre_ping": True})
     except (RuntimeError, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:

@@ -15,6 +15,7 @@ from optuna.pruners import MedianPruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from asl_exp.config.plan import Plan
+from asl_exp.sweep.storage import LOST
 from asl_exp.sweep.study import OpenStudy, open_study
 
 _GLANCE_S = 1.0
@@ -47,9 +48,12 @@ class TrialWatcher:
         """Report an epoch; return whether the trial ends: pruned, or given up for dead."""
         if self._watched is None:
             self._watched = _Watched(self.opened or open_study(self.plan), self.number)
-        if self.metric is None:
-            return self._watched.is_given_up()
-        return self._watched.is_to_end(epoch, metrics[self.metric])
+        try:
+            if self.metric is None:
+                return self._watched.is_given_up()
+            return self._watched.is_to_end(epoch, metrics[self.metric])
+        except LOST:
+            return False  # a storage out of reach for a while is no reason to end a trial
 
 
 class _Watched:

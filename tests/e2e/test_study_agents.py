@@ -1,8 +1,10 @@
 """Several agents on one study, killed on the way, and several devices for each trial."""
 
 import re
+import time
 from pathlib import Path
 
+import postgresql
 import psutil
 import pytest
 from processes import Forked, kill_all, left
@@ -17,18 +19,17 @@ def agents_of(trials: list, states: tuple[str, ...]) -> set[int]:  # type: ignor
     return {trial.user_attrs["process"]["pid"] for trial in found}
 
 
-@pytest.mark.parametrize("storage", ["sqlite", "journal"])
-def test_four_agents_share_a_storage(tiny: tuple[str, ...], tmp_path: Path, storage: str) -> None:
-    address = {"sqlite": f"sqlite:///{tmp_path}/s.db", "journal": f"journal:{tmp_path}/s.log"}
-    arguments = (*STUDY, *tiny, f"sweep.storage={address[storage]}", "sweep.agents=4")
-    with Forked(tmp_path, *arguments, "sweep.n_trials=12") as run:
+def test_four_agents_share_a_journal_file(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    address = f"journal:{tmp_path}/s.log"
+    arguments = (*STUDY, *tiny, f"sweep.storage={address}", "sweep.agents=4")
+    with Forked(tmp_path, *arguments, "sweep.n_trials=10") as run:
         assert run.wait(300) == 0, run.text()
-        assert run.text().count("\ntrial ") == 12, run.text()
-    trials = trials_of(tmp_path, address[storage])
-    assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in trials] == [True] * 12
-    assert distinct(trials) == 12
+        assert len(re.findall(r"^trial \d+ \| ", run.text(), re.MULTILINE)) == 10, run.text()
+    trials = trials_of(tmp_path, address)
+    assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in trials] == [True] * 10
+    assert distinct(trials) == 10
     assert len(agents_of(trials, ("COMPLETE", "PRUNED"))) > 1
-    assert len(runs_of(tmp_path)) == 12
+    assert len(runs_of(tmp_path)) == 10
 
 
 def test_ten_agents_finish_forty_trials_though_two_are_killed(
@@ -63,13 +64,13 @@ def test_ten_agents_finish_forty_trials_though_two_are_killed(
 
 def test_two_commands_share_a_study(tiny: tuple[str, ...], tmp_path: Path) -> None:
     """Each with an agent of its own; neither knows of the other but by the storage."""
-    arguments = (*STUDY, *tiny, "sweep.n_trials=8")
+    arguments = (*STUDY, *tiny, "sweep.n_trials=5")
     with Forked(tmp_path, *arguments) as first, Forked(tmp_path, *arguments) as second:
         assert first.wait(240) == 0, first.text()
         assert second.wait(240) == 0, second.text()
     trials = trials_of(tmp_path)
-    assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in trials] == [True] * 8
-    assert distinct(trials) == 8
+    assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in trials] == [True] * 5
+    assert distinct(trials) == 5
     assert len(runs_of(tmp_path, children=False)) == 1, "one parent run"
 
 
@@ -80,6 +81,31 @@ def test_a_killed_command_takes_its_agents_along(tiny: tuple[str, ...], tmp_path
         tree = run.tree()
         kill_all(tree[:1])
         assert left(tree, 30) == []
+
+
+def test_a_server_that_drops_its_connections_is_asked_again(
+    tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    if reason := postgresql.missing():
+        pytest.skip(reason)
+    with postgresql.server() as address:
+        opened = address.replace("://", "+psycopg://")
+        arguments = (*STUDY, *tiny, f"sweep.storage={address}", "sweep.n_trials=4")
+        with Forked(tmp_path, *arguments, "schedule.transfer.epochs=10") as run:
+            run.wait_for("\ntrial 0 |", 120)
+            for _ in range(4):
+                with psycopg.connect(address, autocommit=True) as connection:
+                    connection.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+                    )
+                time.sleep(0.7)
+            assert run.wait(240) == 0, run.text()
+            assert "Traceback" not in run.text()
+        trials = trials_of(tmp_path, opened)
+        assert len(counted(trials)) == 4
+        assert all(trial.state.is_finished() for trial in trials)
 
 
 def test_each_trial_of_two_devices_has_its_values_on_both(

@@ -23,7 +23,7 @@ READ = {
     "range(1,10,3)": IntDistribution(1, 7, step=3),
     "range(0.1,0.5,0.1)": FloatDistribution(0.1, 0.4, step=0.1),
     "choice(a,b)": CategoricalDistribution(("a", "b")),
-    "1,2.5,true": CategoricalDistribution((1, 2.5, True)),
+    "1,2.5,x": CategoricalDistribution((1, 2.5, "x")),
     "choice([256],[512,256])": CategoricalDistribution(("[256]", "[512,256]")),
 }
 
