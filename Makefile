@@ -5,17 +5,20 @@ BIN := .venv/bin
 READY := .venv/.ready
 OLD_MLFLOW := .cache/mlflow-2.7.1
 
-.PHONY: demo test test-all mlflow-2.7.1 bench ui lint lock clean
+.PHONY: demo test test-all test-exhaustive mlflow-2.7.1 bench ui lint lock clean
 
 demo: $(READY)  ## train on embedded data on the CPU, print the result table
 	$(BIN)/python -m asl_exp experiment=demo
 
 test: lint  ## lint, type-check, and run the fast tests
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not heavy and not gpu"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not heavy and not gpu and not exhaustive"
 
 test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
 	@$(MAKE) mlflow-2.7.1 || echo "no MLflow 2.7.1: its tests are skipped"
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "heavy or gpu"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "(heavy or gpu) and not exhaustive"
+
+test-exhaustive: $(READY)  ## further kills, devices and benchmarks, which would make test-all too long
+	$(BIN)/python -m pytest -m exhaustive
 
 bench: $(READY)  ## the benchmarks, on this machine
 	$(BIN)/python benchmarks

@@ -19,7 +19,7 @@ SMALLEST = {
 }
 
 
-@pytest.mark.heavy
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SMALLEST)
 def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path) -> None:
     done = subprocess.run(

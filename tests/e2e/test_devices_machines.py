@@ -91,7 +91,7 @@ def test_two_machines_train_one_run(
     assert run_folders(second) == [], "one run, on the first machine"
 
 
-@pytest.mark.heavy
+@pytest.mark.exhaustive
 def test_a_state_that_only_one_machine_sees(
     tiny: tuple[str, ...], tmp_path: Path, machines: tuple[str, str]
 ) -> None:

@@ -175,7 +175,7 @@ def equal(several: list[dict[str, Any]], one: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.exhaustive), 3])
 def test_several_devices_train_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: dict[str, Any], devices: int
 ) -> None:
@@ -194,7 +194,9 @@ def test_several_devices_train_as_one(
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.exhaustive)]
+)
 def test_other_devices_go_on_inside_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: dict[str, Any], before: int, after: int
 ) -> None:

@@ -194,7 +194,7 @@ def test_kills_at_random_moments(
     assert n_kills >= 20, f"{n_kills} kills in 280 s"
 
 
-@pytest.mark.heavy
+@pytest.mark.exhaustive
 def test_two_devices_at_random_moments(
     tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any]
 ) -> None:

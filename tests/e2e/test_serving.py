@@ -70,7 +70,9 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("kind", ["mlflow_3", "mlflow_2_7"])
+@pytest.mark.parametrize(
+    "kind", ["mlflow_3", pytest.param("mlflow_2_7", marks=pytest.mark.exhaustive)]
+)
 def test_a_model_is_served_from_its_run_on_a_server(
     kind: str, tiny: tuple[str, ...], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
