@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from asl_exp.config.names import Tag
 from asl_exp.tracking.store import experiment_id, open_store
+from asl_exp.tracking.undisturbed import undisturbed
 
 _DEPTH = 4  # mlartifacts/<experiment>/<run>/artifacts
 _PARAM_BATCH, _PARAM_LENGTH = 100, 6000  # limits of the local store
@@ -33,6 +34,7 @@ class Recorder:
         self.taken_up = taken_up
 
     @classmethod
+    @undisturbed()
     def open(
         cls,
         runs_dir: Path,
@@ -61,6 +63,7 @@ class Recorder:
         )
         return cls(client, run.info.run_id)
 
+    @undisturbed()
     def last_step(self, key: str) -> int:
         """Return the last step at which a metric was logged, -1 if it never was."""
         if not (self.client and self.run_id):
@@ -68,6 +71,7 @@ class Recorder:
         history = self.client.get_metric_history(self.run_id, key)
         return max((int(point.step) for point in history), default=-1)
 
+    @undisturbed()
     def params(self, values: Mapping[str, Any]) -> None:
         """Log settings once, at the start; a run taken up again keeps those it began with."""
         if self.client and self.run_id and not self.taken_up:
@@ -75,11 +79,13 @@ class Recorder:
             for start in range(0, len(params), _PARAM_BATCH):
                 self.client.log_batch(self.run_id, params=params[start : start + _PARAM_BATCH])
 
+    @undisturbed()
     def inputs(self, datasets: list[DatasetInput]) -> None:
         """Log the data once, at the start."""
         if self.client and self.run_id and not self.taken_up:
             self.client.log_inputs(self.run_id, datasets)
 
+    @undisturbed()
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags; a later value replaces an earlier one."""
         if self.client and self.run_id:
@@ -87,6 +93,7 @@ class Recorder:
                 self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()]
             )
 
+    @undisturbed()
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Log one batch; ``step`` is the epoch counted across phases."""
         if self.client and self.run_id:
@@ -96,6 +103,7 @@ class Recorder:
                 metrics=[Metric(key, value, now, step) for key, value in values.items()],
             )
 
+    @undisturbed()
     def artifacts(self, run_folder: Path, *names: str) -> None:
         """Make files or folders of the run folder artifacts under the same names."""
         if self.client and self.run_id:
@@ -103,6 +111,7 @@ class Recorder:
             for name in names:
                 link_tree(run_folder / name, root / name)
 
+    @undisturbed()
     def end(self, status: str) -> None:
         """Close the run: FINISHED, FAILED or KILLED."""
         if self.client and self.run_id:

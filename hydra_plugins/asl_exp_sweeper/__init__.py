@@ -23,6 +23,8 @@ class StudySweeper(Sweeper):
         """Run the study of a command line; return its best value."""
         from asl_exp.sweep.command import run_study_command
 
+        if self.config is None or self.hydra_context is None:
+            raise RuntimeError("setup comes before sweep")
         return run_study_command(list(arguments), self.config, self.hydra_context)
 
 
