@@ -15,11 +15,17 @@ def test_an_interrupt_comes_after_the_write(number: signal.Signals) -> None:
     def interrupt(got: int, frame: FrameType | None) -> None:
         raise Interrupted(128 + got)
 
-    before, written = signal.signal(number, interrupt), []
+    written: list[bool] = []
+
+    @undisturbed()
+    def write() -> None:
+        os.kill(os.getpid(), number)
+        written.append(True)
+
+    before = signal.signal(number, interrupt)
     try:
-        with pytest.raises(Interrupted), undisturbed():
-            os.kill(os.getpid(), number)
-            written.append(True)
+        with pytest.raises(Interrupted):
+            write()
         assert signal.getsignal(number) is interrupt
     finally:
         signal.signal(number, before)
