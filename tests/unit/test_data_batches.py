@@ -123,12 +123,12 @@ def test_no_thread_outlives_an_iteration_that_stops_early() -> None:
 
 
 def test_gathering_overlaps_with_the_consumer() -> None:
-    batches = loader(split(pixels=Numbered(slow_s=0.05)))
+    batches = loader(split(pixels=Numbered(slow_s=0.2)))
     start = time.perf_counter()
     for _ in batches:
-        time.sleep(0.05)
-    # One after the other would take 0.6 s; side by side 0.35.
-    assert time.perf_counter() - start < 0.55
+        time.sleep(0.2)
+    # One after the other would take 2.4 s; side by side 1.4.
+    assert time.perf_counter() - start < 2.3
 
 
 def test_lightning_trains_with_it() -> None:
