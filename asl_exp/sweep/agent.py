@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
 
 from optuna.trial import Trial, TrialState
 
@@ -10,7 +9,6 @@ from asl_exp.config.errors import Interrupted, RunError, UserError
 from asl_exp.config.plan import Plan
 from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.sweep.budget import INTERRUPTED, REASON, Budget
-from asl_exp.sweep.storage import patiently
 from asl_exp.sweep.study import DATA_DIGEST, OpenStudy
 from asl_exp.sweep.trial import run_trial
 from asl_exp.training.materials import letters
@@ -37,7 +35,7 @@ def work(opened: OpenStudy, command: str, after_trial: Callable[[], None]) -> No
         return
     _require_same_data(opened)
     while True:
-        claimed = patiently(budget.claim)
+        claimed = budget.claim()
         if claimed == "done":
             return
         if claimed == "failing":
@@ -59,7 +57,7 @@ def _try(opened: OpenStudy, budget: Budget, trial: Trial) -> None:
     except UserError as error:
         budget.finish(trial, TrialState.FAIL, reason=str(error))
         raise
-    patiently(partial(budget.finish, trial, outcome.state, outcome.values, outcome.reason))
+    budget.finish(trial, outcome.state, outcome.values, outcome.reason)
 
 
 def _failing(budget: Budget) -> str:

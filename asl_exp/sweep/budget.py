@@ -6,6 +6,7 @@ failed ones do not.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -86,13 +87,12 @@ class Budget:
         study = self.opened.study
         with self.opened.store.lock():
             if reason is not None:
-                _set_if_running(trial, REASON, reason)
-            told = study.tell(
-                trial,
-                values if state == TrialState.COMPLETE else None,
-                state=state,
-                skip_if_finished=True,
-            )
+                with suppress(UpdateFinishedTrialError):
+                    trial.set_user_attr(REASON, reason)
+            given = values if state == TrialState.COMPLETE else None
+            with suppress(UpdateFinishedTrialError):  # told already, and the answer was lost
+                study.tell(trial, given, state=state, skip_if_finished=True)
+            told = study.get_trials(deepcopy=False)[trial.number]
             if reason == INTERRUPTED and told.user_attrs.get(REASON) == INTERRUPTED:
                 self._repeat(told, deaths=told.user_attrs.get(DEATHS, 0))
         return told
@@ -132,10 +132,3 @@ class Budget:
 def _ended(trial: FrozenTrial) -> datetime:
     assert trial.datetime_complete is not None
     return trial.datetime_complete
-
-
-def _set_if_running(trial: Trial, key: str, value: str) -> None:
-    try:
-        trial.set_user_attr(key, value)
-    except UpdateFinishedTrialError:
-        return

@@ -8,16 +8,17 @@ writes), hence the lock.
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
 from filelock import FileLock
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from sqlalchemy import event, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from asl_exp.config.errors import UserError
@@ -37,7 +38,7 @@ _PAUSES_S = (1, 2, 4, 8, 16, 30, 60, 60, 60)
 T = TypeVar("T")
 
 
-def patiently(attempt: Callable[[], T]) -> T:
+def _patiently(attempt: Callable[[], T]) -> T:
     """Try again for some minutes while the storage is out of reach: a trial took longer."""
     for pause_s in _PAUSES_S:
         try:
@@ -45,6 +46,20 @@ def patiently(attempt: Callable[[], T]) -> T:
         except LOST:
             time.sleep(pause_s)
     return attempt()
+
+
+def _patient(storage: BaseStorage) -> BaseStorage:
+    """Return a storage each of whose calls is tried again while it is out of reach."""
+
+    def asked(name: str) -> Callable[..., Any]:
+        return lambda _, *args, **kwargs: _patiently(
+            partial(getattr(storage, name), *args, **kwargs)
+        )
+
+    names = [name for name in vars(BaseStorage) if not name.startswith("_")]
+    kind = type("PatientStorage", (BaseStorage,), {name: asked(name) for name in names})
+    patient: BaseStorage = kind()
+    return patient
 
 
 def lost(error: Exception) -> str:
@@ -62,13 +77,17 @@ class Store:
 
     Attributes:
         url: as the user gave it.
-        storage: Optuna's.
+        storage: Optuna's; calls to a server are tried again for some minutes.
+        at_once: the same, where a call that fails is given up.
         file: None for a server.
+        engine: None for a journal.
     """
 
     url: str
     storage: BaseStorage
-    file: Path | None
+    at_once: BaseStorage
+    file: Path | None = None
+    engine: Engine | None = None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -85,13 +104,19 @@ class Store:
 
     @contextmanager
     def _server_lock(self) -> Iterator[None]:
-        assert isinstance(self.storage, RDBStorage)
-        with self.storage.engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(7240185)"))
-            try:
-                yield
-            finally:
+        connection = _patiently(self._locked)
+        try:
+            yield
+        finally:
+            with suppress(*LOST):  # the server frees the lock of a connection that is gone
                 connection.execute(text("SELECT pg_advisory_unlock(7240185)"))
+            connection.close()
+
+    def _locked(self) -> Connection:
+        assert self.engine is not None
+        connection = self.engine.connect()
+        connection.execute(text("SELECT pg_advisory_lock(7240185)"))
+        return connection
 
 
 def open_store(url: str) -> Store:
@@ -105,7 +130,9 @@ def open_store(url: str) -> Store:
         return _open_sqlite(url)
     if url.startswith("journal:"):
         return _open_journal(url)
-    return Store(url, _open_server(url), None)
+    server = _open_server(url)
+    cached = get_storage(server)
+    return Store(url, _patient(cached), cached, engine=server.engine)
 
 
 def _open_sqlite(url: str) -> Store:
@@ -117,7 +144,7 @@ def _open_sqlite(url: str) -> Store:
     except OSError as error:
         raise _unreachable(url, error.strerror or error) from None
     _write_ahead(storage)
-    return Store(url, storage, file)
+    return Store(url, storage, storage, file)
 
 
 def _file(url: str, scheme: str) -> Path:
@@ -178,7 +205,8 @@ def _open_journal(url: str) -> Store:
     file = _file(url, "journal:")
     try:
         backend = JournalFileBackend(str(file), lock_obj=_AppendLock(file))
-        return Store(url, JournalStorage(backend), file)
+        storage = JournalStorage(backend)
+        return Store(url, storage, storage, file)
     except OSError as error:
         raise _unreachable(url, error.strerror or error) from None
     except (ValueError, KeyError, TypeError):

@@ -46,9 +46,9 @@ class TrialWatcher:
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Report an epoch; return whether the trial ends: pruned, or given up for dead."""
-        if self._watched is None:
-            self._watched = _Watched(self.opened or open_study(self.plan), self.number)
         try:
+            if self._watched is None:
+                self._watched = _Watched(self.opened or open_study(self.plan), self.number)
             if self.metric is None:
                 return self._watched.is_given_up()
             return self._watched.is_to_end(epoch, metrics[self.metric])
@@ -60,7 +60,7 @@ class _Watched:
     """One trial in an opened storage."""
 
     def __init__(self, opened: OpenStudy, number: int) -> None:
-        self._study, self._storage = opened.study, opened.store.storage
+        self._study, self._storage = opened.study, opened.store.at_once
         study_id = self._storage.get_study_id_from_name(opened.study.study_name)
         self._id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
         self._trial = self._storage.get_trial(self._id)

@@ -94,13 +94,13 @@ def test_a_server_that_drops_its_connections_is_asked_again(
         arguments = (*STUDY, *tiny, f"sweep.storage={address}", "sweep.n_trials=4")
         with Forked(tmp_path, *arguments, "schedule.transfer.epochs=10") as run:
             run.wait_for("\ntrial 0 |", 120)
-            for _ in range(4):
+            for _ in range(12):
                 with psycopg.connect(address, autocommit=True) as connection:
                     connection.execute(
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                         "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
                     )
-                time.sleep(0.7)
+                time.sleep(0.3)
             assert run.wait(240) == 0, run.text()
             assert "Traceback" not in run.text()
         trials = trials_of(tmp_path, opened)
