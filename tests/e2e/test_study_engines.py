@@ -4,9 +4,9 @@ Every engine is a real one of this machine. Each finishes exactly the trials ask
 """
 
 import json
-import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -103,9 +103,8 @@ def test_slurm_starts_the_agents(tiny: tuple[str, ...], tmp_path: Path) -> None:
 
 @pytest.mark.heavy
 def test_the_dashboard_opens_the_storage_as_it_is(studied: Path) -> None:
-    dashboard = shutil.which("optuna-dashboard")
-    if dashboard is None:
-        pytest.skip("no optuna-dashboard")
+    pytest.importorskip("optuna_dashboard")
+    dashboard = Path(sys.executable).with_name("optuna-dashboard")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

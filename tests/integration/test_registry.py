@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import mlflow.pyfunc
 import pytest
+from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.file_utils import local_file_uri_to_path
 from replicas import Store, copies
 from servers.dagshub import Dagshub
 from servers.fixtures import MakeProxy
@@ -43,7 +44,7 @@ def test_a_run_registers_its_model_here(tiny: tuple[str, ...], tmp_path: Path) -
     run = store.client.get_run(version.run_id)
     assert version.source == f"{run.info.artifact_uri}/model"
     assert run.data.tags["registered_model"] == "hands of mine"
-    assert mlflow.pyfunc.load_model(version.source).metadata.run_id is None
+    assert Model.load(local_file_uri_to_path(version.source)).run_id is None
     assert register_here(store.client, version.run_id, "hands of mine") == "1"
     second = run_experiment(config, tmp_path / "another")
     newer = store.client.get_model_version_by_alias("hands of mine", "candidate")
