@@ -7,12 +7,12 @@ a faster one breaks where several machines share a folder.
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from filelock import FileLock, Timeout
+from asl_exp.tracking.liveness import locked
 
 FOLDER: Final = "outbox"
 Kind = Literal["param", "tag", "metric", "input", "artifact", "refused", "status"]
@@ -66,19 +66,9 @@ class Ledger:
         with self._open() as database:
             database.executescript(_TABLES)
 
-    @contextmanager
-    def claim(self, run_id: str, wait_s: float = 0.0) -> Iterator[bool]:
+    def claim(self, run_id: str) -> AbstractContextManager[bool]:
         """Let one process deliver a run at a time; False where another is at it."""
-        lock = FileLock(self.folder / f"{run_id}.lock")
-        try:
-            lock.acquire(timeout=wait_s)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        return locked(self.folder / f"{run_id}.lock")
 
     def entry(self, run_id: str, address: str) -> Entry:
         """Return how far a delivery is; one that has not begun is no exception."""

@@ -1,7 +1,7 @@
 """Which runs have a process: a run's folder is locked as long as one works on it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -10,10 +10,15 @@ from filelock import FileLock, Timeout
 LOCK: Final = ".lock"
 
 
-@contextmanager
-def held(run_folder: Path) -> Iterator[bool]:
+def held(run_folder: Path) -> AbstractContextManager[bool]:
     """Hold a run's folder; False where a living process has it, or it cannot be locked."""
-    lock = FileLock(run_folder / LOCK)
+    return locked(run_folder / LOCK)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[bool]:
+    """Hold a lock that the system frees when its process dies; False where that cannot be had."""
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except (Timeout, OSError):
