@@ -68,12 +68,16 @@ class Composition(NamedTuple):
 def register_bases() -> None:
     """Give Hydra the schema's defaults as the option ``base`` of every group, and the sweeper.
 
-    Hydra looks for plugins in folders, and does not find those of an editable installation.
+    Hydra looks for plugins in folders, and does not find those of an editable installation. It
+    takes new keys without a plus only where a node says so.
     """
     Plugins.instance().register(StudySweeper)
     store = ConfigStore.instance()
     for group, model in _BASES.items():
-        store.store(group=group, name="base", node=model().model_dump())
+        node = OmegaConf.create(model().model_dump())
+        if group == "backbone":
+            OmegaConf.set_struct(node.options, False)
+        store.store(group=group, name="base", node=node)
 
 
 def compose_config(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> schema.Config:

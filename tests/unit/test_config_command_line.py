@@ -83,7 +83,7 @@ def test_help_comes_at_once(cli: Cli) -> None:
     "arguments",
     [
         ["backbone=vgg16", "lr.transfer=3e-4", "--resolve"],
-        ["experiment=paper_vgg19", "+backbone.options.drop_path_rate=0.1", "head.hidden=[8,8]"],
+        ["experiment=paper_vgg19", "backbone.options.drop_path_rate=0.1", "head.hidden=[8,8]"],
     ],
 )
 def test_the_configuration_is_shown_as_hydra_would(cli: Cli, arguments: list[str]) -> None:
