@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -10,6 +11,7 @@ from servers.dagshub import Dagshub
 from servers.mlflow_server import OLD, MlflowServer
 from servers.proxy import Proxy
 
+P = TypeVar("P", bound=Proxy)
 OwnServer = Callable[[str], MlflowServer]
 MakeProxy = Callable[[MlflowServer], Proxy]
 MakeDagshub = Callable[[MlflowServer], Dagshub]
@@ -49,22 +51,19 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
 
 @pytest.fixture
 def proxy() -> Iterator[MakeProxy]:
-    with ExitStack() as ended:
-
-        def make(server: MlflowServer) -> Proxy:
-            made = Proxy(server.url)
-            ended.callback(made.close)
-            return made
-
-        yield make
+    yield from _each_closed(Proxy)
 
 
 @pytest.fixture
 def own_dagshub() -> Iterator[MakeDagshub]:
+    yield from _each_closed(Dagshub)
+
+
+def _each_closed(kind: type[P]) -> Iterator[Callable[[MlflowServer], P]]:
     with ExitStack() as ended:
 
-        def make(server: MlflowServer) -> Dagshub:
-            made = Dagshub(server.url)
+        def make(server: MlflowServer) -> P:
+            made = kind(server.url)
             ended.callback(made.close)
             return made
 
