@@ -7,7 +7,7 @@ checkpoint takes its space once.
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,7 +20,7 @@ from asl_exp.tracking.store import experiment_id, open_store
 from asl_exp.tracking.undisturbed import undisturbed
 
 _DEPTH = 4  # mlartifacts/<experiment>/<run>/artifacts
-_PARAM_BATCH, _PARAM_LENGTH = 100, 6000  # limits of the local store
+_PARAM_BATCH, _PARAM_LENGTH, METRIC_BATCH = 100, 6000, 1000  # limits of the local store
 
 
 class Recorder:
@@ -93,15 +93,16 @@ class Recorder:
                 self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()]
             )
 
-    @undisturbed()
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Log one batch; ``step`` is the epoch counted across phases."""
+        now = int(time.time() * 1000)
+        self.points([Metric(key, value, now, step) for key, value in values.items()])
+
+    @undisturbed()
+    def points(self, metrics: Sequence[Metric]) -> None:
+        """Log at most METRIC_BATCH points of metrics, of any steps."""
         if self.client and self.run_id:
-            now = int(time.time() * 1000)
-            self.client.log_batch(
-                self.run_id,
-                metrics=[Metric(key, value, now, step) for key, value in values.items()],
-            )
+            self.client.log_batch(self.run_id, metrics=metrics)
 
     @undisturbed()
     def artifacts(self, run_folder: Path, *names: str) -> None:

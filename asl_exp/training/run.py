@@ -11,7 +11,6 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from asl_exp.config import names
 from asl_exp.config.errors import ConfigError, Interrupted, PrunedError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
@@ -21,6 +20,7 @@ from asl_exp.model.checkpoint import checkpoint_metadata, take_weights
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
 from asl_exp.tracking.background import begin_delivery, deliver_run
+from asl_exp.tracking.epochs import EpochLog
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.tracking.system_metrics import sampled
 from asl_exp.training.batch_size import step_images, with_batch_size
@@ -190,17 +190,14 @@ def _train(
     state = find_state(run_folder)
     phases = [PhaseResult(**done) for done in state.phases] if state else []
     rows = list(state.rows) if state else []
-    recorded_to = recorder.last_step(names.VAL_LOSS) if recorder.taken_up else -1
     if state:
         _say_resumed(state)
     if phases:
         take_weights(model, run_folder / phases[-1].checkpoint)
+    log = EpochLog(recorder, [name for name, phase in config.schedule.items() if phase.epochs])
 
     def record_epoch(epoch: int, metrics: dict[str, float]) -> None:
-        if epoch > recorded_to:  # a killed run may have recorded an epoch that it then repeats
-            # MLflow's page of compared runs opens with the metric that it was given first
-            first = {names.VAL_ACCURACY: metrics[names.VAL_ACCURACY]}
-            recorder.metrics({**first, **metrics, names.PHASE: len(phases)}, step=epoch)
+        log.add(rows[-1])
         if watcher is not None:
             _end_if_pruned(watcher, epoch, metrics)
 
@@ -210,24 +207,27 @@ def _train(
             result.write(run_folder)
         recorder.tags({Tag.STORED_VIEWS: json.dumps(result.stored_views)})
 
-    for name, phase in config.schedule.items():
-        if phase.epochs == 0 or any(done.name == name for done in phases):
-            continue
-        recorder.tags({Tag.PHASE: name})
-        with stages(name):
-            done = run_phase(
-                model, data, config, name,
-                run_folder=run_folder,
-                device=device,
-                stages=stages,
-                finished=phases,
-                rows=rows,
-                metadata=checkpoint_metadata(config, data.classes, preprocessing),
-                record_epoch=record_epoch,
-                record_views=record_views,
-                state=state if state and state.phase == name else None,
-            )  # fmt: skip
-        phases.append(done)
+    with log:
+        for row in rows:  # a killed run may have had no time to record its last ones
+            log.add(row)
+        for name, phase in config.schedule.items():
+            if phase.epochs == 0 or any(done.name == name for done in phases):
+                continue
+            recorder.tags({Tag.PHASE: name})
+            with stages(name):
+                done = run_phase(
+                    model, data, config, name,
+                    run_folder=run_folder,
+                    device=device,
+                    stages=stages,
+                    finished=phases,
+                    rows=rows,
+                    metadata=checkpoint_metadata(config, data.classes, preprocessing),
+                    record_epoch=record_epoch,
+                    record_views=record_views,
+                    state=state if state and state.phase == name else None,
+                )  # fmt: skip
+            phases.append(done)
     result.checkpoints = {done.name: done.checkpoint for done in phases}
     result.kept_epochs = {done.name: done.kept_epoch for done in phases}
     return phases, rows

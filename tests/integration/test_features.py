@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,25 +111,26 @@ def save_weights(path: Path, overrides: tuple[str, ...]) -> tuple[str, ...]:
 def test_a_killed_run_goes_on_from_its_features(
     own_cache: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from asl_exp.training.record import Recorder
+    from asl_exp.tracking.epochs import EpochLog
 
     overrides = (*own_cache, "augmentation=paper", "schedule.transfer.epochs=6")
     whole = Ran(tmp_path / "whole", *overrides)
-    record, told = Recorder.metrics, []
+    add, told = EpochLog.add, []
 
-    def die_later(recorder: Recorder, values: dict[str, float], step: int) -> None:
-        told.append(step)
+    def die_later(log: EpochLog, row: dict[str, Any]) -> None:
+        told.append(row["epoch"])
         if len(told) == 4:
             raise RuntimeError("killed")
-        record(recorder, values, step)
+        add(log, row)
 
     monkeypatch.setattr("asl_exp.training.phases._STATES_APART_S", 1e-9)
-    monkeypatch.setattr(Recorder, "metrics", die_later)
+    monkeypatch.setattr(EpochLog, "add", die_later)
     with pytest.raises(RuntimeError, match="killed"):
         Ran(tmp_path / "killed", *overrides)
     resumed = Ran(tmp_path / "killed", *overrides, f"resume={tmp_path / 'killed'}")
     assert resumed.metrics() == whole.metrics()
-    assert told == [0, 1, 2, 3, 3, 4, 5, 6, *told[8:]]
+    told_again = [0, 1, 2]
+    assert told == [0, 1, 2, 3, *told_again, 3, 4, 5, 6, *told[11:]]
 
 
 @pytest.mark.parametrize("how", ["bytes", "shortened", "described"])
