@@ -101,7 +101,10 @@ def _job(composed: DictConfig) -> float:
                 from asl_exp.tracking.background import begin_delivery
 
             begin_delivery(config.tracking, Path(config.runs_dir), print)
+        if config.trainer.devices * config.trainer.num_nodes > 1:
+            from asl_exp.training.forking import begin_forking
 
+            begin_forking()
         with collector_paused():
             from asl_exp.training.run import run_experiment
 

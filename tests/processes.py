@@ -59,6 +59,11 @@ class _Watched:
         except psutil.NoSuchProcess:
             return []
 
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes of the ranks: what the command's own forking process has forked."""
+        below = psutil.Process(self.pid).children()
+        return sorted((w for child in below for w in child.children()), key=lambda w: w.pid)
+
     def kill(self) -> None:
         """Kill -9 the process and all below it, at one moment."""
         kill_all(self.tree())

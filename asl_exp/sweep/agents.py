@@ -29,6 +29,7 @@ from asl_exp.sweep.budget import Budget
 from asl_exp.sweep.lines import Lines
 from asl_exp.sweep.storage import LOST, lost
 from asl_exp.sweep.study import OpenStudy, open_study
+from asl_exp.training.forking import METHOD, begin_forking
 
 _SHOW_S = 0.5
 _FAREWELL_S = 60
@@ -94,8 +95,8 @@ def _error(kind: str, message: str) -> Exception:
 
 def _run_processes(command: Command, n_agents: int, lines: Lines) -> list[Fault]:
     """Run agents as processes that share what they import."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = multiprocessing.get_context(METHOD)
+    begin_forking(__name__)
     agents: list[BaseProcess] = []
     pipes: list[Connection] = []
     try:

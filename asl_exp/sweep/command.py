@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from asl_exp.config.errors import Interrupted, RunError, UserError
 from asl_exp.config.plan import Plan, plan_study
+from asl_exp.training.forking import begin_forking
 
 
 def run_study_command(
@@ -48,6 +49,10 @@ def _run(
     from asl_exp.sweep.study import open_study
 
     opened = open_study(plan)  # before torch is imported: a storage's faults come at once
+    if plan.sweep.agents > 1:
+        begin_forking("asl_exp.sweep.agents")
+    elif plan.base.trainer.devices > 1:
+        begin_forking()
     from asl_exp.sweep.agents import Command, run_agents
     from asl_exp.sweep.conclusion import conclude
     from asl_exp.sweep.lines import Lines

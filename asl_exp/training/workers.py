@@ -30,6 +30,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, UserError, WorkerError
 from asl_exp.config.schema import Config, TrainerConfig
+from asl_exp.training.forking import METHOD, begin_forking
 from asl_exp.training.meeting import address_for_others, interface, is_first, meeting_point
 from asl_exp.training.ranks import gather
 from asl_exp.training.state import state_names
@@ -56,6 +57,7 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
     for logger in ("torch.distributed", "torch.distributed.elastic.agent.server.api"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)  # the second sets its own level
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    begin_forking()
     try:
         objectives = elastic_launch(_launch_config(config), work)(
             config.model_dump(), str(run_folder), str(faults), train
@@ -89,7 +91,7 @@ def _launch_config(config: Config) -> LaunchConfig:
         local_addr=address if is_first(trainer) else f"~{address}",
         max_restarts=0,
         monitor_interval=0.2,
-        start_method="spawn",
+        start_method=METHOD,
         logs_specs=DefaultLogsSpecs(),
         signals_to_handle="SIGTERM,SIGINT",
         shutdown_timeout=_SHUTDOWN_S,

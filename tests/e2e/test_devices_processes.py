@@ -119,8 +119,7 @@ def test_a_rank_that_raises_ends_all(tiny: tuple[str, ...], tmp_path: Path) -> N
 def test_a_killed_worker_ends_all(tiny: tuple[str, ...], tmp_path: Path, rank: int) -> None:
     with Forked(tmp_path, *tiny, *TWO, *LONG) as run:
         run.wait_for("transfer 3/")
-        tree = run.tree()
-        workers = [p for p in tree if "spawn_main" in " ".join(p.cmdline())]
+        tree, workers = run.tree(), run.workers()
         assert len(workers) == 2, [p.cmdline() for p in tree]
         kill_all(workers[rank : rank + 1])
         assert run.wait(ENDS_WITHIN_S) == 1, run.text()

@@ -207,8 +207,7 @@ def test_two_devices_at_random_moments(
             number += draw.randint(1, EPOCHS)
             run.wait_until(state_number(runs, number))
             time.sleep(draw.uniform(0, 0.2))
-            tree = run.tree()
-            workers = [p for p in tree if "spawn_main" in " ".join(p.cmdline())]
+            tree, workers = run.tree(), run.workers()
             victims = draw.choice([tree, tree[:1], workers[:1], workers[1:]])
             kill_all(victims)
             run.process.join(30)

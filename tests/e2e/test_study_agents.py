@@ -57,8 +57,8 @@ def test_ten_agents_finish_forty_trials_though_two_are_killed(
     assert len(dead) <= 2, "one for each kill that came inside a trial"
     assert all(trial.user_attrs["reason"] == "its process died" for trial in dead)
     assert len(counted(trials)) + len(dead) == len(trials), "nothing runs, nothing waits"
-    again = {tuple(trial.params.items()) for trial in counted(trials)}
-    assert all(tuple(trial.params.items()) in again for trial in dead if trial.params)
+    tried = [trial.params.items() for trial in counted(trials)]
+    assert all(any(trial.params.items() <= one for one in tried) for trial in dead), "tried again"
     assert len(re.findall(r"^trial \d+ \| ", said, re.MULTILINE)) == len(trials)
 
 
