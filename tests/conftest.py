@@ -6,10 +6,12 @@ The environment is set before torch is imported: two cores are shared by all tes
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import make_stores_once
 from servers.fixtures import (  # noqa: F401
     dagshub,
     mlflow_2_7,
@@ -29,6 +31,7 @@ for _name, _value in {
     "COLUMNS": "200",
 }.items():
     os.environ[_name] = _value
+os.environ.setdefault("ASL_EXP_TEST_STORE", str(Path(tempfile.mkdtemp()) / "mlflow.db"))
 
 TINY = (
     "backbone.name=asl_small_cnn",
@@ -44,6 +47,16 @@ TINY = (
 """Three letters of four drawn signers: 24 images to train on, 12 each in val, test, external."""
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker ends with it alone."""
+    items.sort(key=lambda item: item.path.name != "test_demo.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stores() -> None:
+    make_stores_once(Path(os.environ["ASL_EXP_TEST_STORE"]))
 
 
 @pytest.fixture(autouse=True)
