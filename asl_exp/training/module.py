@@ -73,7 +73,11 @@ class PhaseModule(pl.LightningModule):
         cut: Cut | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
+        head_alone = cut is not None and not cut.module
+        # Lightning sets the mode of every module it knows several times an epoch: of a network of
+        # 200 that would be a sixth of the time of an epoch of its head.
+        self.model = nn.ModuleDict({"head": model.head}) if head_alone else model
+        self._network = (model.eval() if head_alone else model,)
         self.config = config
         self.phase_name = phase_name
         self.phase: PhaseConfig = config.schedule[phase_name]
@@ -97,6 +101,11 @@ class PhaseModule(pl.LightningModule):
         self.strict_loading = self._saved is None
 
     @property
+    def network(self) -> LetterClassifier:
+        """The whole network, also where only its head is a part of this module."""
+        return self._network[0]
+
+    @property
     def epoch(self) -> int:
         """The epoch counted across phases, from 0."""
         return self.first_epoch + int(self.current_epoch)
@@ -104,14 +113,14 @@ class PhaseModule(pl.LightningModule):
     def train(self, mode: bool = True) -> "PhaseModule":
         """Set the mode of everything that trains; frozen parts stay in eval mode."""
         super().train(mode)
-        if mode:
-            hold_frozen(self.model, self.phase)
+        if mode and self.model is self.network:
+            hold_frozen(self.network, self.phase)
         return self
 
     def configure_optimizers(self) -> Any:
         """Return the phase's optimizer and the shape of its rate."""
         optimizer = make_optimizer(
-            self.model,
+            self.network,
             self.config.optimizer,
             lr=self.phase.lr,
             layer_decay=self.config.lr.layer_decay,
@@ -152,13 +161,17 @@ class PhaseModule(pl.LightningModule):
             if self.config.trainer.channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
         self._seed_dropout(seed)
-        logits = self.cut.above(self.model, inputs) if self.cut else self.model(inputs)
+        logits = self._scores(inputs)
         loss = self.loss(logits, targets)
         penalty = self.l2_penalty()
         n_own = self._own_images(len(labels), batch_idx)
         self._count(loss, penalty, logits, labels, n_own, batch_idx)
         of_loss, of_penalty = self._weights(n_own, batch_idx)
         return of_loss * loss + of_penalty * penalty  # type: ignore[no-any-return]
+
+    def _scores(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return scores (B, C) of images, or of stored features where the phase goes from them."""
+        return self.cut.above(self.network, inputs) if self.cut else self.network(inputs)
 
     def _own_images(self, n_images: int, batch_idx: int) -> int:
         """Return how many of a batch's images count here: none where they are another rank's.
@@ -184,7 +197,7 @@ class PhaseModule(pl.LightningModule):
     def l2_penalty(self) -> torch.Tensor:
         """Return l2 * sum(w^2) over the head's kernels, as Keras's kernel_regularizer has it."""
         l2 = self.config.regularization.l2
-        kernels = self.model.head.penalised_kernels() if l2 else []
+        kernels = self.network.head.penalised_kernels() if l2 else []
         total = torch.zeros((), device=self.device)
         for kernel in kernels:
             total = total + kernel.square().sum()
@@ -234,14 +247,14 @@ class PhaseModule(pl.LightningModule):
         """Stop the clock of training, which validation is no part of; equalise the ranks."""
         self._train_s = time.perf_counter() - self._started
         if self.phase.norm_statistics == "trained":
-            average_statistics(trained_layers(self.model, self.phase))
+            average_statistics(trained_layers(self.network, self.phase))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch, each image once."""
         inputs, labels, _ = batch
         if self.cut is None:
             inputs = inputs.float() / 255.0
-        logits = self.cut.above(self.model, inputs) if self.cut else self.model(inputs)
+        logits = self._scores(inputs)
         self.val_loss.add(len(labels), nn.functional.cross_entropy(logits.float(), labels))
         self.val_confusion.update(logits.argmax(1), labels)
 
