@@ -55,10 +55,14 @@ class Figure:
 
     @property
     def reached(self) -> str:
+        """Return yes or no; where only some pairs reach the goal, what the median does."""
         if self.goal is None:
             return "-"
-        good = self.median >= self.goal if self.best == "most" else self.median <= self.goal
-        return "yes" if good else "no"
+        sign = 1 if self.best == "most" else -1
+        reach = [sign * value >= sign * self.goal for value in (*self.values, self.median)]
+        if all(reach):
+            return "yes"
+        return "by the median" if reach[-1] else "no"
 
     def cells(self) -> list[str]:
         spread = f"{_short(min(self.values))} to {_short(max(self.values))}"
