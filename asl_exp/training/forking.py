@@ -11,11 +11,12 @@ from typing import Final
 METHOD: Final = "forkserver"
 
 
-def begin_forking(module: str = "asl_exp.training.run") -> None:
+def begin_forking(*modules: str) -> None:
     """Start that process where none runs yet; the environment of now is that of all forked.
 
     Args:
-        module: what it imports, with all that this needs.
+        modules: what it imports beside all that a run needs.
     """
-    multiprocessing.get_context(METHOD).set_forkserver_preload([module])
+    preloaded = ["asl_exp.training.forked", *modules]
+    multiprocessing.get_context(METHOD).set_forkserver_preload(preloaded)
     forkserver.ensure_running()

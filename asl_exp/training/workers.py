@@ -85,7 +85,7 @@ def _launch_config(config: Config) -> LaunchConfig:
         # With port 0 the launcher takes a free one: two runs on one machine never clash.
         rdzv_endpoint=point or "127.0.0.1:0",
         rdzv_backend="c10d",
-        rdzv_configs=_patience(trainer) | _role(trainer, address),
+        rdzv_configs=_patience(trainer) | _role(trainer),
         run_id="asl_exp" if point else uuid4().hex,
         # The launcher numbers machines in the order of these texts, and uses the first one's only.
         local_addr=address if is_first(trainer) else f"~{address}",
@@ -103,14 +103,9 @@ def _patience(trainer: TrainerConfig) -> dict[str, Any]:
     return {"join_timeout": wait_s, "read_timeout": min(60, wait_s)}
 
 
-def _role(trainer: TrainerConfig, address: str) -> dict[str, Any]:
-    """Return whether this machine is the one where all meet; tell gloo the way to the others."""
-    if trainer.num_nodes == 1:
-        return {}
-    name = interface(address)
-    if name:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-    return {"is_host": is_first(trainer)}
+def _role(trainer: TrainerConfig) -> dict[str, Any]:
+    """Return whether this machine is the one where all meet."""
+    return {"is_host": is_first(trainer)} if trainer.num_nodes > 1 else {}
 
 
 def _nobody_came(config: Config) -> UserError:
@@ -139,6 +134,7 @@ def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> 
         on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
         if on_gpu:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        _tell_gloo_the_way(config.trainer)
         dist.init_process_group("nccl" if on_gpu else "gloo")
         objective = train(config, _folder_of_all(config.trainer, Path(run_folder)))
         dist.barrier()
@@ -153,6 +149,12 @@ def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> 
         traceback.print_exc() if not isinstance(error, UserError) else None
         _ended(Path(faults)).touch()
         os._exit(1)
+
+
+def _tell_gloo_the_way(trainer: TrainerConfig) -> None:
+    """Name the interface by which the other machines reach this one, unless the user has."""
+    if trainer.num_nodes > 1 and (name := interface(address_for_others(trainer))):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def _folder_of_all(trainer: TrainerConfig, run_folder: Path) -> Path:

@@ -42,6 +42,13 @@ def local(runs: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{runs.resolve() / 'mlflow.db'}")
 
 
+def recorded_epochs(runs: Path, name: str) -> int:
+    """Return how many epochs of a run are in the local store."""
+    found = local(runs).search_runs(["1"], f"attributes.run_name = '{name}'")
+    histories = [local(runs).get_metric_history(r.info.run_id, "val/loss") for r in found]
+    return max(map(len, histories), default=0)
+
+
 def run_id_of(folder: Path) -> str:
     return str(result_of(folder)["mlflow_run_id"])
 
@@ -113,7 +120,7 @@ def test_killed_runs_are_closed_and_living_ones_are_not(
         Forked(tmp_path, *tiny, *ENDLESS, "name=alive") as alive,
     ):
         dead.wait_for("transfer 3/5000")
-        alive.wait_for("transfer 3/5000")
+        dead.wait_until(lambda: all(recorded_epochs(runs, name) > 2 for name in ("dead", "alive")))
         dead.kill()
         dead.wait(30)
         done = sync(tmp_path)
