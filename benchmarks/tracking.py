@@ -1,10 +1,10 @@
-"""What tracking costs a run: off, on this machine, a server that answers in 500 ms, and a dead one.
+"""What tracking costs a run: off, on this machine, and with servers that are slow, failing or dead.
 
 python benchmarks/tracking.py [--epochs 100] [--rounds 3]
 
-One run of a frozen phase, in CPU seconds of this process, delivery's thread included. The slow
-server is a real MLflow server behind a proxy; waiting for delivery at the end of a command, which
-trains nothing, is not counted.
+One run of a frozen phase, in CPU seconds of this process, delivery's thread included. The slow and
+the failing server are a real MLflow server behind proxies; waiting for delivery at the end of a
+command, which trains nothing, is not counted.
 """
 
 import argparse
@@ -50,11 +50,16 @@ def main() -> None:
         server = MlflowServer("3", folder / "server").start()
         proxy = Proxy(server.url)
         proxy.trouble = Trouble(delay_s=DELAY_S)
+        failing = Proxy(server.url)
+        failing.trouble = Trouble(fail=0.2, cut_before=0.05, cut_after=0.05)
         dead = f"http://127.0.0.1:{free_port()}"
         kinds = {
             "off": ("tracking=off",),
             "on this machine": ("tracking=local",),
             "a server that answers in 500 ms": ("tracking=server", f"tracking.uri={proxy.url}"),
+            "a server that fails 3 of 10 calls": (
+                "tracking=server", f"tracking.uri={failing.url}",
+            ),
             "a dead server": (
                 "tracking=server", f"tracking.uri={dead}", "tracking.required=false",
             ),
@@ -78,6 +83,7 @@ def main() -> None:
         finally:
             finish_delivery(lambda line: None, at_most_s=0.0)
             proxy.close()
+            failing.close()
             server.kill()
     if len({loss for found in losses.values() for loss in found}) > 1:
         raise SystemExit(f"tracking changed what was trained: {losses}")
