@@ -50,7 +50,8 @@ def main() -> None:
             shutil.rmtree(folder / "study", ignore_errors=True)
             command(
                 folder, "--multirun", "sweep=nadam_l2_dropout", f"sweep.n_trials={asked.trials}",
-                *shared, f"schedule.transfer.epochs={asked.epochs}", f"runs_dir={folder / 'study'}",
+                "sweep.pruner.name=none", *shared, f"schedule.transfer.epochs={asked.epochs}",
+                f"runs_dir={folder / 'study'}",
             )  # fmt: skip
 
         def alone(epochs: int) -> None:
