@@ -73,14 +73,15 @@ class PhaseModule(pl.LightningModule):
         cut: Cut | None = None,
     ) -> None:
         super().__init__()
-        head_alone = cut is not None and not cut.module
+        self.phase: PhaseConfig = config.schedule[phase_name]
+        part = saves_part(self.phase, cut)
+        head_alone = part and cut is not None and not cut.module
         # Lightning sets the mode of every module it knows several times an epoch: of a network of
         # 200 that would be a sixth of the time of an epoch of its head.
         self.model = nn.ModuleDict({"head": model.head}) if head_alone else model
         self._network = (model.eval() if head_alone else model,)
         self.config = config
         self.phase_name = phase_name
-        self.phase: PhaseConfig = config.schedule[phase_name]
         self.n_train_images = n_train_images
         self.first_epoch = first_epoch
         self.metadata = metadata
@@ -95,9 +96,7 @@ class PhaseModule(pl.LightningModule):
         self._n_images, self._train_s, self._started = 0, 0.0, 0.0
         self._sigterm = signal.getsignal(signal.SIGTERM)
         set_trainable(model, self.phase)
-        self._saved = (
-            trained_names(self, model, self.phase) if saves_part(self.phase, cut) else None
-        )
+        self._saved = trained_names(self, model, self.phase) if part else None
         self.strict_loading = self._saved is None
 
     @property

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import DataError
 from asl_exp.data import kept
+from asl_exp.model.checkpoint import model_state
 from asl_exp.training.feature_files import FeatureFile
 from asl_exp.training.result import Result
 from asl_exp.training.run import run_experiment
@@ -131,6 +133,16 @@ def test_a_killed_run_goes_on_from_its_features(
     assert resumed.metrics() == whole.metrics()
     told_again = [0, 1, 2]
     assert told == [0, 1, 2, 3, *told_again, 3, 4, 5, 6, *told[11:]]
+
+
+def test_checkpoints_of_every_epoch_are_whole(own_cache: tuple[str, ...], tmp_path: Path) -> None:
+    every = "schedule.transfer.keep_every_epoch=true"
+    Ran(tmp_path / "a", *own_cache, *PLAIN, "schedule.transfer.features=always", every)
+    checkpoints = sorted((tmp_path / "a" / "checkpoints" / "transfer_epochs").glob("*.ckpt"))
+    assert len(checkpoints) == 3
+    whole = model_state(torch.load(tmp_path / "a" / "checkpoints" / "finetune.ckpt"))
+    for path in checkpoints:
+        assert model_state(torch.load(path)).keys() == whole.keys()
 
 
 @pytest.mark.parametrize("how", ["bytes", "shortened", "described"])
