@@ -15,7 +15,7 @@ test: lint  ## lint, type-check, and run the fast tests
 
 test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
 	@$(MAKE) mlflow-2.7.1 || echo "no MLflow 2.7.1: its tests are skipped"
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "(heavy or gpu) and not exhaustive"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "(heavy or gpu) and not exhaustive"
 
 test-exhaustive: $(READY)  ## further kills, devices and benchmarks, which would make test-all too long
 	$(BIN)/python -m pytest -m exhaustive
