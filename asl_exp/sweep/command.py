@@ -60,14 +60,17 @@ def _run(
     from asl_exp.sweep.storage import LOST, lost
     from asl_exp.sweep.study import PARENT_RUN
     from asl_exp.tracking.background import begin_delivery
+    from asl_exp.tracking.undisturbed import undisturbed
 
     begin_delivery(plan.base.tracking, Path(plan.base.runs_dir), print)
     command = Command(tuple(arguments), plan.searchpath, uuid4().hex[:12])
-    parent = open_parent(opened)
-    opened.study.set_user_attr(PARENT_RUN, parent)
     plan.folder.mkdir(parents=True, exist_ok=True)
     one_at_a_time = FileLock(plan.folder / ".outcome_lock")
+    parent = None
     try:
+        with undisturbed():
+            parent = open_parent(opened)
+        opened.study.set_user_attr(PARENT_RUN, parent)
         with Lines(opened) as lines:
             run_agents(opened, command, lines, config, hydra_context)
         with one_at_a_time:

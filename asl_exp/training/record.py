@@ -24,6 +24,7 @@ from asl_exp.tracking.environment import command, git_commit, source_tags, write
 from asl_exp.tracking.pictures import log_pictures
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.tracking.registry import ALIAS, register_here
+from asl_exp.tracking.undisturbed import undisturbed
 from asl_exp.training.disk import full_disk
 from asl_exp.training.display import say
 from asl_exp.training.phases import PhaseResult
@@ -41,10 +42,13 @@ _OUTCOME = (
 """What a run came to; a trial of a study has some of it."""
 
 
+@undisturbed()
 def begin_record(
     config: Config, run_folder: Path, start: dict[str, str], tags: Mapping[str, str]
 ) -> tuple[Recorder, Result]:
     """Open the run's record, or take it up again; only rank 0 writes.
+
+    An interrupt waits until the folder names the MLflow run; else nothing could close it.
 
     Args:
         config: of the run.

@@ -3,13 +3,19 @@
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
 import pytest
+from conftest import environment
 from made_images import picture, save
+from mlflow.tracking import MlflowClient
 from processes import Forked, left
 from studies import STUDY, counted, distinct, runs_of, trials_of, watched
+
+from asl_exp.tracking.store import store_uri
 
 pytestmark = pytest.mark.heavy
 
@@ -133,6 +139,32 @@ def test_an_interrupt_says_how_to_continue(
     assert all(trial.params in own for trial in interrupted), "in line to be tried again"
     assert counted(trials) == []
     assert {run.info.status for run in runs_of(tmp_path)} == {"KILLED"}
+
+
+def test_an_interrupt_while_the_study_begins_leaves_no_run_running(
+    tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The signal comes while the store makes the study's own run."""
+    script = """
+import os, runpy, signal
+from asl_exp.tracking import recorder
+
+open_store = recorder.open_store
+recorder.open_store = lambda runs: (os.kill(os.getpid(), signal.SIGTERM), open_store(runs))[1]
+runpy.run_module("asl_exp", run_name="__main__", alter_sys=True)
+"""
+    arguments = (*STUDY, *tiny, "sweep.n_trials=1")
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=tmp_path, env=environment(),
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 143, ended.stderr
+    assert "the same command continues study s" in ended.stderr
+    client = MlflowClient(store_uri(tmp_path / "runs"))
+    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
+    (parent,) = client.search_runs([experiment.experiment_id])
+    assert parent.data.tags["role"] == "study"
+    assert parent.info.status == "KILLED"
 
 
 def test_poor_trials_end_early(tiny: tuple[str, ...], tmp_path: Path) -> None:

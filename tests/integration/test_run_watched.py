@@ -1,15 +1,18 @@
 """Runs as a study starts them: watched, pruned, of less depth, and completed afterwards."""
 
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
 from asl_exp.config.compose import compose_config
-from asl_exp.config.errors import PrunedError
-from asl_exp.tracking.store import store_uri
+from asl_exp.config.errors import Interrupted, PrunedError
+from asl_exp.tracking.store import open_store, store_uri
 from asl_exp.training.finish import complete_run
 from asl_exp.training.result import Result
 from asl_exp.training.run import run_experiment
@@ -68,6 +71,31 @@ def test_a_pruned_run_ends_where_it_is_told_to_and_says_so(
     assert recorded.info.status == "KILLED"
     assert recorded.data.tags["trial_state"] == "PRUNED"
     assert not (tmp_path / "run" / "state").exists()
+
+
+def test_an_interrupt_while_the_run_is_made_leaves_none_running(
+    tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted_store(runs_dir: Path) -> MlflowClient:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return open_store(runs_dir)
+
+    def interrupt(number: int, _: Any) -> None:
+        monkeypatch.undo()
+        raise Interrupted(128 + number)
+
+    monkeypatch.setattr("asl_exp.tracking.recorder.open_store", interrupted_store)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            run(tiny, tmp_path / "run", None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    result = Result.read(tmp_path / "run")
+    assert result is not None
+    assert result.mlflow_run_id is not None
+    recorded = MlflowClient(store_uri(tmp_path)).get_run(result.mlflow_run_id)
+    assert (result.status, recorded.info.status) == ("KILLED", "KILLED")
 
 
 def test_runs_of_one_process_share_what_they_start_from_without_changing_it(
