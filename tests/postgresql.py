@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 _DEBIANS = Path("/usr/lib/postgresql")
@@ -15,7 +16,9 @@ _COMMAND_S = 60
 
 
 def missing() -> str | None:
-    """Return why no server can be started here, None if one can."""
+    """Return why no server can be started or used here, None if one can."""
+    if find_spec("psycopg") is None:
+        return "no psycopg, PostgreSQL's driver"
     if _program("initdb") is None:
         return "no PostgreSQL server (Debian: postgresql)"
     if os.geteuid() == 0 and (_ordinary_user() is None or shutil.which("setpriv") is None):
@@ -42,6 +45,17 @@ def server() -> Iterator[str]:
             _run(user, "pg_ctl", "stop", f"--pgdata={data}", "--mode=immediate", "--wait")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def drop_connections(address: str) -> None:
+    """Have the server end the connections of all its clients."""
+    import psycopg
+
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
 
 
 def _run(user: pwd.struct_passwd | None, program: str, *arguments: str) -> None:

@@ -24,6 +24,8 @@ DIED, INTERRUPTED = "its process died", "interrupted"
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 MAX_DEATHS = 1
 
+_GIVEN = "fixed_params"  # Optuna's attribute of a trial that was put in line
+
 Next = Literal["done", "wait", "failing"]
 
 
@@ -46,18 +48,26 @@ class Budget:
         return self._verdict(self.opened.study.get_trials(deepcopy=False)) == "done"
 
     def claim(self) -> Trial | Next:
-        """Claim the next trial, or say why there is none."""
+        """Claim the next trial, or say why there is none.
+
+        A trial that was claimed while the lock was lost is given back: another agent may have
+        counted the trials at the same time.
+        """
         study = self.opened.study
-        with self.opened.store.lock():
+        with self.opened.store.lock() as held:
             self._bury_the_dead()
             trials = study.get_trials(deepcopy=False)
             verdict = self._verdict(trials)
             if verdict is not None:
                 return verdict
             trial = study.ask()
-            trial.set_user_attr(PROCESS, self._process)
-            trial.set_user_attr(COMMAND, self.command)
-            return trial
+            with suppress(UpdateFinishedTrialError):  # buried by that other agent
+                trial.set_user_attr(PROCESS, self._process)
+                trial.set_user_attr(COMMAND, self.command)
+            if held():
+                return trial
+        self.finish(trial, TrialState.FAIL, reason=INTERRUPTED)
+        return "wait"
 
     def _verdict(self, trials: Sequence[FrozenTrial]) -> Next | None:
         states = [trial.state for trial in trials]
@@ -114,7 +124,9 @@ class Budget:
             self._repeat(trial, deaths=deaths)
 
     def _repeat(self, trial: FrozenTrial, *, deaths: int) -> None:
-        self.opened.study.enqueue_trial(trial.params, user_attrs={DEATHS: deaths})
+        """Put a trial in line again, also with the values given to it that it had not drawn yet."""
+        given = trial.system_attrs.get(_GIVEN, {})
+        self.opened.study.enqueue_trial({**given, **trial.params}, user_attrs={DEATHS: deaths})
 
     def failures_in_a_row(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Return the trials of this command that failed since the last one that did not."""

@@ -90,23 +90,34 @@ class Store:
     engine: Engine | None = None
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[Callable[[], bool]]:
         """Hold the study's trials: one process at a time claims, gives up or finishes one.
 
-        The system frees the lock of a process that dies.
+        The system frees the lock of a process that dies, a server that of a lost connection.
+
+        Yields:
+            what asks whether the lock is held still.
         """
         if self.file is not None:
             with FileLock(f"{self.file}.trials_lock"):
-                yield
+                yield lambda: True
         else:
-            with self._server_lock():
-                yield
+            with self._server_lock() as held:
+                yield held
 
     @contextmanager
-    def _server_lock(self) -> Iterator[None]:
+    def _server_lock(self) -> Iterator[Callable[[], bool]]:
         connection = _patiently(self._locked)
+
+        def held() -> bool:
+            try:
+                connection.execute(text("SELECT 1"))
+            except LOST:
+                return False
+            return True
+
         try:
-            yield
+            yield held
         finally:
             with suppress(*LOST):  # the server frees the lock of a connection that is gone
                 connection.execute(text("SELECT pg_advisory_unlock(7240185)"))
