@@ -22,6 +22,7 @@ from asl_exp.sweep.outcome import Outcome, write_outcome
 from asl_exp.sweep.parent import close_parent
 from asl_exp.sweep.study import OpenStudy
 from asl_exp.sweep.survey import Survey
+from asl_exp.training.closing import close_dead_runs
 from asl_exp.training.display import console
 from asl_exp.training.finish import complete_run
 
@@ -49,6 +50,8 @@ def conclude(
     plan, runs_dir = opened.plan, Path(opened.plan.base.runs_dir)
     repeat = scrubbed(join(["python", "-m", "asl_exp", "--multirun", *arguments]))
     survey = look_at(opened)
+    if parent_id is not None:
+        close_dead_runs(runs_dir, of_study=parent_id)
     try:
         comparisons: list[Comparison] = []
         if status == "FINISHED":

@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial
 
 from asl_exp.config.scrubbing import scrubbed
 from asl_exp.sweep.budget import REASON
+from asl_exp.training.result import Result
 
 RUN_FOLDER: Final = "run_folder"
 MLFLOW_RUN: Final = "mlflow_run_id"
@@ -25,8 +26,11 @@ def run_folder(trial: FrozenTrial) -> Path | None:
 
 
 def run_id(trial: FrozenTrial) -> str | None:
-    """Return the MLflow run of a trial; None where none was made."""
-    return trial.user_attrs.get(MLFLOW_RUN)
+    """Return the MLflow run of a trial, also of one that was killed; None where none was made."""
+    known = trial.user_attrs.get(MLFLOW_RUN)
+    if known is None and (folder := run_folder(trial)) and (result := Result.read(folder)):
+        return result.mlflow_run_id
+    return known
 
 
 def failure(trial: FrozenTrial) -> str:

@@ -40,10 +40,18 @@ class Closed:
     last_epoch: int
 
 
-def close_dead_runs(runs_dir: Path) -> list[Closed]:
-    """Mark every RUNNING run that has no process as KILLED; a living one is left alone."""
+def close_dead_runs(runs_dir: Path, *, of_study: str | None = None) -> list[Closed]:
+    """Mark every RUNNING run that has no process as KILLED; a living one is left alone.
+
+    Args:
+        runs_dir: folder of all runs.
+        of_study: id of a study's run, to look at its children alone.
+    """
     client = open_store(runs_dir)
-    running = list(every_run(client, "attributes.status = 'RUNNING'"))
+    condition = "attributes.status = 'RUNNING'"
+    if of_study is not None:
+        condition += f" and tags.`{MLFLOW_PARENT_RUN_ID}` = '{of_study}'"
+    running = list(every_run(client, condition))
     parents = {r.info.run_id for r in running if Tag.STUDY in r.data.tags and not _is_trial(r)}
     parents |= {r.data.tags[MLFLOW_PARENT_RUN_ID] for r in running if _is_child(r)}
     closed: list[Closed] = []

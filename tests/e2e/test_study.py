@@ -112,6 +112,9 @@ def test_killed_halfway_and_repeated(tiny: tuple[str, ...], tmp_path: Path) -> N
     assert len(again) == 1, "it was tried again, once"
     assert distinct(counted(trials)) == 6
     assert all(trial.state.is_finished() for trial in trials)
+    (closed,) = [run for run in runs_of(tmp_path) if run.data.tags["trial"] == str(dead.number)]
+    assert closed.info.status == "KILLED", "the study closes it"
+    assert closed.data.tags["trial_state"] == "FAIL"
 
 
 @pytest.mark.parametrize(
