@@ -35,7 +35,10 @@ def _draw(axes: Axes, survey: Survey, place: int) -> None:
     if not axes.has_data():
         axes.set_yticks([])
     _draw_failed(axes, survey)
-    axes.legend(fontsize=9, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            fontsize=9, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False
+        )
 
 
 def _best_so_far(values: list[float], *, falls: bool) -> list[float]:

@@ -53,7 +53,7 @@ class FeatureLoader(BatchLoader):
             self._resident[view] = torch.from_numpy(everything).to(self._device)
         for share in self._shares():
             rows = torch.from_numpy(share).to(self._device)
-            yield self._resident[view][rows], self._on_device[rows], rows
+            yield self._resident[view].index_select(0, rows), self._on_device[rows], rows
 
     def _batch(self, rows: NDArray[np.int64]) -> Batch:
         features = torch.from_numpy(self._views[self._view()].gather(rows))

@@ -46,6 +46,12 @@ from asl_exp.training.trainable import saves_part
 _STATES_APART_S = 1.0
 """Where an epoch takes milliseconds, writing a state after each would take most of the time."""
 
+_SMALL_STEP_FLOP = 300e6
+"""Below it waking a second thread takes longer than it saves: measured, at most five times."""
+
+_VALIDATED_TOGETHER = 512
+"""Stored features in a batch of validation, whose size changes nothing that is counted."""
+
 EpochMetrics = dict[str, float]
 
 
@@ -151,11 +157,29 @@ def run_phase(
                 sums = state.sums_of(rank(), world_size())
                 if sums is not None:
                     module.take_up_sums(sums)
-            with _memory_named(config, name), _kept_whole(model, name, run_folder, metadata):
+            with (
+                _memory_named(config, name),
+                _kept_whole(model, name, run_folder, metadata),
+                _threads(module, _batch_size(config), device),
+            ):
                 trainer.fit(module, train, val, ckpt_path=state.path if state else None)
         model.cpu()
         require_equal({"weights": state_digest(model)})
     return _take_kept(model, name, phase, run_folder, first_epoch, rows, metadata)
+
+
+@contextmanager
+def _threads(module: PhaseModule, batch_size: int, device: torch.device) -> Iterator[None]:
+    """Leave small steps of a head to one thread of the CPU."""
+    before = torch.get_num_threads()
+    if device.type == "cpu" and module.trains_head_alone:
+        weights = sum(parameter.numel() for parameter in module.network.head.parameters())
+        if 4 * batch_size * weights < _SMALL_STEP_FLOP:  # forward, and the weights' gradient
+            torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -304,6 +328,11 @@ def _trainer(
         )
 
 
+def _batch_size(config: Config) -> int:
+    """Return the images of a batch on one rank."""
+    return step_images(config) // world_size() // config.trainer.accumulate
+
+
 def _loaders(
     data: LetterData,
     config: Config,
@@ -311,7 +340,6 @@ def _loaders(
     features: StoredFeatures | None,
     first_epoch: int,
 ) -> tuple[BatchLoader, BatchLoader]:
-    batch_size = step_images(config) // trainer.world_size // config.trainer.accumulate
     if len(data.splits["val"]) < trainer.world_size:  # a rank without any would never report
         raise UserError(
             f"trainer.devices: {trainer.world_size} devices in all, but val has only "
@@ -319,7 +347,7 @@ def _loaders(
         )
     device = trainer.strategy.root_device
     shared: dict[str, Any] = {
-        "batch_size": batch_size,
+        "batch_size": _batch_size(config),
         "seed": config.seed,
         "rank": trainer.global_rank,
         "world_size": trainer.world_size,
@@ -329,7 +357,8 @@ def _loaders(
         shared["pin_memory"] = device.type == "cuda"
         return BatchLoader(train, shuffle=True, **shared), BatchLoader(val, shuffle=False, **shared)
     shared |= {"device": device, "first_epoch": first_epoch}
+    of_val = {**shared, "batch_size": max(shared["batch_size"], _VALIDATED_TOGETHER)}
     return (
         FeatureLoader(train, features.train, shuffle=True, **shared),
-        FeatureLoader(val, [features.val], shuffle=False, **shared),
+        FeatureLoader(val, [features.val], shuffle=False, **of_val),
     )
