@@ -1,6 +1,6 @@
 """A frozen phase of 100 epochs: on stored features, with a pass each epoch, and by its peers.
 
-python benchmarks/frozen.py [--epochs 100] [--classes A-F|signs] [--rounds 3] [--gpu] [--workers 0]
+python benchmarks/frozen.py [--epochs 100] [--classes signs|A-F] [--rounds 2] [--gpu] [--workers 0]
 
 Epochs with a backbone pass are measured one in each round and multiplied; all of them cost the
 same. Stored features are measured from nothing: computing them and all epochs of the head.
@@ -141,8 +141,8 @@ def ending(losses: list[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--classes", default="A-F")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--classes", default="signs")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--workers", type=int, default=0, help="of the peers' loaders")
     asked = parser.parse_args()

@@ -1,6 +1,6 @@
 """What tracking costs a run: off, on this machine, and with servers that are slow, failing or dead.
 
-python benchmarks/tracking.py [--epochs 100] [--rounds 3]
+python benchmarks/tracking.py [--epochs 100] [--classes signs|A-F] [--rounds 3]
 
 One run of a frozen phase, in CPU seconds of this process, delivery's thread included. The slow and
 the failing server are a real MLflow server behind proxies; waiting for delivery at the end of a
@@ -26,7 +26,7 @@ DELAY_S = 0.5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--classes", default="A-C")
+    parser.add_argument("--classes", default="signs")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)

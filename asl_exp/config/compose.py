@@ -23,6 +23,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from pydantic_core import to_jsonable_python
 from yaml import YAMLError
 
 from asl_exp.config import schema
@@ -74,10 +75,21 @@ def register_bases() -> None:
     Plugins.instance().register(StudySweeper)
     store = ConfigStore.instance()
     for group, model in _BASES.items():
-        node = OmegaConf.create(model().model_dump())
+        node = OmegaConf.create(_defaults(model))
         if group == "backbone":
             OmegaConf.set_struct(node.options, False)
         store.store(group=group, name="base", node=node)
+
+
+def _defaults(model: type[schema.Group]) -> dict[str, Any]:
+    """Return a group's defaults without making its validator, which takes as long as importing it.
+
+    A whole configuration has a validator of its own.
+    """
+    defaults: dict[str, Any] = to_jsonable_python(
+        {k: field.get_default(call_default_factory=True) for k, field in model.model_fields.items()}
+    )
+    return defaults
 
 
 def compose_config(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> schema.Config:

@@ -6,6 +6,7 @@ Cheap on purpose: timm and torch take seconds to import, so neither is asked.
 import importlib.util
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from asl_exp.config.errors import nearest
@@ -20,12 +21,14 @@ def preflight(config: Config) -> list[str]:
 
 
 def _backbone(config: Config) -> list[str]:
-    faults, names = [], known_backbones()
+    faults = []
     architecture = config.backbone.name.split(".")[0]
-    if names and architecture not in names:
-        faults.append(
+    defined = f"def {architecture}(".encode()
+    if not any(defined in file.read_bytes() for file in _sources()):
+        names = known_backbones()
+        faults += [
             f"backbone.name: timm has no model '{architecture}'{nearest(architecture, names)}"
-        )
+        ] * bool(names)
     weights = config.backbone.weights
     if weights is not None and not Path(weights).expanduser().is_file():
         faults.append(f"backbone.weights: no file '{weights}'")
@@ -34,11 +37,17 @@ def _backbone(config: Config) -> list[str]:
 
 def known_backbones() -> set[str]:
     """Return the names that timm and asl_exp register, read from their sources; empty if unread."""
+    return {
+        name for file in _sources() for name in _ENTRY.findall(file.read_text(encoding="utf-8"))
+    }
+
+
+def _sources() -> Iterator[Path]:
+    """Yield the files that register models."""
     timm = importlib.util.find_spec("timm")
     folders = [Path(p) / "models" for p in (timm.submodule_search_locations or [])] if timm else []
-    ours = Path(__file__).resolve().parent.parent / "model"
-    files = [file for folder in (*folders, ours) for file in folder.glob("*.py")]
-    return {name for file in files for name in _ENTRY.findall(file.read_text(encoding="utf-8"))}
+    for folder in (Path(__file__).resolve().parent.parent / "model", *folders):
+        yield from folder.glob("*.py")
 
 
 def _devices(config: Config) -> list[str]:

@@ -30,7 +30,9 @@ Switch = Annotated[bool, BeforeValidator(_on_off)]
 class Group(BaseModel):
     """Base of every configuration group: unknown keys are faults, values are not coerced."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, protected_namespaces=(), defer_build=True
+    )
 
 
 class BackboneConfig(Group):
