@@ -52,6 +52,8 @@ def _sources() -> Iterator[Path]:
 
 def _devices(config: Config) -> list[str]:
     trainer, gpus = config.trainer, visible_gpus()
+    if trainer.compile == "cuda_graphs" and (trainer.accelerator == "cpu" or gpus == 0):
+        return ["trainer.compile=cuda_graphs needs a GPU; trainer.compile=true is for any device"]
     if trainer.accelerator == "gpu" and gpus < trainer.devices:
         return [
             f"trainer.devices: got {trainer.devices} with trainer.accelerator=gpu, but this "

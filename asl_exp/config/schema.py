@@ -241,7 +241,9 @@ class TrainerConfig(Group):
         1, description="a step's images come in so many parts, to need less memory"
     )
     channels_last: bool = Field(False, description="memory layout (B, H, W, C) of convolutions")
-    compile: bool = Field(False, description="torch.compile the network")
+    compile: bool | Literal["cuda_graphs"] = Field(
+        False, description="torch.compile the network; cuda_graphs: a step is replayed as a whole"
+    )
     sync_batchnorm: bool = Field(
         False, description="statistics over all GPUs' images, where they are trained"
     )

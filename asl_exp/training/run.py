@@ -117,7 +117,8 @@ def _train_and_score(
         if config.trainer.channels_last:
             model.to(memory_format=torch.channels_last)
         if config.trainer.compile:
-            model.compile()
+            graphs = config.trainer.compile == "cuda_graphs"
+            model.compile(mode="reduce-overhead" if graphs else None)
     say(f"weights: {model.weights}")
     start = {"data": data.digest, "initial weights": state_digest(model)}
     require_equal({"configuration": signature(config), **start})

@@ -44,6 +44,7 @@ def plain(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> di
     [
         (["trainer.channels_last=true"], 1e-3),
         (["trainer.compile=true"], 1e-3),
+        (["trainer.compile=cuda_graphs"], 1e-3),
         (["trainer.precision=bf16-mixed"], 3e-2),  # eight bits of mantissa
         (["trainer.precision=16-mixed", "optimizer.clip_norm=1"], 3e-2),
         (["trainer.precision=16-mixed", "trainer.accumulate=2"], 3e-2),

@@ -257,3 +257,15 @@ def test_files_and_names_that_are_not_there() -> None:
 def test_a_file_in_place_of_the_folder_of_runs(tmp_path: object) -> None:
     with pytest.raises(ConfigError, match=r"runs_dir: cannot write to '/dev/null/runs' \(Not a"):
         check_overrides(["runs_dir=/dev/null/runs"], multirun=False)
+
+
+def test_cuda_graphs_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asl_exp.config.preflight.visible_gpus", lambda: 1)
+    assert check_overrides(["trainer.compile=cuda_graphs"], multirun=False) is not None
+    for accelerator, gpus in (("cpu", 1), ("auto", 0)):
+        monkeypatch.setattr("asl_exp.config.preflight.visible_gpus", lambda gpus=gpus: gpus)
+        with pytest.raises(ConfigError, match=r"trainer\.compile=cuda_graphs needs a GPU"):
+            check_overrides(
+                ["trainer.compile=cuda_graphs", f"trainer.accelerator={accelerator}"],
+                multirun=False,
+            )
