@@ -124,9 +124,11 @@ def test_an_interrupt_says_how_to_continue(
     tiny: tuple[str, ...], tmp_path: Path, agents: int, sent: signal.Signals, status: int
 ) -> None:
     arguments = (*STUDY, *tiny, "sweep.n_trials=3", f"sweep.agents={agents}",
-                 "schedule.transfer.epochs=2000")  # fmt: skip
+                 "schedule.transfer.epochs=20000")  # fmt: skip
     with Forked(tmp_path, *arguments) as run:
-        run.wait_until(lambda: [t for t in watched(tmp_path) if t.intermediate_values], 120)
+        run.wait_until(
+            lambda: sum(bool(t.intermediate_values) for t in watched(tmp_path)) == agents, 120
+        )
         tree = run.tree()
         os.kill(run.pid, sent)
         assert run.wait(90) == status, run.text()

@@ -81,7 +81,7 @@ def test_two_commands_share_a_study(tiny: tuple[str, ...], tmp_path: Path) -> No
 
 def test_a_killed_command_takes_its_agents_along(tiny: tuple[str, ...], tmp_path: Path) -> None:
     arguments = (*STUDY, *tiny, "sweep.agents=2", "sweep.n_trials=4")
-    with Forked(tmp_path, *arguments, "schedule.transfer.epochs=3000") as run:
+    with Forked(tmp_path, *arguments, "schedule.transfer.epochs=30000") as run:
         run.wait_until(lambda: len(agents_of(watched(tmp_path), ("RUNNING",))) == 2, 120)
         tree = run.tree()
         kill_all(tree[:1])

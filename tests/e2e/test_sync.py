@@ -27,7 +27,7 @@ table = mlflow.pyfunc.load_model(sys.argv[1]).predict(pd.DataFrame({"image": [sy
 print(len(table), "row")
 """
 """In a process of its own: MLflow puts the code of the model's folder before all other."""
-ENDLESS = ("schedule.transfer.epochs=5000", "trainer.accelerator=cpu", "data.external=[]")
+ENDLESS = ("schedule.transfer.epochs=50000", "trainer.accelerator=cpu", "data.external=[]")
 
 
 def sync(cwd: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -119,7 +119,7 @@ def test_killed_runs_are_closed_and_living_ones_are_not(
         Forked(tmp_path, *tiny, *ENDLESS, "name=dead") as dead,
         Forked(tmp_path, *tiny, *ENDLESS, "name=alive") as alive,
     ):
-        dead.wait_for("transfer 3/5000")
+        dead.wait_for("transfer 3/50000")
         dead.wait_until(lambda: all(recorded_epochs(runs, name) > 2 for name in ("dead", "alive")))
         dead.kill()
         dead.wait(30)
