@@ -1,21 +1,21 @@
 """What data costs: decode and store against Pillow, gather and augment, memory by set size.
 
-python benchmarks/data.py [decode] [batches] [memory]
+python benchmarks/data.py [decode] [batches] [memory] [--small]
 
-Each comparison runs side by side in one process, in CPU seconds of one core, the best of several
-rounds; so it holds on a machine that does other work. Images are made here; nothing is downloaded.
+Sides are measured in turn, in CPU seconds of one core. Images are made here; nothing is downloaded.
 """
 
+import argparse
 import io
-import json
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from measure import ROOT, Clock, Figure, in_turn, keep, ratios
 from PIL import Image
 
 ROUNDS = 5
@@ -24,6 +24,7 @@ SOURCES = ((200, 200), (640, 480), (1920, 1080))
 
 TARGETS = (100, 224)
 MEMORY_SIZES = (1_000, 10_000, 100_000)
+SMALL_SIZES = (100, 1_000)
 
 
 def photo(seed: int, width: int, height: int) -> Image.Image:
@@ -47,25 +48,12 @@ def jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def cpu_s(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def fastest(works: list[Callable[[], object]]) -> list[float]:
-    """Return the least CPU seconds of each, the rounds taken in turn."""
-    rounds = [[cpu_s(work) for work in works] for _ in range(ROUNDS)]
-    return [min(times) for times in zip(*rounds, strict=True)]
-
-
-def benchmark_decode(folder: Path) -> None:
+def decode(folder: Path, *, small: bool) -> Iterator[Figure]:
     from asl_exp.data.pixels import Geometry
     from asl_exp.data.store import Store
 
-    print("decode and store, against Pillow's decode and resize; ms an image, one core")
     for width, height in SOURCES:
-        n_images = max(20, 16_000_000 // (width * height))
+        n_images = 4 if small else max(20, 16_000_000 // (width * height))
         paths = []
         for number in range(n_images):
             path = folder / f"{width}_{number}.jpg"
@@ -82,16 +70,19 @@ def benchmark_decode(folder: Path) -> None:
             def with_store(geometry: Geometry = geometry, paths: list[str] = paths) -> None:
                 store = Store(folder / "pixels", paths, "0" * 64, geometry)
                 store.open(max_megapixels=100, workers=1, limit_gb=10)
-                store.pixels_file.unlink()
+                store.file.bytes_file.unlink()
 
-            pillow_s, store_s = fastest([with_pillow, with_store])
-            print(
-                f"  {width}x{height} to {size}: Pillow {1e3 * pillow_s / n_images:.3f}, "
-                f"store {1e3 * store_s / n_images:.3f}, {pillow_s / store_s:.1f} times faster"
-            )
+            works = {"Pillow": with_pillow, "store": with_store}
+            seconds = in_turn(works, 1 if small else ROUNDS, Clock())
+            each_ms = 1e3 * statistics.median(seconds["store"]) / n_images
+            yield Figure(
+                f"decode and store, JPEG of {width} x {height} to {size} px",
+                "Pillow's decode and resize", ratios(seconds["Pillow"], seconds["store"]),
+                goal=3.0, note=f"{each_ms:.2f} CPU ms an image",
+            )  # fmt: skip
 
 
-def benchmark_batches(folder: Path) -> None:
+def batches(folder: Path, *, small: bool) -> Iterator[Figure]:
     import pandas as pd
     import torch
 
@@ -104,7 +95,6 @@ def benchmark_batches(folder: Path) -> None:
     from asl_exp.data.store import StoredPixels
 
     torch.set_num_threads(1)
-    print("gather, to float, augment; images/s on one core, batches of 128")
     presets = {
         "none": {},
         "paper": {"horizontal_flip": 0.5, "rotation": 20.0},
@@ -116,7 +106,7 @@ def benchmark_batches(folder: Path) -> None:
         },
     }  # fmt: skip
     for size in TARGETS:
-        n_images = 2_048
+        n_images = 256 if small else 2_048
         file = folder / f"{size}.u8"
         pixels = [np.asarray(photo(n % 32, size, size)) for n in range(n_images)]
         file.write_bytes(b"".join(one.tobytes() for one in pixels))
@@ -128,8 +118,12 @@ def benchmark_batches(folder: Path) -> None:
         labels = np.arange(n_images) % 29
         rows = np.arange(n_images)
         split = Split("train", labels, pd.DataFrame({"path": rows}), stored, rows)
-        works = [lambda split=split: [None for _ in BatchLoader(split, 128, shuffle=True, seed=0)]]
-        for keys in presets.values():
+        works = {
+            "gathered": lambda split=split: [
+                None for _ in BatchLoader(split, 128, shuffle=True, seed=0)
+            ]
+        }
+        for name, keys in presets.items():
             augmentation = Augmentation(AugmentationConfig(**keys), 29)
 
             def epoch(split: Split = split, augmentation: Augmentation = augmentation) -> None:
@@ -137,30 +131,35 @@ def benchmark_batches(folder: Path) -> None:
                 for step, (images, targets, _) in enumerate(batches):
                     augmentation(images.float().div_(255), targets, seed=step)
 
-            works.append(epoch)
-        speeds = [n_images / seconds for seconds in fastest(works)]
-        for name, speed in zip(["gather alone", *presets], speeds, strict=True):
-            print(f"  {size} px, {name}: {speed:,.0f}")
+            works[f"gathered, to float, augmentation={name}"] = epoch
+        for name, seconds in in_turn(works, 1 if small else ROUNDS, Clock()).items():
+            yield Figure(
+                f"images {name}, {size} px",
+                "nothing",
+                [n_images / max(one, 1e-6) for one in seconds],
+                "a second of a core",
+            )
 
 
 MEASURED_LOAD = """
-import json, resource, sys, time
+import sys
+from pathlib import Path
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.letters import load_letters
 from asl_exp.data.batches import BatchLoader
-def mb(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 config = DataConfig(source="manifest", manifest=sys.argv[1], cache_dir=sys.argv[2], workers=2)
-imported, start = mb(), time.perf_counter()
 data = load_letters(config, image_size=64, interpolation="bilinear", seed=0)
-loaded, seconds = mb(), time.perf_counter() - start
 for _ in BatchLoader(data.splits["train"], 64, shuffle=True, seed=0): pass
-print(json.dumps([imported, loaded, mb(), seconds]))
+lines = Path("/proc/self/status").read_text().splitlines()  # getrusage tells the parent's as well
+print(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
 """
 
 
-def benchmark_memory(folder: Path) -> None:
-    print("largest resident memory, MB: after imports, after loading, after an epoch at 64 px")
-    for n_images in MEMORY_SIZES:
+def memory(folder: Path, *, small: bool) -> Iterator[Figure]:
+    """Compare the largest memory of sets of different sizes, decoding them and stored."""
+    sizes = SMALL_SIZES if small else MEMORY_SIZES
+    used: dict[str, list[float]] = {"decoding": [], "stored": []}
+    for n_images in sizes:
         root = folder / str(n_images)
         first = jpeg(photo(0, 96, 96))
         lines = ["path,label,group"]
@@ -172,24 +171,29 @@ def benchmark_memory(folder: Path) -> None:
             lines.append(f"{name},c{number % 29},g{number // 29 % 20}")
         manifest = root / "manifest.csv"
         manifest.write_text("\n".join(lines))
-        for occasion in ("decoding", "stored"):
+        for found in used.values():
             command = [sys.executable, "-c", MEASURED_LOAD, str(manifest), str(root / "cache")]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            imported, loaded, used, seconds = json.loads(done.stdout)
-            print(
-                f"  {n_images:,} images, {occasion}: {imported:.0f}, {loaded:.0f}, {used:.0f} "
-                f"(loaded in {seconds:.1f} s)",
-                flush=True,
-            )
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+            found.append(float(done.stdout))
+    for occasion, found in used.items():
+        yield Figure(
+            f"memory of {sizes[-1]:,} images and an epoch, {occasion}", f"of {sizes[0]:,} images",
+            [1e3 * (found[-1] - found[0]) / (sizes[-1] - sizes[0])], "KB more an image",
+            note=", ".join(f"{one:,.0f}" for one in found) + " MB in all",
+        )  # fmt: skip
 
 
 def main() -> None:
-    benchmarks = {
-        "decode": benchmark_decode, "batches": benchmark_batches, "memory": benchmark_memory,
-    }  # fmt: skip
-    for name in sys.argv[1:] or list(benchmarks):
+    parts = {"decode": decode, "batches": batches, "memory": memory}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
+    parser.add_argument("--small", action="store_true")
+    asked = parser.parse_args()
+    figures: list[Figure] = []
+    for name in asked.parts or parts:
         with tempfile.TemporaryDirectory() as folder:
-            benchmarks[name](Path(folder))
+            figures += parts[name](Path(folder), small=asked.small)
+    keep("data", figures, {})
 
 
 if __name__ == "__main__":

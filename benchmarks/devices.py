@@ -2,10 +2,9 @@
 
 python benchmarks/devices.py
 
-Whole commands, started one after another on embedded data; a table, then the same as JSON.
+Whole commands, started one after another on embedded data.
 """
 
-import json
 import re
 import statistics
 import subprocess
@@ -13,6 +12,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from measure import ROOT, Figure, keep
 
 EPOCHS = 8
 OVERRIDES = (
@@ -32,7 +33,7 @@ def measure(folder: Path, devices: int) -> dict[str, float]:
         f"runs_dir={folder / 'runs'}", f"data.cache_dir={folder / 'cache'}",
     ]  # fmt: skip
     began, start_s, speeds = time.perf_counter(), 0.0, []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("data: ") and not start_s:
@@ -75,12 +76,16 @@ def main() -> None:
         measure(folder, 1)  # draws and stores the images
         one, two = measure(folder, 1), measure(folder, 2)
         state = measure_state(folder)
-    print(f"images/s, 1 and 2 workers     {one['images_per_s']:.0f}  {two['images_per_s']:.0f}  "
-          f"({two['images_per_s'] / one['images_per_s']:.2f} times)")  # fmt: skip
-    print(f"s until the data are there    {one['start_s']:.1f}  {two['start_s']:.1f}  "
-          f"(workers: {two['start_s'] - one['start_s']:.1f})")  # fmt: skip
-    print(f"a state after an epoch        {1e3 * state['state_s']:.0f} ms, {state['state_mb']} MB")
-    print(json.dumps({"one": one, "two": two, **state}))
+    figures = [
+        Figure("images/s of two workers", "of one", [two["images_per_s"] / one["images_per_s"]],
+               "times", note=f"{two['images_per_s']:.0f} against {one['images_per_s']:.0f}"),
+        Figure("two workers until the data are there (wall)", "one device",
+               [two["start_s"] - one["start_s"]], "s more", None, "least",
+               f"{two['start_s']:.1f} against {one['start_s']:.1f}"),
+        Figure("a state after an epoch (wall)", "nothing", [1e3 * state["state_s"]], "ms", None,
+               "least", f"{state['state_mb']} MB"),
+    ]  # fmt: skip
+    keep("devices", figures, {"one": one, "two": two, **state})
 
 
 if __name__ == "__main__":

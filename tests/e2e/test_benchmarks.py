@@ -13,14 +13,24 @@ SMALLEST = {
     "startup": ("--rounds", "1"),
     "frozen": ("--epochs", "2", "--rounds", "1", "--classes", "A-B"),
     "finetune": ("--rounds", "1", "--classes", "A-B"),
-    "study": ("--trials", "2", "--epochs", "2", "--classes", "A-B"),
+    "study": ("--trials", "2", "--epochs", "2", "--classes", "A-B", "--both", "1",
+              "--finetune", "1"),
     "tracking": ("--rounds", "1", "--epochs", "2", "--classes", "A-B"),
     "growth": ("--axes", "epochs"),
-}
+    "data": ("--small",),
+    "devices": (),
+}  # fmt: skip
+SECONDS = ("data",)
+"""Those that the heavy tier has time for."""
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.heavy if n in SECONDS else pytest.mark.exhaustive)
+        for n in SMALLEST
+    ],
+)  # fmt: skip
 def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / f"{name}.py", *SMALLEST[name]],
