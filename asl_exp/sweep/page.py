@@ -12,7 +12,6 @@ from typing import Any, Final
 import optuna
 import plotly.graph_objects as go
 from optuna import visualization
-from optuna.importance import FanovaImportanceEvaluator
 from plotly.offline import get_plotlyjs
 
 from asl_exp.sweep import table
@@ -91,10 +90,7 @@ def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
         if not several and any(trial.intermediate_values for trial in survey.trials):
             yield f"Epochs: {metric}", _made(visualization.plot_intermediate_values, study)
         if shares := importances(survey, place):
-            yield f"Importances: {metric}", _made(
-                visualization.plot_param_importances, study, params=list(shares),
-                evaluator=FanovaImportanceEvaluator(seed=0), **aimed,
-            )  # fmt: skip
+            yield f"Importances: {metric}", _bars(shares)
         if any(survey.drawn(key) for key in survey.keys):
             yield f"Slices: {metric}", _made(visualization.plot_slice, study, **aimed)
             if len(survey.finished) > 1:
@@ -102,6 +98,13 @@ def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
                     f"Parallel coordinates: {metric}",
                     _made(visualization.plot_parallel_coordinate, study, **aimed),
                 )
+
+
+def _bars(shares: dict[str, float]) -> go.Figure:
+    names, values = list(reversed(shares)), list(reversed(shares.values()))
+    told = [f"{value:.2f}" for value in values]
+    bars = go.Bar(x=values, y=names, orientation="h", text=told, textposition="outside")
+    return go.Figure(bars, {"xaxis": {"title": "share of the objective's spread"}})
 
 
 def _target(place: int) -> Callable[[optuna.trial.FrozenTrial], float]:

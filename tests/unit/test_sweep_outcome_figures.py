@@ -83,6 +83,22 @@ def test_what_decides_is_found_important() -> None:
     assert sum(shares.values()) == pytest.approx(1, abs=0.01)
 
 
+def test_an_extended_study_has_all_figures(tmp_path: Path) -> None:
+    """Its later trials come from other ranges and steps."""
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(24):
+        narrow, trial = number > 11, study.ask()
+        rate = trial.suggest_float("lr.transfer", 1e-4, 1e-3 if narrow else 1e-2, log=True)
+        batch = trial.suggest_int("data.batch_size", 8, 64, step=8 if narrow else 4)
+        study.tell(trial, -rate + 1e-4 * batch)
+    assert write_figures(survey(study), tmp_path) == {}
+    assert {path.stem for path in tmp_path.glob("*.png")} == ALL
+    assert "<h2>Importances: val/accuracy</h2>" in html_page(survey(study), "s", [], "")
+    shares = importances(survey(study), 0)
+    assert set(shares) == {"lr.transfer", "data.batch_size"}
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+
+
 def test_a_logarithm_is_drawn_as_one() -> None:
     figure = slice_figure(survey(searched(20)), 0)
     assert figure is not None
