@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import nn
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from asl_exp.config import names
 from asl_exp.config.errors import NonFiniteLossError
@@ -28,7 +28,7 @@ from asl_exp.model.cut import Cut
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.mean import ImageMeans
 from asl_exp.training.optimizer import make_optimizer
-from asl_exp.training.ranks import average_statistics
+from asl_exp.training.ranks import average_statistics, sum_over_ranks
 from asl_exp.training.rate import RateShape
 from asl_exp.training.trainable import (
     hold_frozen,
@@ -91,7 +91,8 @@ class PhaseModule(pl.LightningModule):
         self.augmentation = Augmentation(config.augmentation, n_classes)
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.regularization.label_smoothing)
         self.train_means, self.val_loss = ImageMeans(3), ImageMeans(1)  # loss, hits, penalty
-        self.val_confusion = MulticlassConfusionMatrix(n_classes, validate_args=False)
+        self.n_classes = n_classes
+        self._answers: list[torch.Tensor] = []  # of validation: label * C + predicted class
         self.validation: dict[str, float] = {}
         self._last_batch, self._seeds_of = -1, -1
         self._seeds: list[int] = []
@@ -260,18 +261,24 @@ class PhaseModule(pl.LightningModule):
             inputs = inputs.float() / 255.0
         logits = self._scores(inputs)
         self.val_loss.add(len(labels), nn.functional.cross_entropy(logits.float(), labels))
-        self.val_confusion.update(logits.argmax(1), labels)
+        self._answers.append(labels * self.n_classes + logits.argmax(1))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics that checkpoints and early stopping look at."""
-        confusion = self.val_confusion.compute().cpu().numpy()
+        confusion = self._confusion()
         self.validation = {
             names.VAL_LOSS: self.val_loss.take()[0],
             names.VAL_ACCURACY: float(confusion.trace() / confusion.sum()),
             names.VAL_F1_MACRO: float(np.nanmean(f1_by_class(confusion))),
         }
-        self.val_confusion.reset()
         self.log_dict(self.validation)
+
+    def _confusion(self) -> NDArray[np.int64]:
+        """Return how often each class (row) was taken for each (column), over all ranks."""
+        answers = torch.cat(self._answers).cpu().numpy()
+        self._answers.clear()
+        counts = torch.from_numpy(np.bincount(answers, minlength=self.n_classes**2))
+        return sum_over_ranks(counts.to(self.device)).cpu().numpy().reshape(self.n_classes, -1)
 
     def on_train_epoch_end(self) -> None:
         """Report the epoch; stop where a loss was not finite."""
