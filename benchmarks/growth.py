@@ -110,6 +110,8 @@ def main() -> None:
     for axis in asked.axes.split(","):
         sizes = list((LARGE if asked.large else SMALL)[axis])
         base = {**BASE, "images": LARGE_IMAGES} if asked.large else BASE
+        if axis == "views":
+            base = {**base, "epochs": sizes[-1]}  # more views than epochs are refused
         found = [measured({**base, axis: size}) for size in sizes]
         for size, one in zip(sizes, found, strict=True):
             rows.append([axis, f"{size:,}", *(f"{value:.1f}" for value in one.values())])
