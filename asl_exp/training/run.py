@@ -137,7 +137,7 @@ def _train_and_score(
     result.monitor, result.objective = phases[-1].monitor, phases[-1].kept_value
     result.metrics |= phases[-1].kept_metrics
     if rank() == 0:
-        pd.DataFrame(rows).to_csv(run_folder / Artifact.EPOCHS, index=False)
+        _write_epochs(rows, run_folder / Artifact.EPOCHS)
         finish(model, data, device, config, run_folder, result, stages=stages, depth=depth)
         record_end(recorder, config, result, phases, run_folder, stages)
         remove_state(run_folder)
@@ -232,6 +232,13 @@ def _train(
     result.checkpoints = {done.name: done.checkpoint for done in phases}
     result.kept_epochs = {done.name: done.kept_epoch for done in phases}
     return phases, rows
+
+
+def _write_epochs(rows: list[dict[str, Any]], path: Path) -> None:
+    """Replace the file in one step: a run that is killed here and taken up again reads it."""
+    part = path.with_name(f".{path.name}.part")
+    pd.DataFrame(rows).to_csv(part, index=False)
+    part.replace(path)
 
 
 def _end_if_pruned(watcher: Watcher, epoch: int, metrics: dict[str, float]) -> None:

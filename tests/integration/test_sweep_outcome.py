@@ -30,9 +30,10 @@ SHORT = (
 
 
 def planned(folder: Path, tiny: tuple[str, ...], *overrides: str) -> Plan:
+    """Return a study whose winner is sure: the penalty follows the L2, and one is below its own."""
     return plan_study(
         ["sweep=nadam_l2_dropout", *tiny, *SHORT, f"runs_dir={folder}/runs",
-         "sweep.objectives=[{metric: val/loss}]", "sweep.pruner.name=none", *overrides]
+         "sweep.objectives=[{metric: train/l2_penalty}]", "sweep.pruner.name=none", *overrides]
     )  # fmt: skip
 
 
@@ -78,20 +79,20 @@ def test_the_folder_has_tables_figures_and_the_preset(concluded: tuple[OpenStudy
     }  # fmt: skip
     table = pd.read_csv(plan.folder / "outcome" / "trials.csv")
     assert list(table["state"]) == ["COMPLETE"] * 4
-    for folder, loss in zip(table["run_folder"], table["val/loss"], strict=True):
+    for folder, loss in zip(table["run_folder"], table["train/l2_penalty"], strict=True):
         result = Result.read(Path(folder))
         assert result is not None
-        assert result.metrics["val/loss"] == loss
+        assert result.metrics["train/l2_penalty"] == loss
 
 
 def test_the_parent_shows_the_study(concluded: tuple[OpenStudy, str]) -> None:
     opened, parent = concluded
     run, best = client(opened.plan).get_run(parent), opened.study.best_trial
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["objective"] == run.data.metrics["val/loss"] == best.value
+    assert run.data.metrics["objective"] == run.data.metrics["train/l2_penalty"] == best.value
     assert run.data.metrics["n_finished"] == 4
     assert run.data.tags[Tag.BEST_TRIAL] == str(best.number)
-    assert run.data.params["objective/val/loss"] == "minimize"
+    assert run.data.params["objective/train/l2_penalty"] == "minimize"
     assert run.data.params["space/regularization.dropout"] == "interval(0.0, 0.7)"
     note = run.data.tags["mlflow.note.content"]
     assert f"| {best.number} | {best.value:.4f} |" in note
@@ -143,7 +144,7 @@ def test_the_confirmation_is_that_of_runs_with_other_seeds(
         seed, folder = run.data.params["seed"], Path(run.data.tags[Tag.RUN_FOLDER])
         result = Result.read(folder)
         assert result is not None
-        found["default" if default else "winner"][seed] = result.metrics["val/loss"]
+        found["default" if default else "winner"][seed] = result.metrics["train/l2_penalty"]
         rate = run.data.params["lr.transfer"]
         best = opened.study.best_trial.params["lr.transfer"]
         assert float(rate) == (1e-3 if default else best)
@@ -179,7 +180,7 @@ def test_the_preset_gives_the_best_value_again(
     run_experiment(config, tmp_path / "again")
     result = Result.read(tmp_path / "again")
     assert result is not None
-    assert result.metrics["val/loss"] == opened.study.best_value
+    assert result.metrics["train/l2_penalty"] == opened.study.best_value
 
 
 def test_an_interrupted_confirmation_goes_on(
