@@ -98,6 +98,22 @@ def test_an_interrupt_while_the_run_is_made_leaves_none_running(
     assert (result.status, recorded.info.status) == ("KILLED", "KILLED")
 
 
+def test_a_run_that_ends_while_its_epochs_are_written_goes_on(
+    tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(_: pd.DataFrame, path: Path, **options: Any) -> None:
+        path.write_text("")
+        raise Interrupted(143)
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", cut_off)
+    with pytest.raises(Interrupted):
+        run(tiny, tmp_path / "run", None)
+    monkeypatch.undo()
+    result = run(tiny, tmp_path / "run", None, f"resume={tmp_path / 'run'}")
+    assert result.status == "FINISHED"
+    assert list(pd.read_csv(tmp_path / "run" / "epochs.csv")["epoch"]) == [0, 1, 2, 3]
+
+
 def test_runs_of_one_process_share_what_they_start_from_without_changing_it(
     tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
