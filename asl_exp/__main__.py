@@ -8,7 +8,6 @@ import sys
 from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from asl_exp.config.collector import collector_paused
 from asl_exp.config.conf_folder import conf_dir, help_text
 from asl_exp.config.errors import ConfigError, Interrupted, RunError, UserError
+from asl_exp.config.interrupts import raise_interrupts
 from asl_exp.config.scrubbing import scrubbed
 
 _PARTING_S = 3.0  # for delivery, where the command was interrupted
@@ -25,8 +25,7 @@ _PARTING_S = 3.0  # for delivery, where the command was interrupted
 
 def main() -> None:
     """Run the command line in ``sys.argv``; exits with 0, 1, 2, 130 or 143."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
+    raise_interrupts(signal.SIGINT, signal.SIGTERM)
     try:
         if _answered(get_args_parser().parse_args()):
             return
@@ -114,10 +113,6 @@ def _job(composed: DictConfig) -> float:
     except RunError as error:
         print(f"asl_exp: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted(128 + signum)
 
 
 def _told(error: UserError) -> int:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, open_dict
 
 from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, RunError, UserError, WorkerError
+from asl_exp.config.interrupts import raise_interrupts
 from asl_exp.config.plan import Plan, plan_study
 from asl_exp.config.preflight import visible_gpus
 from asl_exp.sweep.agent import work
@@ -136,7 +137,7 @@ def _received(pipe: Connection) -> list[Fault]:
 def _process(command: Command, number: int, n_agents: int, told: Connection) -> None:
     """Be one of several agents of a machine."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process hands on what it gets
-    signal.signal(signal.SIGTERM, _terminate)
+    raise_interrupts(signal.SIGTERM, once=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         fault = _work(command, (number, n_agents))
@@ -145,11 +146,6 @@ def _process(command: Command, number: int, n_agents: int, told: Connection) -> 
     if fault is not None:
         told.send(fault)
         sys.exit(1)
-
-
-def _terminate(signum: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Interrupted(143)
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,44 @@
+"""Turns Ctrl-C and SIGTERM into an exception that is not lost.
+
+A handler runs wherever the signal finds the main thread. Inside a destructor or a weak reference's
+callback Python prints what it raised and goes on; there the signal is sent once more.
+"""
+
+import os
+import signal
+import sys
+from threading import Timer
+from types import FrameType
+from typing import Any
+
+from asl_exp.config.errors import Interrupted
+
+_AGAIN_S = 0.05
+
+
+def raise_interrupts(*signals: signal.Signals, once: bool = False) -> None:
+    """Raise Interrupted in the main thread at each of these signals.
+
+    Args:
+        signals: to be answered.
+        once: what follows the first is ignored.
+    """
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if once:
+            signal.signal(signum, signal.SIG_IGN)
+        raise Interrupted(128 + signum)
+
+    def sent_again(ignored: Any) -> None:
+        if not isinstance(ignored.exc_value, Interrupted):
+            sys.__unraisablehook__(ignored)
+            return
+        signum = ignored.exc_value.exit_status - 128
+        signal.signal(signum, interrupt)
+        timer = Timer(_AGAIN_S, os.kill, (os.getpid(), signum))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = sent_again
+    for one in signals:
+        signal.signal(one, interrupt)
