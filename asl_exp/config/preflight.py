@@ -17,29 +17,32 @@ _ENTRY = re.compile(r"^@(?:\w+\.)*register_model[^\n]*\ndef (\w+)\(", re.MULTILI
 
 def preflight(config: Config) -> list[str]:
     """Return one sentence for each thing that the run would miss later."""
-    return [*_backbone(config), *_devices(config)]
+    return [*_backbone(config), *_devices(config), *_graphs(config)]
 
 
 def _backbone(config: Config) -> list[str]:
     faults = []
     architecture = config.backbone.name.split(".")[0]
-    defined = f"def {architecture}(".encode()
-    if not any(defined in file.read_bytes() for file in _sources()):
-        names = known_backbones()
-        faults += [
+    if not known_backbones(architecture) and (names := known_backbones()):
+        faults.append(
             f"backbone.name: timm has no model '{architecture}'{nearest(architecture, names)}"
-        ] * bool(names)
+        )
     weights = config.backbone.weights
     if weights is not None and not Path(weights).expanduser().is_file():
         faults.append(f"backbone.weights: no file '{weights}'")
     return faults
 
 
-def known_backbones() -> set[str]:
-    """Return the names that timm and asl_exp register, read from their sources; empty if unread."""
-    return {
-        name for file in _sources() for name in _ENTRY.findall(file.read_text(encoding="utf-8"))
-    }
+def known_backbones(only: str | None = None) -> set[str]:
+    """Return the names that timm and asl_exp register, read from their sources; empty if unread.
+
+    Args:
+        only: the one name that is asked for, which is found sooner.
+    """
+    contents = (file.read_bytes() for file in _sources())
+    likely = (c for c in contents if only is None or f"def {only}(".encode() in c)
+    names = {name for content in likely for name in _ENTRY.findall(content.decode())}
+    return names if only is None else names & {only}
 
 
 def _sources() -> Iterator[Path]:
@@ -52,8 +55,6 @@ def _sources() -> Iterator[Path]:
 
 def _devices(config: Config) -> list[str]:
     trainer, gpus = config.trainer, visible_gpus()
-    if trainer.compile == "cuda_graphs" and (trainer.accelerator == "cpu" or gpus == 0):
-        return ["trainer.compile=cuda_graphs needs a GPU; trainer.compile=true is for any device"]
     if trainer.accelerator == "gpu" and gpus < trainer.devices:
         return [
             f"trainer.devices: got {trainer.devices} with trainer.accelerator=gpu, but this "
@@ -64,6 +65,13 @@ def _devices(config: Config) -> list[str]:
             f"trainer.devices: got {trainer.devices}, but this machine shows {_counted(gpus)}; "
             f"use {_at_most(gpus)}, or trainer.accelerator=cpu for processes on the CPU"
         ]
+    return []
+
+
+def _graphs(config: Config) -> list[str]:
+    trainer = config.trainer
+    if trainer.compile == "cuda_graphs" and (trainer.accelerator == "cpu" or visible_gpus() == 0):
+        return ["trainer.compile=cuda_graphs needs a GPU; trainer.compile=true is for any device"]
     return []
 
 

@@ -47,7 +47,7 @@ _STATES_APART_S = 1.0
 """Where an epoch takes milliseconds, writing a state after each would take most of the time."""
 
 _SMALL_STEP_FLOP = 300e6
-"""Below it waking a second thread takes longer than it saves: measured, at most five times."""
+"""Below it a second thread takes longer to wake than it saves; the smallest steps took 5 times."""
 
 _VALIDATED_TOGETHER = 512
 """Stored features in a batch of validation, whose size changes nothing that is counted."""

@@ -259,6 +259,11 @@ def test_a_file_in_place_of_the_folder_of_runs(tmp_path: object) -> None:
         check_overrides(["runs_dir=/dev/null/runs"], multirun=False)
 
 
+def test_a_function_of_timm_that_is_no_model_is_refused() -> None:
+    with pytest.raises(ConfigError, match="timm has no model 'forward'"):
+        check_overrides(["backbone.name=forward"], multirun=False)
+
+
 def test_cuda_graphs_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asl_exp.config.preflight.visible_gpus", lambda: 1)
     assert check_overrides(["trainer.compile=cuda_graphs"], multirun=False) is not None
