@@ -1,0 +1,150 @@
+"""What is known of the hand in an image: its 21 joints, how sure that is, and a square round it.
+
+A detector answers a Hand for one image; Hands are those of many. Which detector that is, how it
+looks and where its answers are kept is for the room's other modules.
+
+The joints, as MediaPipe numbers them: 0 the wrist; then four a finger from its root to its tip,
+1-4 the thumb, 5-8 the index, 9-12 the middle, 13-16 the ring, 17-20 the little finger.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_exp.data.images import Pixels
+
+N_JOINTS: Final = 21
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Hand:
+    """The hand of one image; where none was found, every number but the image's size is NaN.
+
+    Attributes:
+        joints: (21, 3): x and y in pixels of the upright image, y down, which may lie outside it;
+            z in the same unit, relative to the wrist, smaller towards the camera. z is NaN where
+            the detector has no depth.
+        metres: (21, 3) round the hand's centre, the axes of the image; NaN where the detector
+            has none.
+        confidence: 0..1, that the joints are those of a hand.
+        left: 0..1, that it is a left hand, in an image that is not mirrored; NaN where the
+            detector does not tell.
+        width, height: of the image.
+    """
+
+    joints: Floats
+    metres: Floats
+    confidence: float
+    left: float
+    width: int
+    height: int
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a hand."""
+        return bool(np.isfinite(self.joints[0, 0]))
+
+
+def no_hand(width: int, height: int) -> Hand:
+    """Return the answer for an image without a hand."""
+    nothing = np.full((N_JOINTS, 3), np.nan, np.float32)
+    return Hand(nothing, nothing, float("nan"), float("nan"), width, height)
+
+
+@dataclass(frozen=True, eq=False)
+class Hands:
+    """The hands of N images, in their order; see Hand.
+
+    Attributes:
+        joints: (N, 21, 3).
+        metres: (N, 21, 3).
+        confidence: (N,).
+        left: (N,).
+        sizes: (N, 2) int32: width and height of the images.
+        digest: of the numbers and the detector; "" where they are not stored.
+    """
+
+    joints: Floats
+    metres: Floats
+    confidence: Floats
+    left: Floats
+    sizes: NDArray[np.int32]
+    digest: str = ""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.joints)
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(N,): whether the image shows a hand."""
+        return np.isfinite(self.joints[:, 0, 0])
+
+    @property
+    def shares(self) -> Floats:
+        """(N, 21, 3): the joints in shares of the image: x and z of its width, y of its height."""
+        width, height = self.sizes[:, :1], self.sizes[:, 1:]
+        scale = np.stack([width, height, width], 2).astype(np.float32)
+        return (self.joints / scale).astype(np.float32)
+
+    def boxes(self, margin: float) -> Floats:
+        """Return (N, 4) left, top, right, bottom in pixels: see `box_round`."""
+        each = zip(self.joints, self.sizes.tolist(), strict=True)
+        boxes = [box_round(joints, width, height, margin) for joints, (width, height) in each]
+        return np.array(boxes, np.float32).reshape(-1, 4)
+
+    def take(self, rows: NDArray[np.int64]) -> "Hands":
+        """Return the hands of some images."""
+        return Hands(
+            self.joints[rows],
+            self.metres[rows],
+            self.confidence[rows],
+            self.left[rows],
+            self.sizes[rows],
+            self.digest,
+        )
+
+
+def together(hands: Sequence[Hand]) -> Hands:
+    """Return many answers as arrays."""
+    return Hands(
+        joints=np.array([hand.joints for hand in hands], np.float32).reshape(-1, N_JOINTS, 3),
+        metres=np.array([hand.metres for hand in hands], np.float32).reshape(-1, N_JOINTS, 3),
+        confidence=np.array([hand.confidence for hand in hands], np.float32),
+        left=np.array([hand.left for hand in hands], np.float32),
+        sizes=np.array([(hand.width, hand.height) for hand in hands], np.int32).reshape(-1, 2),
+    )
+
+
+def box_round(
+    joints: Floats, width: int, height: int, margin: float
+) -> tuple[float, float, float, float]:
+    """Return left, top, right, bottom of a square round the joints, never turned.
+
+    Its side is the longer side of the joints' box times 1 + 2 x margin. It may reach beyond the
+    image. Where no hand was found it is the whole image, which need not be a square.
+    """
+    if not np.isfinite(joints[0, 0]):
+        return 0.0, 0.0, float(width), float(height)
+    low, high = joints[:, :2].min(0), joints[:, :2].max(0)
+    half = max(float((high - low).max()), 1.0) * (0.5 + margin)
+    x, y = ((low + high) / 2).tolist()
+    return x - half, y - half, x + half, y + half
+
+
+class Detector(Protocol):
+    """Finds the hand of an image."""
+
+    @property
+    def digest(self) -> str:
+        """Return 64 hexadecimal digits: others where any answer may be another."""
+        ...
+
+    def find(self, image: Pixels) -> Hand:
+        """Return the hand of an upright (H, W, 3) RGB image."""
+        ...
