@@ -87,8 +87,8 @@ def write_joint_rows(rows: JointRows, file: Path) -> None:
         if file.name.endswith(".parquet"):
             whole.to_parquet(part, index=False)
         elif file.name.endswith((".csv", ".csv.gz")):
-            packed = "gzip" if file.name.endswith(".gz") else None
-            whole.to_csv(part, index=False, compression=packed)
+            packed = file.name.endswith(".gz")
+            whole.to_csv(part, index=False, compression="gzip" if packed else None)
         else:
             raise DataError(
                 f"'{file}' has an ending that is not known; give a name that ends in .csv, "
@@ -182,14 +182,14 @@ def _numbers(rows: pd.DataFrame, file: Path, key: str) -> Floats:
             f"needed, in {int(missing.any(1).sum())} rows ({_lines(missing.any(1))}); mend or "
             "remove them"
         )
-    joints = numbers.reshape(-1, N_JOINTS, 2)
+    joints: Floats = numbers.reshape(-1, N_JOINTS, 2).astype(np.float32)
     flat = np.ptp(joints, axis=1).max(1) == 0
     if flat.any():
         raise DataError(
             f"{key}: '{file}' has {int(flat.sum())} rows whose joints are all one point "
             f"({_lines(flat)}), most often images without a hand; remove them"
         )
-    return joints.astype(np.float32)
+    return joints
 
 
 def _lines(faulty: NDArray[np.bool_]) -> str:
