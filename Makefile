@@ -41,7 +41,7 @@ $(OLD_MLFLOW)/.ready: tests/servers/mlflow-2.7.1.lock
 	touch $@
 
 lock:  ## resolve the newest versions anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --extra kaggle --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-strip-extras --no-annotate --no-header --upgrade -o requirements.lock
 
 clean:  ## remove caches and the environment, never runs/

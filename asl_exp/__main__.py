@@ -14,11 +14,10 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from asl_exp.config.collector import collector_paused
 from asl_exp.config.conf_folder import conf_dir, help_text
 from asl_exp.config.errors import ConfigError, Interrupted, RunError, UserError
-from asl_exp.config.interrupts import raise_interrupts
-from asl_exp.config.scrubbing import scrubbed
+from asl_exp.config.process_setup import collector_paused, raise_interrupts
+from asl_exp.config.redact import scrubbed
 
 _PARTING_S = 3.0  # for delivery, where the command was interrupted
 
@@ -40,7 +39,7 @@ def main() -> None:
 
 def _finish_delivery(at_most_s: float | None = None) -> None:
     """Wait for what is on its way to a replica, if anything is; an interrupt ends the waiting."""
-    background = sys.modules.get("asl_exp.tracking.background")
+    background = sys.modules.get("asl_exp.replica.background")
     if background is not None:
         with suppress(Interrupted):
             background.finish_delivery(print, at_most_s)
@@ -92,16 +91,16 @@ def _job(composed: DictConfig) -> float:
         config, faults = validate(composed)
         if config is None:
             raise ConfigError(faults)
-        from asl_exp.data.sources import check_source
+        from asl_exp.data.sources.selection import check_source
 
         check_source(config.data)
         if config.tracking.mode in ("server", "dagshub"):
             with collector_paused():
-                from asl_exp.tracking.background import begin_delivery
+                from asl_exp.replica.background import begin_delivery
 
             begin_delivery(config.tracking, Path(config.runs_dir), print)
         if config.trainer.devices * config.trainer.num_nodes > 1:
-            from asl_exp.training.forking import begin_forking
+            from asl_exp.training.launcher import begin_forking
 
             begin_forking()
         with collector_paused():

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         paths = list(_files(given.images))
-        from asl_exp.serving.predict import show_predictions  # after the arguments: imports torch
+        from asl_exp.serving.predict import show_predictions
 
         show_predictions(given.model, paths, given.top)
     except UserError as error:

@@ -54,10 +54,10 @@ def _run(arguments: list[str]) -> int:
 
     config = compose_config(overrides)
 
-    from asl_exp.config.collector import collector_paused
+    from asl_exp.config.process_setup import collector_paused
 
     with collector_paused():
-        from asl_exp.training.syncing import show_where, synchronize
+        from asl_exp.replica.sync_command import show_where, synchronize
 
     return show_where(config, named) if where else synchronize(config, named)
 

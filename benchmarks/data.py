@@ -49,8 +49,7 @@ def jpeg(image: Image.Image) -> bytes:
 
 
 def decode(folder: Path, *, small: bool) -> Iterator[Figure]:
-    from asl_exp.data.pixels import Geometry
-    from asl_exp.data.store import Store
+    from asl_exp.data.pixel_store import Geometry, Store
 
     for width, height in SOURCES:
         n_images = 4 if small else max(20, 16_000_000 // (width * height))
@@ -88,11 +87,10 @@ def batches(folder: Path, *, small: bool) -> Iterator[Figure]:
 
     from asl_exp.config.schema import AugmentationConfig
     from asl_exp.data.augmentation import Augmentation
-    from asl_exp.data.batches import BatchLoader
-    from asl_exp.data.kept import Description
-    from asl_exp.data.letters import Split
-    from asl_exp.data.pixels import Geometry
-    from asl_exp.data.store import StoredPixels
+    from asl_exp.data.cache_files import Description
+    from asl_exp.data.dataset import Split
+    from asl_exp.data.loader import BatchLoader
+    from asl_exp.data.pixel_store import Geometry, StoredPixels
 
     torch.set_num_threads(1)
     presets = {
@@ -145,8 +143,8 @@ MEASURED_LOAD = """
 import sys
 from pathlib import Path
 from asl_exp.config.schema import DataConfig
-from asl_exp.data.letters import load_letters
-from asl_exp.data.batches import BatchLoader
+from asl_exp.data.dataset import load_letters
+from asl_exp.data.loader import BatchLoader
 config = DataConfig(source="manifest", manifest=sys.argv[1], cache_dir=sys.argv[2], workers=2)
 data = load_letters(config, image_size=64, interpolation="bilinear", seed=0)
 for _ in BatchLoader(data.splits["train"], 64, shuffle=True, seed=0): pass

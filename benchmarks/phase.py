@@ -9,16 +9,15 @@ from material import material
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import Config
-from asl_exp.data.letters import LetterData
+from asl_exp.data.dataset import LetterData
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.training.batch_size import with_batch_size
-from asl_exp.training.display import hushed
-from asl_exp.training.materials import classifier, letters
-from asl_exp.training.memory import keep_freed_memory
-from asl_exp.training.phases import run_phase
+from asl_exp.training.cpu import keep_freed_memory
+from asl_exp.training.phase import run_phase
 from asl_exp.training.run import _device
-from asl_exp.training.stages import Stages
+from asl_exp.training.shared_inputs import classifier, letters
+from asl_exp.training.terminal import Stages, hushed
 
 
 class Bench:

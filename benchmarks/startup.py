@@ -30,7 +30,7 @@ STAGES = {
     ),
     "what a run imports": (
         "-c",
-        "from asl_exp.config.collector import collector_paused\n"
+        "from asl_exp.config.process_setup import collector_paused\n"
         "with collector_paused():\n    import asl_exp.training.run",
     ),
 }  # fmt: skip

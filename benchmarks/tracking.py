@@ -65,7 +65,7 @@ def main() -> None:
     from servers.mlflow_server import MlflowServer, free_port
     from servers.proxy import Proxy, Trouble
 
-    from asl_exp.tracking.background import finish_delivery
+    from asl_exp.replica.background import finish_delivery
     from asl_exp.tracking.recorder import Recorder
     from asl_exp.training.run import run_experiment
 

@@ -21,7 +21,7 @@ SCORED = ("val/loss", "val/accuracy", "test/accuracy", "external")
 def run(overrides: list[str], folder: Path) -> dict[str, float]:
     """Return the scores of one run."""
     from asl_exp.config.compose import compose_config
-    from asl_exp.training.result import Result
+    from asl_exp.runs.result import Result
     from asl_exp.training.run import run_experiment
 
     run_experiment(compose_config(overrides), folder, depth="scores")

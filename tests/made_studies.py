@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import TrialState
 
-from asl_exp.sweep.survey import Survey
+from asl_exp.study.results import Survey
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.002
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["asl_exp.training.forked", "asl_exp.__main__"])
+_context.set_forkserver_preload(["asl_exp.training.launcher_preload", "asl_exp.__main__"])
 
 
 class _Watched:

@@ -17,7 +17,7 @@ from mlflow.entities import (
 )
 from mlflow.tracking import MlflowClient
 
-from asl_exp.tracking.ledger import Ledger
+from asl_exp.replica.ledger import Ledger
 from asl_exp.tracking.recorder import artifact_folder
 from asl_exp.tracking.store import experiment_id, open_store
 

@@ -29,9 +29,9 @@ from yaml import YAMLError
 from asl_exp.config import schema
 from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.errors import ConfigError, nearest
-from asl_exp.config.experiment_file import is_file, register_file
-from asl_exp.config.preflight import preflight
-from asl_exp.config.sweep_schema import SweepConfig
+from asl_exp.config.machine_checks import preflight
+from asl_exp.config.preset_file import is_file, register_file
+from asl_exp.config.study_schema import SweepConfig
 from asl_exp.config.validate import validate
 from hydra_plugins.asl_exp_sweeper import StudySweeper
 
@@ -115,7 +115,7 @@ def check_overrides(
         ConfigError: with every fault of it; with multirun, of each grid value.
     """
     if asks_for_study(overrides):
-        from asl_exp.config.plan import check_study  # it composes, so it stands above this module
+        from asl_exp.config.study_plan import check_study
 
         check_study(overrides, multirun=multirun, searchpath=searchpath)
         return None

@@ -1,9 +1,16 @@
-"""The signature of an experiment: equal signatures compute the same thing."""
+"""The signature of an experiment: equal signatures compute the same thing.
+
+What an experiment changes of conf/'s defaults: what a person wants to see of it at a glance.
+"""
 
 import hashlib
 import json
-from typing import Any
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
 
+from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import MACHINE_KEYS, Config
 
 
@@ -31,3 +38,68 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _is_machine_key(key: str) -> bool:
     return any(key == machine or key.startswith(machine + ".") for machine in MACHINE_KEYS)
+
+
+_PLAIN: Final = re.compile(r"[A-Za-z_./][\w./-]*")
+_IN_NAMES: Final = {
+    "regularization.l2": "l2",
+    "regularization.dropout": "dropout",
+    "lr.transfer": "lr",
+    "lr.finetune": "lr.finetune",
+    "optimizer.name": "optimizer",
+    "seed": "seed",
+}
+"""Settings that a run's name tells where they are not the defaults, and how it calls them."""
+
+
+def changed_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that are not conf/'s defaults, without those of the machine."""
+    return {
+        key: value
+        for key, value in compared_settings(config).items()
+        if key not in _defaults() or _defaults()[key] != value
+    }
+
+
+def spelled(settings: Mapping[str, Any]) -> str:
+    """Return settings in one line, as the command line spells them: ``lr.transfer=1e-4 seed=2``."""
+    return " ".join(f"{key}={_value(value)}" for key, value in settings.items())
+
+
+def run_name(config: Config) -> str:
+    """Return what a run is called where the user does not say: network, data, and what is special.
+
+    ``efficientnet_b0 synthetic l2=0.001 dropout=0.5 seed=2``
+    """
+    changed = changed_settings(config)
+    special = {name: changed[key] for key, name in _IN_NAMES.items() if key in changed}
+    return " ".join(filter(None, (config.backbone.name, config.data.source, spelled(special))))
+
+
+def as_command(config: Config) -> list[str] | None:
+    """Return a command that computes the same from the defaults alone.
+
+    None where no override of a value can: phases that the default schedule does not have.
+    """
+    changed = changed_settings(config)
+    if compared_settings(config).keys() != _defaults().keys():
+        return None
+    return ["python", "-m", "asl_exp", *(f"{k}={_exactly(v)}" for k, v in changed.items())]
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return compared_settings(compose_config([]))
+
+
+def _exactly(value: Any) -> str:
+    plain = isinstance(value, str) and _PLAIN.fullmatch(value) is not None
+    return str(value) if plain else json.dumps(value, separators=(",", ":"))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))

@@ -6,10 +6,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from asl_exp.config.contradictions import contradictions
 from asl_exp.config.errors import nearest
+from asl_exp.config.rules import contradictions
 from asl_exp.config.schema import Config, Group, PhaseConfig
-from asl_exp.config.sweep_schema import SweepConfig
+from asl_exp.config.study_schema import SweepConfig
 
 _FOREIGN = ("sweep", "experiment", "hydra")  # handled by Hydra before a run begins
 Path = tuple[str | int, ...]

@@ -1,4 +1,4 @@
 """From sources to batches: manifest, split, stored pixels, augmentation.
 
-Only batches.py and augmentation.py import torch, so that bad data is refused before it loads.
+Only loader.py and the augmentation import torch, so that bad data is refused before it loads.
 """

@@ -44,7 +44,7 @@ def _cache(arguments: list[str]) -> int:
     from rich.console import Console
 
     from asl_exp.config.compose import compose_config
-    from asl_exp.data.cache import asked_kinds, clear, entries, table, total
+    from asl_exp.data.cache_listing import asked_kinds, clear, entries, table, total
 
     words = [argument for argument in arguments if "=" not in argument]
     kinds = asked_kinds(words)
@@ -63,14 +63,14 @@ def _cache(arguments: list[str]) -> int:
 
 def _run(command: str, overrides: list[str]) -> int:
     from asl_exp.config.compose import compose_config
-    from asl_exp.data.sources import check_source
+    from asl_exp.data.sources.selection import check_source
 
     config = compose_config(overrides)
     check_source(config.data)
 
     from rich.console import Console
 
-    from asl_exp.data.letters import load_letters
+    from asl_exp.data.dataset import load_letters
     from asl_exp.model.preprocessing import resolve_preprocessing
 
     preprocessing = resolve_preprocessing(config.backbone)

@@ -2,15 +2,15 @@
 
 All chances are drawn from one seed by a generator of this module's own, so that the same seed gives
 the same images whatever else draws numbers; torch's global generators are not touched. The
-operations are in changes.py (where pixels come from, what colour they get) and mixing.py.
+operations, and the random numbers of one batch, are in augment_ops.py.
 """
 
 import torch
 from torch import Tensor, nn
 
 from asl_exp.config.schema import AugmentationConfig
-from asl_exp.data import changes, mixing
-from asl_exp.data.chances import Chances
+from asl_exp.data import augment_ops
+from asl_exp.data.augment_ops import Chances
 
 
 class Augmentation(nn.Module):
@@ -45,22 +45,22 @@ class Augmentation(nn.Module):
         config, chances = self.config, Chances(seed, len(images), images.device)
         changed = images
         if config.background or config.backlight:
-            changed = changes.behind_the_hand(changed, config, chances)
+            changed = augment_ops.behind_the_hand(changed, config, chances)
         if config.horizontal_flip:
-            changed = changes.flipped(changed, chances.events(config.horizontal_flip))
+            changed = augment_ops.flipped(changed, chances.events(config.horizontal_flip))
         if config.rotation or config.zoom or config.shift or config.perspective:
-            changed = changes.warped(changed, config, chances)
+            changed = augment_ops.warped(changed, config, chances)
         if config.brightness or config.contrast or config.saturation or config.hue:
-            changed = changes.recoloured(changed, config, chances)
+            changed = augment_ops.recoloured(changed, config, chances)
         if config.blur:
-            changed = changes.blurred(changed, chances.events(config.blur), chances)
+            changed = augment_ops.blurred(changed, chances.events(config.blur), chances)
         if config.noise:
-            changed = changes.noisy(changed, config.noise, chances)
+            changed = augment_ops.noisy(changed, config.noise, chances)
         if config.erasing:
-            changed = changes.erased(changed, chances.events(config.erasing), chances)
+            changed = augment_ops.erased(changed, chances.events(config.erasing), chances)
         targets = labels
         if config.mixup or config.cutmix:
-            changed, targets = mixing.mixed(changed, labels, config, self.n_classes, chances)
+            changed, targets = augment_ops.mixed(changed, labels, config, self.n_classes, chances)
         return _in_format_of(images, changed), targets
 
 

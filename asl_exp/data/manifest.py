@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
-from asl_exp.data.facts import Facts, gather_facts
-from asl_exp.data.grouping import near_clusters
-from asl_exp.data.listing import is_file_key
-from asl_exp.data.nearness import Hashes
+from asl_exp.data.file_facts import Facts, gather_facts
+from asl_exp.data.near_duplicates import Hashes, near_clusters
+from asl_exp.data.sources.listing import is_file_key
 
 _DIGESTED: Final = ("key", "label", "group", "source", "sha256")
 
@@ -94,7 +93,7 @@ def require_readable(unreadable: Sequence[str], allowed: int) -> None:
 
 def _facts(paths: list[str], config: DataConfig, *, decoded: bool) -> Facts:
     if paths and not is_file_key(paths[0]):
-        from asl_exp.data.synthetic import facts_of
+        from asl_exp.data.sources.synthetic import facts_of
 
         return facts_of(paths)
     return gather_facts(

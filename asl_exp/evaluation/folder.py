@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asl_exp.evaluation import mistakes_figure, ranking, report, scores
-from asl_exp.evaluation.canvas import line
-from asl_exp.evaluation.confusion_figure import confusion_figure
-from asl_exp.evaluation.mistakes_figure import Images
-from asl_exp.evaluation.ranking_figure import precision_recall_figure, roc_figure
-from asl_exp.evaluation.reliability_figure import reliability_figure
+from asl_exp.evaluation import one_vs_rest, report, scores
+from asl_exp.evaluation.figures import mistakes
+from asl_exp.evaluation.figures.canvas import line
+from asl_exp.evaluation.figures.confusion import confusion_figure
+from asl_exp.evaluation.figures.mistakes import Images
+from asl_exp.evaluation.figures.one_vs_rest import precision_recall_figure, roc_figure
+from asl_exp.evaluation.figures.reliability import reliability_figure
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 
@@ -120,7 +121,7 @@ def _draw_scores(folder: Path, evaluated: _Evaluated, totals: dict[str, float]) 
 
 def _draw_rankings(folder: Path, evaluated: _Evaluated) -> None:
     answers, n_images = (evaluated.probabilities, evaluated.labels), len(evaluated.labels)
-    roc, precision_recall = ranking.roc(*answers), ranking.precision_recall(*answers)
+    roc, precision_recall = one_vs_rest.roc(*answers), one_vs_rest.precision_recall(*answers)
     roc_figure(
         folder / "roc.png",
         roc,
@@ -140,9 +141,9 @@ def _draw_rankings(folder: Path, evaluated: _Evaluated) -> None:
 def _draw_mistakes(
     folder: Path, evaluated: _Evaluated, gather: Callable[[Integers], Images]
 ) -> None:
-    mistakes = mistakes_figure.most_confident_mistakes(evaluated.probabilities, evaluated.labels)
-    shown = mistakes[: mistakes_figure.MOST]
-    captions = mistakes_figure.captions(
+    wrong = mistakes.most_confident_mistakes(evaluated.probabilities, evaluated.labels)
+    shown = wrong[: mistakes.MOST]
+    captions = mistakes.captions(
         shown,
         evaluated.probabilities,
         evaluated.labels,
@@ -150,12 +151,12 @@ def _draw_mistakes(
         evaluated.table["path"].astype(str).tolist(),
     )
     images = gather(shown) if shown.size else np.zeros((0, 1, 1, 3), dtype=np.uint8)
-    mistakes_figure.mistakes_figure(
+    mistakes.mistakes_figure(
         folder / "misclassified.png",
         images,
         captions,
         f"Most confident mistakes: {evaluated.name}",
-        f"{line(len(evaluated.labels))}, {_shown(shown, mistakes)}",
+        f"{line(len(evaluated.labels))}, {_shown(shown, wrong)}",
     )
 
 

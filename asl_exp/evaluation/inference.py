@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asl_exp.data.batches import BatchLoader
-from asl_exp.data.letters import Split
+from asl_exp.data.dataset import Split
+from asl_exp.data.loader import BatchLoader
 from asl_exp.model.classifier import LetterClassifier
 
 

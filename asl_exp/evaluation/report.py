@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asl_exp.evaluation import ranking, scores
+from asl_exp.evaluation import one_vs_rest, scores
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 N_PAIRS = 10  # most frequent mistakes listed
@@ -25,8 +25,8 @@ def class_table(
             "precision": scores.precision_by_class(confusion),
             "recall": scores.recall_by_class(confusion),
             "f1": scores.f1_by_class(confusion),
-            "roc_auc": ranking.roc(probabilities, labels).areas(len(classes)),
-            "average_precision": ranking.precision_recall(probabilities, labels).areas(
+            "roc_auc": one_vs_rest.roc(probabilities, labels).areas(len(classes)),
+            "average_precision": one_vs_rest.precision_recall(probabilities, labels).areas(
                 len(classes)
             ),
         },

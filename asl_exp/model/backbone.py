@@ -8,7 +8,7 @@ from torch import nn
 
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import BackboneConfig
-from asl_exp.model import networks  # noqa: F401  (registers ours with timm)
+from asl_exp.model import scratch_networks  # noqa: F401  (registers ours with timm)
 from asl_exp.model.weights import WeightsReport, load_weights
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import timm
 
 from asl_exp.config.schema import BackboneConfig
-from asl_exp.model import networks  # noqa: F401  (registers ours with timm)
+from asl_exp.model import scratch_networks  # noqa: F401  (registers ours with timm)
 
 
 @dataclass(frozen=True)

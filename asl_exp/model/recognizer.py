@@ -10,7 +10,7 @@ import torch
 
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
-from asl_exp.data.images import Pixels, read_image
+from asl_exp.data.decode import Pixels, read_image
 from asl_exp.model.checkpoint import KeptModel, load_kept_model
 
 CHECKPOINT = "checkpoint.ckpt"

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asl_exp.config.errors import UserError
-from asl_exp.data.images import Pixels, UnreadableImageError
+from asl_exp.data.decode import Pixels, UnreadableImageError
 from asl_exp.model.recognizer import Recognizer
 
 

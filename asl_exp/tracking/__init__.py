@@ -1,1 +1,1 @@
-"""Where results are kept: the local record, and the model folder that MLflow loads and serves."""
+"""The local record: the MLflow store, what is written there, and the model folder it serves."""

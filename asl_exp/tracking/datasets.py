@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-from asl_exp.data.letters import LetterData, Split
+from asl_exp.data.dataset import LetterData, Split
 
 _known: dict[tuple[str, ...], Dataset] = {}
 """A study's runs have the same data; its thousands of rows are read for the first of them."""
@@ -51,5 +51,5 @@ def _place(paths: list[str]) -> dict[str, Any]:
     """Return the folder that all files lie in, or, for drawn images, what draws them."""
     if all(Path(path).is_absolute() for path in paths):
         return {"source_type": "local", "source": json.dumps({"uri": commonpath(paths)})}
-    drawn = {"tags": {"mlflow.source.name": "asl_exp.data.synthetic"}}
+    drawn = {"tags": {"mlflow.source.name": "asl_exp.data.sources.synthetic"}}
     return {"source_type": "code", "source": json.dumps(drawn)}

@@ -1,16 +1,28 @@
 """The local MLflow store of a folder of runs: a SQLite file and a folder of artifacts.
 
 `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db` opens it.
+
+What MLflow's UI shows of an experiment: its kind, and a saved view of runs to compare.
+
+The UI's own table has no metric and no setting as it opens, and its charts are one a metric. A
+saved view is a tag of the experiment: columns, and charts that answer which settings are best.
+The experiment's description links to it; the menu "Views" has it too.
 """
 
+import base64
+import json
 import logging
 import shutil
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 from filelock import FileLock
+from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
-from asl_exp.tracking.views import experiment_tags
+from asl_exp.config import names
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -57,3 +69,117 @@ def experiment_id(client: MlflowClient, runs_dir: Path, name: str) -> str:
             if key not in known.tags:
                 client.set_experiment_tag(made, key, value)
         return made
+
+
+VIEW: Final = "asl_exp"
+_NAME: Final = "asl_exp: compare runs"
+_MADE_MS: Final = 1_750_000_000_000  # fixed, so that the same view is the same text
+_KEPT: Final = f"{names.KEPT}{names.VAL_ACCURACY}"
+_TEST: Final = names.score_key("test", "accuracy")
+_SETTINGS: Final = (
+    "regularization.l2", "regularization.dropout", "lr.transfer", "lr.finetune",
+)  # fmt: skip
+_COLUMNS: Final = (
+    "attributes.`Dataset`",
+    f"metrics.`{_KEPT}`",
+    f"metrics.`{_TEST}`",
+    "params.`backbone.name`",
+    *(f"params.`{key}`" for key in _SETTINGS),
+    f"tags.`{names.Tag.CHANGED}`",
+)
+_CURVES: Final = (
+    (names.VAL_ACCURACY, names.PHASE), (names.VAL_LOSS,), (names.TRAIN_ACCURACY,),
+    (names.TRAIN_LOSS,), (names.LEARNING_RATE,), (names.PHASE,),
+)  # fmt: skip
+_IMAGES: Final = ("confusion_matrix/test", "learning_curves")
+_SECTIONS: Final = {  # with columns, and the height of a chart in pixels
+    "Settings against scores": (1, 360),
+    "Scores of the kept checkpoints": (2, 260),
+    "Learning curves": (3, 300),
+    "Pictures": (1, 420),
+}
+
+
+def view_path(experiment_id: str, *, charts: bool = False) -> str:
+    """Return the address of the view, below that of the server."""
+    query = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
+    mode = "&compareRunsMode=CHART" if charts else ""
+    return f"#/experiments/{experiment_id}/runs?{query}{mode}"
+
+
+def experiment_tags(experiment_id: str) -> dict[str, str]:
+    """Return the tags that an experiment is to have where it has none of these names."""
+    table, charts = (view_path(experiment_id, charts=charts) for charts in (False, True))
+    return {
+        "mlflow.experimentKind": "custom_model_development",
+        "mlflow.note.content": f"[Runs with their scores and settings]({table}) · "
+        f"[charts to compare them]({charts})",
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(
+            {"name": _NAME, "createdAt": _MADE_MS, "updatedAt": _MADE_MS, "state": _packed()}
+        ),
+    }
+
+
+def _packed() -> str:
+    state = zlib.compress(json.dumps(_state()).encode(), 9)
+    return f"deflate;{base64.b64encode(state).decode()}"
+
+
+def _state() -> dict[str, Any]:
+    """Return the view as the UI writes it; keys that it does not find get its own defaults."""
+    return {
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "selectedColumns": list(_COLUMNS),
+        "columnOrder": list(_COLUMNS),
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "compareRunCharts": list(_charts()),
+        "compareRunSections": [
+            {"uuid": name, "name": name, "display": True, "isReordered": True, "deleted": False,
+             "isGenerated": False, "columns": columns, "cardHeight": height}
+            for name, (columns, height) in _SECTIONS.items()
+        ],
+        "isAccordionReordered": True,  # else sections stand in the order of their names
+    }  # fmt: skip
+
+
+def _charts() -> Iterator[dict[str, Any]]:
+    settings, scores, curves, pictures = _SECTIONS
+    yield _chart("PARALLEL", settings, f"settings and {_KEPT}") | {
+        "selectedParams": list(_SETTINGS), "selectedMetrics": [_KEPT], "showAllRuns": False,
+    }  # fmt: skip
+    for score in (_KEPT, _TEST):
+        yield _chart("BAR", scores, score) | {"metricKey": score}
+    for keys in _CURVES:
+        yield _chart("LINE", curves, " and ".join(keys)) | {
+            "metricKey": keys[0], "selectedMetricKeys": list(keys), "xAxisKey": "step",
+            "lineSmoothness": 0, "scaleType": "linear", "xAxisScaleType": "linear", "range": {},
+            "yAxisKey": "metric", "yAxisExpressions": [], "selectedXAxisMetricKey": "",
+        }  # fmt: skip
+    for key in _IMAGES:
+        yield _chart("IMAGE", pictures, key) | {
+            "imageKeys": [key], "step": 0, "showRunParams": False,
+        }  # fmt: skip
+
+
+def _chart(kind: str, section: str, name: str) -> dict[str, Any]:
+    return {
+        "uuid": f"{kind} {name}", "type": kind, "displayName": name, "metricSectionId": section,
+        "runsCountToCompare": 100, "deleted": False, "isGenerated": False,
+    }  # fmt: skip
+
+
+def every_run(client: MlflowClient, condition: str = "") -> Iterator[Run]:
+    """Yield all runs of the local store, or those of which a condition is true, oldest first."""
+    experiments = [e.experiment_id for e in client.search_experiments(view_type=ViewType.ALL)]
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments, condition, max_results=1000, order_by=["start_time ASC"], page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -1,4 +1,4 @@
 """One experiment: phases in order, each its own fit, recorded and scored.
 
-Read run.py, then phases.py.
+Read run.py, then phase.py.
 """

@@ -15,9 +15,9 @@ from asl_exp.config.errors import OutOfMemoryError
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing
-from asl_exp.training.display import say
 from asl_exp.training.optimizer import make_optimizer
 from asl_exp.training.ranks import gather
+from asl_exp.training.terminal import say
 from asl_exp.training.trainable import hold_frozen, set_trainable
 
 _MOST = 1024

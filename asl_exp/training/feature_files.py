@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from asl_exp.data.augmentation import Augmentation
-from asl_exp.data.batches import BatchLoader
-from asl_exp.data.kept import KeptFile, Rows
-from asl_exp.data.letters import Split
-from asl_exp.data.parallel import progress
+from asl_exp.data.cache_files import KeptFile, Rows
+from asl_exp.data.dataset import Split
+from asl_exp.data.decode_pool import progress
+from asl_exp.data.loader import BatchLoader
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.cut import Cut
+from asl_exp.model.feature_cut import Cut
 from asl_exp.training.ranks import gather, local_rank, local_world_size, rank, state_digest
 
 _VERSION = 1  # of how features are computed; another one is another file

@@ -1,24 +1,30 @@
 """Stored features: what a phase's frozen part makes of each image, not made again every epoch.
 
 Here it is decided whether a phase goes from them; feature_files.py computes and keeps them.
+
+Batches of stored features, in the very order in which their images would come.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import AugmentationConfig, Config, PhaseConfig
 from asl_exp.data.augmentation import Augmentation
-from asl_exp.data.kept import NoRoomError, Rows
-from asl_exp.data.letters import LetterData
+from asl_exp.data.cache_files import NoRoomError, Rows
+from asl_exp.data.dataset import LetterData, Split
+from asl_exp.data.loader import Batch, BatchLoader
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.cut import Cut, find_cut
-from asl_exp.training.display import say
+from asl_exp.model.feature_cut import Cut, find_cut
 from asl_exp.training.feature_files import FeatureFile, Source
 from asl_exp.training.ranks import first_of_folder
+from asl_exp.training.terminal import say
 from asl_exp.training.trainable import trained_layers
 
 _DEFAULT_VIEWS = 16  # as accurate as new changes every epoch; 4 lose 2 to 9 points
@@ -133,3 +139,59 @@ def _files(
         for view in range(n_views(phase, config.augmentation))
     ]
     return [*views, FeatureFile(source, about, data.splits["val"])]
+
+
+_RESIDENT_BYTES = 2_000_000_000
+"""So much is held on the device; more is read batch by batch."""
+
+
+class FeatureLoader(BatchLoader):
+    """Iterates over one rank's batches; another view of the images every epoch.
+
+    Args:
+        split: whose features they are.
+        views: one source of rows each; they take turns, from the first epoch on.
+        first_epoch: of the phase, counted across phases.
+        device: where the batches are put.
+        **order: batch_size, shuffle, seed, rank, world_size: as in BatchLoader.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        views: Sequence[Rows],
+        *,
+        first_epoch: int,
+        device: torch.device,
+        **order: Any,
+    ) -> None:
+        super().__init__(split, **order)
+        self._views = views
+        self._first_epoch = first_epoch
+        self._device = device
+        self._resident: dict[int, torch.Tensor] = {}
+        self._on_device = self._labels.to(device)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the epoch's batches: features (B, ...) float32, labels (B,), rows (B,)."""
+        if self._n_bytes() > _RESIDENT_BYTES:
+            yield from super().__iter__()
+            return
+        view = self._view()
+        if view not in self._resident:
+            everything = self._views[view].gather(np.arange(len(self._split)))
+            self._resident[view] = torch.from_numpy(everything).to(self._device)
+        for share in self._shares():
+            rows = torch.from_numpy(share).to(self._device)
+            yield self._resident[view].index_select(0, rows), self._on_device[rows], rows
+
+    def _batch(self, rows: NDArray[np.int64]) -> Batch:
+        features = torch.from_numpy(self._views[self._view()].gather(rows))
+        positions = torch.from_numpy(rows)
+        return features, self._labels[positions], positions
+
+    def _view(self) -> int:
+        return (self._epoch - self._first_epoch) % len(self._views)
+
+    def _n_bytes(self) -> int:
+        return len(self._split) * len(self._views) * self._views[0].n_bytes

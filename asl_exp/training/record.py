@@ -10,27 +10,32 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from omegaconf import OmegaConf
 
 from asl_exp.config import names
-from asl_exp.config.changed import as_command, changed_settings, run_name, spelled
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
-from asl_exp.config.signature import flatten, signature
-from asl_exp.data.letters import LetterData
+from asl_exp.config.signature import (
+    as_command,
+    changed_settings,
+    flatten,
+    run_name,
+    signature,
+    spelled,
+)
+from asl_exp.data.dataset import LetterData
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.tracking.address import replica_tag
+from asl_exp.replica.delivery import ALIAS, register_here
+from asl_exp.replica.login import replica_tag
+from asl_exp.runs.full_disk import full_disk
+from asl_exp.runs.result import Result
 from asl_exp.tracking.datasets import dataset_inputs
+from asl_exp.tracking.deferred_signals import undisturbed
 from asl_exp.tracking.description import Story, description
 from asl_exp.tracking.environment import command, git_commit, source_tags, write_environment
-from asl_exp.tracking.pictures import log_pictures
+from asl_exp.tracking.images import log_pictures
 from asl_exp.tracking.recorder import Recorder
-from asl_exp.tracking.registry import ALIAS, register_here
-from asl_exp.tracking.undisturbed import undisturbed
-from asl_exp.training.disk import full_disk
-from asl_exp.training.display import say
-from asl_exp.training.phases import PhaseResult
+from asl_exp.training.phase import PhaseResult
 from asl_exp.training.ranks import rank
-from asl_exp.training.result import Result
-from asl_exp.training.stages import Stages
+from asl_exp.training.terminal import Stages, say
 
 _OUTCOME = (
     Artifact.CHECKPOINTS,

@@ -12,11 +12,11 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, signature
-from asl_exp.tracking.liveness import LOCK, held
-from asl_exp.training.display import say
-from asl_exp.training.meeting import is_first
-from asl_exp.training.result import Result
+from asl_exp.runs.lock import LOCK, held
+from asl_exp.runs.result import Result
+from asl_exp.training.rendezvous import is_first
 from asl_exp.training.state import FOLDER
+from asl_exp.training.terminal import say
 
 
 @contextmanager

@@ -15,36 +15,27 @@ from asl_exp.config.errors import ConfigError, Interrupted, PrunedError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
-from asl_exp.data.letters import LetterData
+from asl_exp.data.dataset import LetterData
 from asl_exp.model.checkpoint import checkpoint_metadata, take_weights
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
-from asl_exp.tracking.background import begin_delivery, deliver_run
-from asl_exp.tracking.epochs import EpochLog
-from asl_exp.tracking.recorder import Recorder
+from asl_exp.replica.background import begin_delivery, deliver_run
+from asl_exp.runs.full_disk import full_disk_named
+from asl_exp.runs.result import Result
+from asl_exp.tracking.recorder import EpochLog, Recorder
 from asl_exp.tracking.system_metrics import sampled
 from asl_exp.training.batch_size import step_images, with_batch_size
-from asl_exp.training.disk import full_disk_named
-from asl_exp.training.display import hushed, say, show_config, show_outcome
-from asl_exp.training.finish import finish
-from asl_exp.training.materials import classifier, letters
-from asl_exp.training.memory import keep_freed_memory
-from asl_exp.training.phases import PhaseResult, run_phase
-from asl_exp.training.ranks import (
-    gather,
-    local_rank,
-    rank,
-    require_equal,
-    state_digest,
-    world_size,
-)
+from asl_exp.training.cpu import keep_freed_memory
+from asl_exp.training.launcher import run_in_workers
+from asl_exp.training.observer import Depth, Watcher
+from asl_exp.training.phase import PhaseResult, run_phase
+from asl_exp.training.ranks import gather, local_rank, rank, require_equal, state_digest, world_size
 from asl_exp.training.record import begin_record, close_run, record_end, record_start
-from asl_exp.training.result import Result
 from asl_exp.training.resume import claim_folder
-from asl_exp.training.stages import Stages
+from asl_exp.training.scoring import finish
+from asl_exp.training.shared_inputs import classifier, letters
 from asl_exp.training.state import State, find_state, remove_state
-from asl_exp.training.watching import Depth, Watcher
-from asl_exp.training.workers import run_in_workers
+from asl_exp.training.terminal import Stages, hushed, say, show_config, show_outcome
 
 
 def run_experiment(

@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from asl_exp.training.module import PhaseModule
+from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.ranks import gather
 
 FOLDER = "state"

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import PhaseConfig
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.cut import Cut
+from asl_exp.model.feature_cut import Cut
 
 
 def trained_layers(model: LetterClassifier, phase: PhaseConfig) -> list[nn.Module]:

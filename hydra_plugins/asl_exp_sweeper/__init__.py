@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 
 class StudySweeper(Sweeper):
-    """Runs a study; everything is done in asl_exp.sweep."""
+    """Runs a study; everything is done in asl_exp.study."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -21,7 +21,7 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: Sequence[str]) -> Any:
         """Run the study of a command line; return its best value."""
-        from asl_exp.sweep.command import run_study_command
+        from asl_exp.study.command import run_study_command
 
         if self.config is None or self.hydra_context is None:
             raise RuntimeError("setup comes before sweep")

@@ -17,15 +17,15 @@ import torch
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import Config
-from asl_exp.data.letters import LetterData, load_letters
+from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.preprocessing import resolve_preprocessing
-from asl_exp.training.module import PhaseModule
-from asl_exp.training.phases import PhaseResult, run_phase
+from asl_exp.training.launcher import Train, run_in_workers
+from asl_exp.training.phase import PhaseResult, run_phase
+from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.ranks import gather, rank, state_digest, world_size
-from asl_exp.training.stages import Stages
 from asl_exp.training.state import State, find_state
-from asl_exp.training.workers import Train, run_in_workers
+from asl_exp.training.terminal import Stages
 
 PLAIN = (
     "backbone.pretrained=false", "backbone.image_size=32", "head.hidden=[16]", "data.classes=A-C",

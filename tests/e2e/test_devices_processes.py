@@ -79,7 +79,7 @@ def test_two_runs_started_at_once(tiny: tuple[str, ...], tmp_path: Path) -> None
 
 RAISES_ON_RANK_1 = """
 import os
-import asl_exp.data.batches as batches
+import asl_exp.data.loader as batches
 share = batches.BatchLoader._batch
 def fail(self, rows, n=[0]):
     n[0] += 1

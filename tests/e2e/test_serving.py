@@ -19,7 +19,7 @@ from replicas import copies
 from servers.mlflow_server import MlflowServer, free_port
 
 from asl_exp.config.compose import compose_config
-from asl_exp.data.letters import load_letters
+from asl_exp.data.dataset import load_letters
 from asl_exp.model.recognizer import Recognizer
 
 pytestmark = pytest.mark.heavy

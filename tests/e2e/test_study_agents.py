@@ -11,9 +11,9 @@ from optuna.trial import Trial
 from processes import Forked, kill_all, left
 from studies import STUDY, counted, distinct, runs_of, trials_of, watched
 
-from asl_exp.config.plan import plan_study
-from asl_exp.sweep.budget import Budget
-from asl_exp.sweep.study import open_study
+from asl_exp.config.study_plan import plan_study
+from asl_exp.study.claims import Budget
+from asl_exp.study.study import open_study
 
 pytestmark = pytest.mark.heavy
 

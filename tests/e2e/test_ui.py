@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from processes import Forked
 from servers.mlflow_server import MlflowServer
 
-from asl_exp.tracking.views import view_path
+from asl_exp.tracking.store import view_path
 
 pytestmark = pytest.mark.heavy
 

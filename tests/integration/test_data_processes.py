@@ -17,7 +17,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "TERM": "
 LOAD = """
 import sys, numpy as np
 from asl_exp.config.schema import DataConfig
-from asl_exp.data.letters import load_letters
+from asl_exp.data.dataset import load_letters
 config = DataConfig(source="folder", root=sys.argv[1], cache_dir=sys.argv[2], split="random",
                     workers=int(sys.argv[3]))
 data = load_letters(config, image_size=64, interpolation="bilinear", seed=0)

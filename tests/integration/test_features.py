@@ -11,10 +11,10 @@ import torch
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import DataError
-from asl_exp.data import kept
+from asl_exp.data import cache_files
 from asl_exp.model.checkpoint import model_state
+from asl_exp.runs.result import Result
 from asl_exp.training.feature_files import FeatureFile
-from asl_exp.training.result import Result
 from asl_exp.training.run import run_experiment
 
 PLAIN = ("augmentation=none", "schedule.transfer.epochs=3", "schedule.finetune.epochs=1")
@@ -113,7 +113,7 @@ def save_weights(path: Path, overrides: tuple[str, ...]) -> tuple[str, ...]:
 def test_a_killed_run_goes_on_from_its_features(
     own_cache: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from asl_exp.tracking.epochs import EpochLog
+    from asl_exp.tracking.recorder import EpochLog
 
     overrides = (*own_cache, "augmentation=paper", "schedule.transfer.epochs=6")
     whole = Ran(tmp_path / "whole", *overrides)
@@ -171,14 +171,14 @@ def test_a_full_disk_lets_the_phase_go_on_without(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    reserve = kept._reserve
+    reserve = cache_files._reserve
 
     def full(file: Path, n_bytes: int) -> None:
         if file.parent.name == "features":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         reserve(file, n_bytes)
 
-    monkeypatch.setattr(kept, "_reserve", full)
+    monkeypatch.setattr(cache_files, "_reserve", full)
     config = compose_config([*own_cache, *PLAIN, f"runs_dir={tmp_path}"])
     run_experiment(config, tmp_path / "a")
     said = capsys.readouterr().out

@@ -14,9 +14,8 @@ from servers.mlflow_server import MlflowServer
 from servers.proxy import Trouble
 
 from asl_exp.config.compose import compose_config
-from asl_exp.tracking.delivery import Delivery, Outcome
-from asl_exp.tracking.registry import register_here
-from asl_exp.tracking.server import Server
+from asl_exp.replica.api import Server
+from asl_exp.replica.delivery import Delivery, Outcome, register_here
 from asl_exp.training.run import run_experiment
 
 pytestmark = pytest.mark.heavy

@@ -16,11 +16,11 @@ from replicas import FILES, Store, copies, differences
 from servers.mlflow_server import MlflowServer
 from servers.proxy import Proxy, Trouble
 
-from asl_exp.tracking import server as server_module
-from asl_exp.tracking.backlog import undelivered
-from asl_exp.tracking.delivery import Delivery, Outcome
+from asl_exp.replica import api as server_module
+from asl_exp.replica.api import NotNowError, ReplicaError, Server
+from asl_exp.replica.backlog import undelivered
+from asl_exp.replica.delivery import Delivery, Outcome
 from asl_exp.tracking.recorder import Recorder
-from asl_exp.tracking.server import NotNowError, ReplicaError, Server
 from asl_exp.tracking.store import DATABASE, open_store
 
 LONGEST = {"3": 6000, "2.7.1": 500}

@@ -12,15 +12,15 @@ from servers.proxy import Proxy, Trouble
 
 from asl_exp.config.errors import ConfigError, UserError
 from asl_exp.config.schema import TrackingConfig
-from asl_exp.tracking import address, background, replica
-from asl_exp.tracking import server as server_module
+from asl_exp.replica import api as server_module
+from asl_exp.replica import background, login
 
 
 @pytest.fixture(autouse=True)
 def _a_new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Nothing is known of earlier logins, no thread is left, no login of this machine is read."""
-    monkeypatch.setattr(replica, "_opened", {})
-    monkeypatch.setattr(replica, "_FIRST_TRIES_S", (0.01,))
+    monkeypatch.setattr(login, "_opened", {})
+    monkeypatch.setattr(login, "_FIRST_TRIES_S", (0.01,))
     monkeypatch.setattr(background, "_threads", {})
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DAGSHUB_USER_TOKEN"):
@@ -99,7 +99,7 @@ def test_a_server_that_fails_now_and_then(
     proxy: Callable[[MlflowServer], Proxy],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replica, "_FIRST_TRIES_S", (0.01,) * 8)
+    monkeypatch.setattr(login, "_FIRST_TRIES_S", (0.01,) * 8)
     unreliable = proxy(mlflow_3)
     unreliable.trouble = Trouble(fail=0.4, cut_before=0.1)
     assert begin(tmp_path, mode="server", uri=unreliable.url) == []
@@ -110,12 +110,12 @@ def test_a_server_that_asks_for_a_login(
 ) -> None:
     monkeypatch.setenv("DAGSHUB_CLIENT_HOST", "https://dagshub.com")
     assert "MLFLOW_TRACKING_USERNAME" in refused(tmp_path, mode="server", uri=hub.url)
-    monkeypatch.setattr(replica, "_opened", {})
+    monkeypatch.setattr(login, "_opened", {})
     monkeypatch.setattr(background, "_threads", {})
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", hub.READER)
     assert "403" in refused(tmp_path, mode="server", uri=hub.url)
-    monkeypatch.setattr(replica, "_opened", {})
+    monkeypatch.setattr(login, "_opened", {})
     monkeypatch.setattr(background, "_threads", {})
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", hub.WRITER)
     assert begin(tmp_path, mode="server", uri=hub.url) == []
@@ -172,4 +172,4 @@ def test_no_repository_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(ConfigError, match=r"tracking\.repo: is not given"):
-        address.replica_address(TrackingConfig(mode="dagshub"))
+        login.replica_address(TrackingConfig(mode="dagshub"))

@@ -6,7 +6,7 @@ import pytest
 
 from asl_exp.config import names
 from asl_exp.config.compose import compose_config
-from asl_exp.training.result import Result
+from asl_exp.runs.result import Result
 from asl_exp.training.run import run_experiment
 
 EXACT = (

@@ -13,11 +13,11 @@ from torch import nn
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import NonFiniteLossError
-from asl_exp.data.letters import load_letters
+from asl_exp.data.dataset import load_letters
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.tracking.store import open_store
-from asl_exp.training.module import PhaseModule
+from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.run import run_experiment
 
 Tensors = dict[str, torch.Tensor]

@@ -12,10 +12,10 @@ from mlflow.tracking import MlflowClient
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import Interrupted, PrunedError
+from asl_exp.runs.result import Result
 from asl_exp.tracking.store import open_store, store_uri
-from asl_exp.training.finish import complete_run
-from asl_exp.training.result import Result
 from asl_exp.training.run import run_experiment
+from asl_exp.training.scoring import complete_run
 
 EPOCHS = ("schedule.transfer.epochs=2", "schedule.finetune.epochs=2")
 

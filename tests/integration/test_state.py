@@ -16,9 +16,9 @@ from filelock import FileLock
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import StorageError, UserError
 from asl_exp.config.signature import signature
-from asl_exp.training.disk import full_disk_named
+from asl_exp.runs.full_disk import full_disk_named
+from asl_exp.runs.result import Result
 from asl_exp.training.record import begin_record, write_config
-from asl_exp.training.result import Result
 from asl_exp.training.resume import claim_folder
 from asl_exp.training.state import FOLDER, StateKeeper, find_state
 

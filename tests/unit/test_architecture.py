@@ -8,7 +8,18 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "asl_exp"
 
-ROOMS = ("sweep", "serving", "training", "evaluation", "tracking", "model", "data", "config")
+ROOMS = (
+    "study",
+    "serving",
+    "training",
+    "evaluation",
+    "replica",
+    "tracking",
+    "model",
+    "data",
+    "runs",
+    "config",
+)
 """From top to bottom; a ``__main__`` and the package's own modules are doors, above them all."""
 
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "timm", "mlflow", "pandas", "kornia", "numpy"}

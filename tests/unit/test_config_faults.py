@@ -265,10 +265,10 @@ def test_a_function_of_timm_that_is_no_model_is_refused() -> None:
 
 
 def test_cuda_graphs_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asl_exp.config.preflight.visible_gpus", lambda: 1)
+    monkeypatch.setattr("asl_exp.config.machine_checks.visible_gpus", lambda: 1)
     assert check_overrides(["trainer.compile=cuda_graphs"], multirun=False) is not None
     for accelerator, gpus in (("cpu", 1), ("auto", 0)):
-        monkeypatch.setattr("asl_exp.config.preflight.visible_gpus", lambda gpus=gpus: gpus)
+        monkeypatch.setattr("asl_exp.config.machine_checks.visible_gpus", lambda gpus=gpus: gpus)
         with pytest.raises(ConfigError, match=r"trainer\.compile=cuda_graphs needs a GPU"):
             check_overrides(
                 ["trainer.compile=cuda_graphs", f"trainer.accelerator={accelerator}"],

@@ -11,7 +11,7 @@ from asl_exp.config.schema import DataConfig
 from asl_exp.data.__main__ import main
 from asl_exp.data.audit.findings import Findings, find
 from asl_exp.data.audit.looks import look_at
-from asl_exp.data.letters import load_letters
+from asl_exp.data.dataset import load_letters
 
 SIZE = 48
 

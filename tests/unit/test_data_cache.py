@@ -12,8 +12,8 @@ from conftest import environment
 from filelock import FileLock
 
 from asl_exp.config.errors import UserError
-from asl_exp.data.cache import asked_kinds
-from asl_exp.data.kept import KeptFile, Rows
+from asl_exp.data.cache_files import KeptFile, Rows
+from asl_exp.data.cache_listing import asked_kinds
 
 PIXELS = {"shape": [3480, 100, 100, 3], "unreadable": {}}
 FEATURES = {

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from asl_exp.config.classes import parse_classes
-from asl_exp.config.data_rules import data_faults
+from asl_exp.config.rules import data_faults
 from asl_exp.config.schema import DataConfig
 
 

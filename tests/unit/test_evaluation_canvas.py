@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from asl_exp.evaluation import canvas, ranking
-from asl_exp.evaluation.ranking_figure import roc_figure
+from asl_exp.evaluation import one_vs_rest
+from asl_exp.evaluation.figures import canvas
+from asl_exp.evaluation.figures.one_vs_rest import roc_figure
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_the_legend_names_the_worst_class_whatever_it_is_called(
     figures: list[Figure] = []
     monkeypatch.setattr(canvas, "save", lambda figure, path: figures.append(figure))
     probabilities = np.array([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.6, 0.3, 0.1], [0.3, 0.6, 0.1]])
-    curves = ranking.roc(probabilities, np.array([0, 1, 1, 1]))
+    curves = one_vs_rest.roc(probabilities, np.array([0, 1, 1, 1]))
 
     roc_figure(tmp_path / "roc.png", curves, ["A", "_b", "never"], "ROC", "4 images")
     legend = figures[0].axes[0].get_legend()

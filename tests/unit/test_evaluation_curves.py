@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from asl_exp.config import names
-from asl_exp.evaluation import canvas
-from asl_exp.evaluation.curves import learning_curves
+from asl_exp.evaluation.figures import canvas
+from asl_exp.evaluation.figures.curves import learning_curves
 
 
 def history(*phases: tuple[str, int]) -> pd.DataFrame:

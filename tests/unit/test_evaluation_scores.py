@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from asl_exp.evaluation import ranking, scores
+from asl_exp.evaluation import one_vs_rest, scores
 
 
 def answers(n_images: int, n_classes: int, skill: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -92,8 +92,8 @@ def test_perfect_classifier() -> None:
     assert scores.accuracy(probabilities, labels) == 1.0
     assert scores.f1_macro(probabilities, labels) == 1.0
     assert scores.expected_calibration_error(probabilities, labels) == 0.0
-    assert ranking.roc(probabilities, labels).macro_area == 1.0
-    assert ranking.precision_recall(probabilities, labels).macro_area == 1.0
+    assert one_vs_rest.roc(probabilities, labels).macro_area == 1.0
+    assert one_vs_rest.precision_recall(probabilities, labels).macro_area == 1.0
 
 
 def test_areas_equal_scikit_learn() -> None:
@@ -101,8 +101,8 @@ def test_areas_equal_scikit_learn() -> None:
     probabilities = probabilities.round(2)  # ties
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     is_true = np.eye(6)[labels]
-    areas = ranking.roc(probabilities, labels).areas(6)
-    precisions = ranking.precision_recall(probabilities, labels)
+    areas = one_vs_rest.roc(probabilities, labels).areas(6)
+    precisions = one_vs_rest.precision_recall(probabilities, labels)
 
     assert areas == pytest.approx(roc_auc_score(is_true, probabilities, average=None))
     expected = average_precision_score(is_true, probabilities, average=None)
@@ -117,10 +117,10 @@ def test_roc_area_is_the_share_of_pairs_in_the_right_order() -> None:
     score, is_true = probabilities[:, 1], labels == 1
     pairs = score[is_true][:, None] - score[~is_true][None, :]
 
-    assert ranking.roc(probabilities, labels).areas(3)[1] == pytest.approx((pairs > 0).mean())
+    assert one_vs_rest.roc(probabilities, labels).areas(3)[1] == pytest.approx((pairs > 0).mean())
 
 
-@pytest.mark.parametrize("curves_of", [ranking.roc, ranking.precision_recall])
+@pytest.mark.parametrize("curves_of", [one_vs_rest.roc, one_vs_rest.precision_recall])
 def test_the_macro_curve_encloses_the_mean_area(curves_of) -> None:  # type: ignore[no-untyped-def]
     curves = curves_of(*answers(300, 6, skill=0.7))
     x, y = curves.macro.x, curves.macro.y
@@ -134,13 +134,13 @@ def test_the_macro_curve_encloses_the_mean_area(curves_of) -> None:  # type: ign
 def test_a_class_without_images_has_no_curve() -> None:
     probabilities, labels = answers(50, 4)
     labels = np.where(labels == 2, 1, labels)
-    areas = ranking.roc(probabilities, labels).areas(4)
+    areas = one_vs_rest.roc(probabilities, labels).areas(4)
 
     assert np.isnan(areas).tolist() == [False, False, True, False]
 
 
 def test_images_of_one_class_have_no_curve() -> None:
-    curves = ranking.roc(sure_of([0, 1], 3), np.array([0, 0]))
+    curves = one_vs_rest.roc(sure_of([0, 1], 3), np.array([0, 0]))
 
     assert curves.classes == {}
     assert curves.macro is None

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from asl_exp.config.redact import scrubbed
+from asl_exp.config.rules import tracking_faults
 from asl_exp.config.schema import TrackingConfig
-from asl_exp.config.scrubbing import scrubbed
-from asl_exp.config.tracking_rules import tracking_faults
-from asl_exp.tracking.address import dagshub_repo, replica_address
+from asl_exp.replica.login import dagshub_repo, replica_address
 
 
 @pytest.mark.parametrize(

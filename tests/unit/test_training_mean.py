@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from asl_exp.training.mean import ImageMeans
+from asl_exp.training.phase_module import ImageMeans
 
 
 def test_images_count_not_batches() -> None:

@@ -10,8 +10,8 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.preprocessing import resolve_preprocessing
-from asl_exp.training.module import PhaseModule
 from asl_exp.training.optimizer import make_optimizer
+from asl_exp.training.phase_module import PhaseModule
 
 N_STEPS = 200
 

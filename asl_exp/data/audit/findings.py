@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from asl_exp.data.audit.looks import Looks
-from asl_exp.data.letters import LetterData
-from asl_exp.data.nearness import THRESHOLD, near_pairs
+from asl_exp.data.dataset import LetterData
+from asl_exp.data.near_duplicates import THRESHOLD, near_pairs
 
 TRAIN: Final = "train"
 _LISTED: Final = 1_000

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_exp.data.letters import Split
-from asl_exp.data.nearness import Hashes, hash_of_pixels, hashes_of
+from asl_exp.data.dataset import Split
+from asl_exp.data.near_duplicates import Hashes, hash_of_pixels, hashes_of
 
 _BATCH: Final = 256
 

@@ -12,8 +12,8 @@ from PIL import Image
 from asl_exp.config.schema import AugmentationConfig
 from asl_exp.data.audit.findings import TRAIN, Findings
 from asl_exp.data.audit.sheets import SHOWN_PAIRS, augmented_sheet, contact_sheet, pair_image
-from asl_exp.data.letters import LetterData
-from asl_exp.data.nearness import THRESHOLD
+from asl_exp.data.dataset import LetterData
+from asl_exp.data.near_duplicates import THRESHOLD
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;

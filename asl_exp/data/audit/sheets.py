@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from asl_exp.config.schema import AugmentationConfig
 from asl_exp.data.audit.findings import Findings
-from asl_exp.data.images import Pixels
-from asl_exp.data.letters import LetterData, Split
+from asl_exp.data.dataset import LetterData, Split
+from asl_exp.data.decode import Pixels
 
 _SIDE: Final = 72
 _GAP: Final = 2

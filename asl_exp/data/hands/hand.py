@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_exp.data.images import Pixels
+from asl_exp.data.decode import Pixels
 
 N_JOINTS: Final = 21
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from asl_exp.config.classes import SIGNS
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.data.hands.hand import N_JOINTS, Floats
-from asl_exp.data.listing import some
+from asl_exp.data.sources.listing import some
 
 ABOUT: Final = ("label", "source", "group")
 COORDINATES: Final = tuple(f"{axis}{joint}" for joint in range(N_JOINTS) for axis in "xy")

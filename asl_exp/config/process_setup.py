@@ -1,0 +1,69 @@
+"""Python's garbage collector, held still while modules are imported and configurations composed.
+
+Nothing that modules hold is garbage, but with every some thousand new objects the collector looks
+through them again: 1.7 of the 6.9 CPU seconds in which a run imports what it needs.
+
+Turns Ctrl-C and SIGTERM into an exception that is not lost.
+
+A handler runs wherever the signal finds the main thread. Inside a destructor or a weak reference's
+callback Python prints what it raised and goes on; there the signal is sent once more.
+"""
+
+import atexit
+import gc
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
+from types import FrameType
+from typing import Any
+
+from asl_exp.config.errors import Interrupted
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Collect no garbage inside; afterwards never look at what was made inside again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # else triton says at the end that its objects were leaked
+        gc.enable()
+
+
+_AGAIN_S = 0.05
+
+
+def raise_interrupts(*signals: signal.Signals, once: bool = False) -> None:
+    """Raise Interrupted in the main thread at each of these signals.
+
+    Args:
+        signals: to be answered.
+        once: what follows the first is ignored.
+    """
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if once:
+            signal.signal(signum, signal.SIG_IGN)
+        raise Interrupted(128 + signum)
+
+    def sent_again(ignored: Any) -> None:
+        if not isinstance(ignored.exc_value, Interrupted):
+            sys.__unraisablehook__(ignored)
+            return
+        signum = ignored.exc_value.exit_status - 128
+        signal.signal(signum, interrupt)
+        timer = Timer(_AGAIN_S, os.kill, (os.getpid(), signum))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = sent_again
+    for one in signals:
+        signal.signal(one, interrupt)

@@ -1,0 +1,364 @@
+"""Rules between fields: what is allowed alone but not together.
+
+Contradictions between the keys of `data`: what no single field's type or range can say.
+
+Rules of the tracking keys: what a replica needs to be found, and no secrets among them.
+
+Rules between the fields of a study: what is allowed alone but not together.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from asl_exp.config.classes import parse_classes
+from asl_exp.config.machine_checks import visible_gpus
+from asl_exp.config.names import EVERY_EPOCH, metric_fault
+from asl_exp.config.schema import Config, DataConfig, PhaseConfig, TrackingConfig
+from asl_exp.config.search_space import Parameter
+from asl_exp.config.study_schema import SweepConfig
+
+
+def contradictions(config: Config) -> list[str]:
+    """Return one sentence for each contradiction, beginning with the key to change."""
+    faults = [
+        *_backbone(config),
+        *_head(config),
+        *_schedule(config),
+        *_trainer(config),
+        *data_faults(config.data),
+        *tracking_faults(config.tracking),
+    ]
+    if config.optimizer.momentum and config.optimizer.name != "sgd":
+        faults.append(
+            f"optimizer.momentum: {config.optimizer.momentum} has no meaning for "
+            f"{config.optimizer.name}; set it to 0 or choose optimizer=sgd"
+        )
+    return faults
+
+
+def _backbone(config: Config) -> list[str]:
+    backbone = config.backbone
+    if backbone.weights is not None and not backbone.pretrained:
+        return [
+            "backbone.weights: a file is given but backbone.pretrained=false would not load it; "
+            "leave one of the two out"
+        ]
+    return []
+
+
+def _head(config: Config) -> list[str]:
+    dropout, hidden = config.regularization.dropout, config.head.hidden
+    if isinstance(dropout, list) and len(dropout) != len(hidden):
+        return [
+            f"regularization.dropout: {len(dropout)} values for {len(hidden)} hidden layers "
+            f"(head.hidden={hidden}); give one value, or one for each layer"
+        ]
+    return []
+
+
+def _schedule(config: Config) -> list[str]:
+    faults = []
+    if all(phase.epochs == 0 for phase in config.schedule.values()):
+        phases = ", ".join(config.schedule)
+        faults.append(f"schedule: every phase has 0 epochs ({phases}); give one of them epochs")
+    for name, phase in config.schedule.items():
+        faults += _phase(f"schedule.{name}", phase)
+    return faults
+
+
+def _phase(key: str, phase: PhaseConfig) -> list[str]:
+    faults = []
+    if (phase.trainable == "last") != (phase.last_layers is not None):
+        faults.append(
+            f"{key}.last_layers: got {phase.last_layers} with trainable={phase.trainable}; "
+            "it is the number of layers for trainable=last, and null otherwise"
+        )
+    if phase.trainable == "head" and phase.norm_statistics == "trained":
+        faults.append(
+            f"{key}.norm_statistics: 'trained' contradicts trainable=head, which freezes the "
+            "backbone with its statistics; use held"
+        )
+    return faults + _features(key, phase)
+
+
+def _features(key: str, phase: PhaseConfig) -> list[str]:
+    faults = []
+    if phase.trainable == "all" and (phase.features == "always" or phase.views is not None):
+        wrong = f"features: {phase.features}" if phase.views is None else f"views: {phase.views}"
+        faults.append(
+            f"{key}.{wrong} contradicts trainable=all, where no part stays the same and can be "
+            "stored; leave it out"
+        )
+    if phase.views is not None and phase.views > max(1, phase.epochs):
+        faults.append(
+            f"{key}.views: {phase.views} views in {phase.epochs} epochs; epoch e sees view e mod "
+            "views, so more views than epochs are never seen; give at most the epochs"
+        )
+    return faults
+
+
+def _trainer(config: Config) -> list[str]:
+    trainer, batch_size = config.trainer, config.data.batch_size
+    faults = []
+    if trainer.precision == "16-mixed" and trainer.accelerator == "cpu":
+        faults.append("trainer.precision: 16-mixed needs a GPU; on the CPU use 32-true")
+    if trainer.num_nodes > 1 and trainer.rendezvous is None and "SLURM_JOB_ID" not in os.environ:
+        faults.append(
+            f"trainer.rendezvous: {trainer.num_nodes} machines need an address to meet; give the "
+            "same host:port of the first machine on all, or start under SLURM"
+        )
+    parts = trainer.devices * trainer.num_nodes * trainer.accumulate
+    if batch_size != "auto" and batch_size % parts:
+        faults.append(
+            f"data.batch_size: {batch_size} images cannot be shared equally by "
+            f"{trainer.devices * trainer.num_nodes} devices in {trainer.accumulate} parts; "
+            f"choose a multiple of {parts}"
+        )
+    if trainer.sync_batchnorm and trainer.accelerator == "cpu":
+        faults.append("trainer.sync_batchnorm: needs GPUs; set it to false on the CPU")
+    return faults
+
+
+SYNTHETIC_EXTERNAL = "synthetic_external"
+"""The external set of the embedded signer, a name that `data.external` knows for every source."""
+
+
+def data_faults(data: DataConfig) -> list[str]:
+    """Return one sentence a fault, each beginning with the key."""
+    return [*_source_faults(data), *_class_faults(data), *_split_faults(data)]
+
+
+def _source_faults(data: DataConfig) -> list[str]:
+    faults = []
+    if data.source == "folder" and not data.root:
+        faults.append(
+            "data.root: not given, but data.source=folder reads it; "
+            "give data.root=FOLDER with a sub-folder per class"
+        )
+    if data.source == "manifest" and not data.manifest:
+        faults.append(
+            "data.manifest: not given, but data.source=manifest reads it; "
+            "give data.manifest=FILE.csv with the columns path and label"
+        )
+    if data.source != "manifest" and data.manifest:
+        faults.append(
+            f"data.manifest: '{data.manifest}' is given, but data.source={data.source} does not "
+            "read it; choose data=manifest or leave it out"
+        )
+    if data.source not in ("folder", "asl_alphabet") and data.root:
+        faults.append(
+            f"data.root: '{data.root}' is given, but data.source={data.source} does not read it; "
+            "choose data=folder or data=asl_alphabet, or leave it out"
+        )
+    if data.source != "manifest" and data.sources:
+        faults.append(
+            f"data.sources: {data.sources} is given, but data.source={data.source} has no column "
+            "source; choose data=manifest or leave it out"
+        )
+    both = sorted(set(data.sources) & set(data.external))
+    if both:
+        faults.append(
+            f"data.external: {', '.join(both)} is also in data.sources; "
+            "an external set is never trained on, so name it in one of the two"
+        )
+    if len(set(data.external)) < len(data.external):
+        faults.append(f"data.external: {data.external} names a set twice; name each once")
+    return faults
+
+
+def _class_faults(data: DataConfig) -> list[str]:
+    try:
+        parse_classes(data.classes)
+    except ValueError as error:
+        return [f"data.classes: {error}"]
+    return []
+
+
+def _split_faults(data: DataConfig) -> list[str]:
+    faults = []
+    if data.val_fraction + data.test_fraction >= 1:
+        faults.append(
+            f"data.val_fraction: {data.val_fraction} and data.test_fraction={data.test_fraction} "
+            "leave nothing to train on; their sum must be below 1"
+        )
+    if data.split == "leave_out" and not data.leave_out:
+        faults.append(
+            "data.leave_out: empty, but data.split=leave_out tests on the groups it names; "
+            "give data.leave_out=[GROUP,...]"
+        )
+    if data.split != "leave_out" and data.leave_out:
+        faults.append(
+            f"data.leave_out: {data.leave_out} is given, but data.split={data.split} does not "
+            "read it; choose data.split=leave_out or leave it out"
+        )
+    if data.split == "column" and data.source != "manifest":
+        faults.append(
+            f"data.split: column needs a manifest with the column split, but data.source="
+            f"{data.source}; choose data=manifest or another data.split"
+        )
+    return faults
+
+
+_REPO: Final = re.compile(r"[\w.-]+/[\w.-]+")
+_HOW_TO_LOG_IN: Final = (
+    "put them into the environment instead: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+    "or MLFLOW_TRACKING_TOKEN"
+)
+
+
+def tracking_faults(tracking: TrackingConfig) -> list[str]:
+    """Return one sentence for each contradiction, beginning with the key to change."""
+    faults = []
+    if tracking.mode == "server":
+        faults += _address_faults(tracking.uri)
+    elif tracking.uri is not None:
+        faults.append(f"tracking.uri: has no meaning for tracking={tracking.mode}; "
+                      "add tracking=server, or leave it out")  # fmt: skip
+    if tracking.mode != "dagshub" and tracking.repo is not None:
+        faults.append(f"tracking.repo: has no meaning for tracking={tracking.mode}; "
+                      "add tracking=dagshub, or leave it out")  # fmt: skip
+    if tracking.repo is not None and not _REPO.fullmatch(tracking.repo):
+        faults.append(
+            f"tracking.repo: got '{without_login(tracking.repo)}'; must be OWNER/NAME, the last "
+            "two parts of the repository's address"
+        )
+    if tracking.register is not None and tracking.mode == "off":
+        faults.append("tracking.register: nothing is recorded with tracking=off; leave it out")
+    if tracking.register is not None and set("/:") & set(tracking.register):
+        faults.append(f"tracking.register: got '{tracking.register}'; a name without / and :")
+    return faults
+
+
+def _address_faults(uri: str | None) -> list[str]:
+    if uri is None:
+        return ["tracking.uri: is missing; tracking=server needs the address of an MLflow server, "
+                "tracking.uri=http://host:5000"]  # fmt: skip
+    shown = without_login(uri)
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return [f"tracking.uri: got '{shown}', which is no address ({error})"]
+    if "@" in parts.netloc:
+        return [f"tracking.uri: holds a user or a password ({shown}); {_HOW_TO_LOG_IN}"]
+    if parts.scheme not in ("http", "https") or not host:
+        return [f"tracking.uri: got '{shown}'; must begin with http:// or https:// and name a host"]
+    if parts.query or parts.fragment:
+        return [f"tracking.uri: got '{shown.partition('?')[0]}?...'; must end with the path of "
+                "the server"]  # fmt: skip
+    return []
+
+
+def without_login(address: str) -> str:
+    """Return an address without what stands before its ``@``."""
+    head, at, tail = address.rpartition("@")
+    return f"{head.partition('://')[0]}://***@{tail}" if at and "://" in head else tail or address
+
+
+STORAGES = ("sqlite:///", "journal:", "postgresql://")
+
+
+def sweep_faults(sweep: SweepConfig, space: Sequence[Parameter]) -> list[str]:
+    """Return one sentence for each contradiction within a study."""
+    return [
+        *_objectives(sweep),
+        *_pruner(sweep),
+        *_sampler(sweep, space),
+        *_budget(sweep, space),
+        *_storage(sweep),
+    ]
+
+
+def _objectives(sweep: SweepConfig) -> Iterator[str]:
+    metrics = [objective.metric for objective in sweep.objectives]
+    for number, metric in enumerate(metrics):
+        if fault := metric_fault(metric):
+            yield f"sweep.objectives.{number}.metric: {fault}"
+    if len(set(metrics)) < len(metrics):
+        yield f"sweep.objectives: {metrics[0]} is given twice; two objectives must differ"
+
+
+def _pruner(sweep: SweepConfig) -> Iterator[str]:
+    if sweep.pruner.name == "none":
+        return
+    if len(sweep.objectives) > 1:
+        yield (
+            f"sweep.pruner.name: {sweep.pruner.name} compares trials by one metric, but there are "
+            "two objectives; set it to none"
+        )
+    elif (metric := sweep.objectives[0].metric) not in EVERY_EPOCH and not metric_fault(metric):
+        yield (
+            f"sweep.pruner.name: {sweep.pruner.name} compares trials after every epoch, but "
+            f"{metric} is known only at the end; set it to none"
+        )
+
+
+def _sampler(sweep: SweepConfig, space: Sequence[Parameter]) -> Iterator[str]:
+    name = sweep.sampler.name
+    if name == "grid":
+        for parameter in space:
+            if parameter.size() is None:
+                yield (
+                    f"sweep.space.{parameter.key}: {parameter.text} has no end of values, which a "
+                    "grid needs; use choice(x,y) or range(a,b,step), or another sweep.sampler.name"
+                )
+        if sweep.conditions:
+            yield (
+                "sweep.conditions: a grid tries every value with every other; leave them out, or "
+                "choose another sweep.sampler.name"
+            )
+    if name == "cmaes" and len(sweep.objectives) > 1:
+        yield "sweep.sampler.name: cmaes knows one objective; use tpe, gp, random or nsga2 for two"
+    if name == "cmaes" and space and all(p.kind == "choice" for p in space):
+        yield "sweep.sampler.name: cmaes moves numbers, but the space has only choices; use tpe"
+
+
+def _budget(sweep: SweepConfig, space: Sequence[Parameter]) -> Iterator[str]:
+    if sweep.sampler.name != "grid":
+        if sweep.n_trials is None:
+            yield "sweep.n_trials: is missing; give the number of trials"
+        return
+    sizes = [parameter.size() for parameter in space]
+    points = math.prod(size or 0 for size in sizes)
+    if None not in sizes and sweep.n_trials is not None and sweep.n_trials > points:
+        yield (
+            f"sweep.n_trials: got {sweep.n_trials}, but the grid has {points} points; give at most "
+            f"{points}, or null for all"
+        )
+
+
+def _storage(sweep: SweepConfig) -> Iterator[str]:
+    given = sweep.storage
+    if given is not None and not any(given.startswith(s) and given != s for s in STORAGES):
+        yield (
+            f"sweep.storage: cannot store a study in '{_without_password(given)}'; allowed: "
+            "sqlite:///FILE, journal:FILE, postgresql://USER@HOST/DATABASE"
+        )
+
+
+def _without_password(url: str) -> str:
+    scheme, slashes, rest = url.partition("://")
+    return f"{scheme}{slashes}{rest.rpartition('@')[2]}" if "@" in rest else url
+
+
+def machine_faults(sweep: SweepConfig, base: Config) -> list[str]:
+    """Return the contradictions between a study and the experiment of each of its trials."""
+    trainer, gpus, faults = base.trainer, visible_gpus(), []
+    if trainer.num_nodes > 1:
+        faults.append(
+            f"trainer.num_nodes: a trial runs on one machine, got {trainer.num_nodes}; start the "
+            "same study on each machine with sweep.storage=postgresql://..."
+        )
+    if base.resume is not False:
+        faults.append("resume: a study goes on where it was left by itself; leave resume out")
+    on_gpus = trainer.accelerator != "cpu" and gpus > 0
+    if on_gpus and trainer.devices > 1 and sweep.agents * trainer.devices > gpus:
+        faults.append(
+            f"sweep.agents: {sweep.agents} agents with {trainer.devices} devices each need "
+            f"{sweep.agents * trainer.devices} GPUs, but this machine shows {gpus}"
+        )
+    return faults

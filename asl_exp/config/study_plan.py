@@ -1,0 +1,319 @@
+"""A study as it was asked for: checked whole, before torch or Optuna is imported.
+
+The space of a study as the command line leaves it, and what may be wrong with it.
+
+The command line may narrow a key of the space (``lr.transfer=interval(1e-4,1e-3)``) or fix it
+(``lr.transfer=1e-3``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from asl_exp.config.compose import (
+    Composition,
+    compose_parts,
+    folder_faults,
+    hydra_opened,
+    key_exists,
+    known_keys,
+    parse_overrides,
+)
+from asl_exp.config.errors import ConfigError, nearest
+from asl_exp.config.machine_checks import preflight
+from asl_exp.config.rules import machine_faults, sweep_faults
+from asl_exp.config.schema import MACHINE_KEYS, Config
+from asl_exp.config.search_space import (
+    Category,
+    Parameter,
+    SpaceError,
+    parameter_of,
+    parse_parameter,
+)
+from asl_exp.config.study_schema import SweepConfig
+from asl_exp.config.validate import typed, typed_sweep, validate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One study, checked.
+
+    Attributes:
+        name: of the study.
+        sweep: its settings.
+        space: in an order in which conditions follow the keys that they name.
+        overrides: what every trial is composed from, before its own values.
+        searchpath: folders of the user's own configuration files.
+        base: the experiment without any trial's values.
+        own: the base's value of each key that is searched or named by a condition.
+        folder: of the study; each trial has a folder in it.
+    """
+
+    name: str
+    sweep: SweepConfig
+    space: tuple[Parameter, ...]
+    overrides: tuple[str, ...]
+    searchpath: tuple[str, ...]
+    base: Config
+    own: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def storage(self) -> str:
+        """Return where the study is stored."""
+        return self.sweep.storage or f"sqlite:///{self.base.runs_dir}/studies.db"
+
+    def first(self) -> list[dict[str, Category]]:
+        """Return the trials to try first; a value that the space does not have is left open."""
+        if self.sweep.first is not None:
+            given: Sequence[Mapping[str, Any]] = self.sweep.first
+        else:
+            given = [] if self.sweep.sampler.name == "grid" else [self.own]
+        matched = [
+            {p.key: p.matching(values[p.key]) for p in self.space if p.key in values}
+            for values in given
+        ]
+        return [{k: v for k, v in values.items() if v is not None} for values in matched]
+
+
+def check_study(overrides: Sequence[str], *, multirun: bool, searchpath: Sequence[str]) -> None:
+    """Raise a ConfigError with every fault of a command line that asks for a study."""
+    if not multirun:
+        named = next(text for text in overrides if text.startswith("sweep="))
+        raise ConfigError([f"{named}: a study has many runs; add --multirun"])
+    plan_study(overrides, searchpath)
+
+
+def plan_study(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> Plan:
+    """Compose and check a study.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    parsed, faults = parse_overrides(overrides)
+    plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    with hydra_opened(searchpath):
+        composed = compose_parts(plain)
+        sweep, more = typed_sweep(composed.config)
+        faults += [*composed.faults, *more]
+        sound_sweep = not more
+        space, more = read_space(sweep, parsed, composed)
+        faults += [*more, *(sweep_faults(sweep, space) if sound_sweep else ())]
+        own = _own_values(sweep, space, composed)
+        sound = [p for p in space if p.key in own]
+        faults += group_faults(sound, _trial_overrides(parsed, space))
+    base, more = validate(composed.config)
+    faults += more
+    if base is not None:
+        faults += [*preflight(base), *machine_faults(sweep, base)]
+        faults += extreme_faults(sound, composed)
+    if not faults:
+        faults += folder_faults(composed.config, overrides)
+    if faults or base is None:
+        raise ConfigError(list(dict.fromkeys(faults)))
+    name = sweep.name or _default_name(composed, base)
+    return Plan(
+        name=name,
+        sweep=sweep,
+        space=space,
+        overrides=_trial_overrides(parsed, space),
+        searchpath=tuple(searchpath),
+        base=base,
+        own=own,
+        folder=_folder(parsed) or Path(base.runs_dir) / name,
+    )
+
+
+def _own_values(
+    sweep: SweepConfig, space: Sequence[Parameter], composed: Composition
+) -> dict[str, Any]:
+    """Return the configuration's own value of every key that matters to the space."""
+    keys = [*(p.key for p in space), *(o for c in sweep.conditions.values() for o in c)]
+    own: dict[str, Any] = {}
+    for key in dict.fromkeys(keys):
+        if key in composed.choices:
+            own[key] = composed.choices[key]
+        elif key_exists(composed.config, key):
+            value = OmegaConf.select(composed.config, key)
+            own[key] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+    return own
+
+
+def _trial_overrides(parsed: Sequence[Override], space: Sequence[Parameter]) -> tuple[str, ...]:
+    """Return what the command line says of every trial: nothing of the study or of Hydra."""
+    searched = {parameter.key for parameter in space}
+    return tuple(
+        str(o.input_line)
+        for o in parsed
+        if o.key_or_group not in searched
+        and not o.is_sweep_override()
+        and not o.key_or_group.lstrip("+~").startswith(("sweep.", "hydra.", "hydra/"))
+    )
+
+
+def _default_name(composed: Composition, base: Config) -> str:
+    of = composed.choices.get("experiment") or base.name or base.backbone.name
+    name = f"{composed.choices['sweep']}-{of}"
+    return "".join(c if c.isalnum() or c in "_.-" else "_" for c in name)
+
+
+def _folder(parsed: Sequence[Override]) -> Path | None:
+    """Return the folder that the user names with Hydra's own key."""
+    named = [o.value() for o in parsed if o.key_or_group == "hydra.sweep.dir"]
+    return Path(str(named[-1])) if named else None
+
+
+def read_space(
+    sweep: SweepConfig, parsed: Sequence[Override], composed: Composition
+) -> tuple[tuple[Parameter, ...], list[str]]:
+    """Return the space as the command line leaves it, in order, and its faults."""
+    given = {o.key_or_group: o for o in parsed}
+    faults = [
+        f"{o.input_line}: a study has no grid beside it, and '{o.key_or_group}' is not in its "
+        "space; give one value, or add the key to sweep.space in a file of your own"
+        for o in parsed
+        if o.is_sweep_override() and o.key_or_group not in sweep.space
+    ]
+    space: dict[str, Parameter] = {}
+    for key, text in sweep.space.items():
+        override = given.get(key)
+        if override is not None and not override.is_sweep_override():
+            continue  # fixed
+        if fault := _key_fault(key, composed):
+            faults.append(fault)
+            continue
+        try:
+            written = override.input_line.partition("=")[2] if override else text  # type: ignore[union-attr]
+            space[key] = parameter_of(override, written) if override else parse_parameter(key, text)
+        except SpaceError as error:
+            faults.append(f"{key if override else f'sweep.space.{key}'}: {error}")
+    faults += [*_condition_faults(sweep, space, composed), *_first_faults(sweep, space)]
+    if not space and not faults:
+        faults.append("sweep.space: nothing is left to search; leave at least one key open")
+    return _in_order(sweep, space, faults), faults
+
+
+def _key_fault(key: str, composed: Composition) -> str | None:
+    if key in composed.choices and key not in ("sweep", "hydra"):
+        return None
+    if not key_exists(composed.config, key) or key.startswith("sweep"):
+        known = [k for k in known_keys(composed.config) if not k.startswith("sweep")]
+        return f"sweep.space.{key}: unknown key{nearest(key, known)}"
+    if any(key == machine or key.startswith(f"{machine}.") for machine in MACHINE_KEYS):
+        return (
+            f"sweep.space.{key}: changes where or how fast a run goes, not what it computes; "
+            "give one value for all trials"
+        )
+    return None
+
+
+def _condition_faults(
+    sweep: SweepConfig, space: Mapping[str, Parameter], composed: Composition
+) -> list[str]:
+    faults = []
+    for key, condition in sweep.conditions.items():
+        if key not in sweep.space:
+            faults.append(f"sweep.conditions.{key}: is no key of the space"
+                          f"{nearest(key, sweep.space)}")  # fmt: skip
+        for other, values in condition.items():
+            if other not in composed.choices and not key_exists(composed.config, other):
+                known = [*known_keys(composed.config), *composed.choices]
+                faults.append(f"sweep.conditions.{key}: unknown key '{other}'"
+                              f"{nearest(other, known)}")  # fmt: skip
+            elif other in space and all(space[other].matching(v) is None for v in _listed(values)):
+                faults.append(
+                    f"sweep.conditions.{key}: {other} is never {values}; its values are "
+                    f"{space[other].text}"
+                )
+    return faults
+
+
+def _first_faults(sweep: SweepConfig, space: Mapping[str, Parameter]) -> list[str]:
+    faults = []
+    for number, values in enumerate(sweep.first or ()):
+        for key, value in values.items():
+            if key not in sweep.space:
+                told = f"'{key}' is not searched{nearest(key, sweep.space)}"
+                faults.append(f"sweep.first.{number}: {told}")
+            elif key in space and space[key].matching(value) is None:
+                told = f"{key} is never {value}; its values are {space[key].text}"
+                faults.append(f"sweep.first.{number}: {told}")
+    return faults
+
+
+def _in_order(
+    sweep: SweepConfig, space: Mapping[str, Parameter], faults: list[str]
+) -> tuple[Parameter, ...]:
+    """Return the parameters, each after those that its condition names."""
+    conditions = {key: sweep.conditions.get(key, {}) for key in space}
+    graph = {key: [other for other in conditions[key] if other in space] for key in space}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        faults.append(f"sweep.conditions: go in a circle: {' -> '.join(error.args[1])}")
+        order = list(space)
+    return tuple(
+        replace(
+            space[key],
+            conditions={other: _listed(values) for other, values in conditions[key].items()},
+        )
+        for key in order
+    )
+
+
+def _listed(values: Any) -> tuple[Category, ...]:
+    return tuple(values) if isinstance(values, list) else (values,)
+
+
+def group_faults(space: Sequence[Parameter], overrides: Sequence[str]) -> list[str]:
+    """Compose every choice of every group: it must be there, be sound, and change something."""
+    faults = []
+    for parameter in space:
+        seen: dict[str, Category] = {}
+        for choice in parameter.choices if _is_group(parameter.key) else ():
+            composed = compose_parts([*overrides, parameter.override(choice)])
+            faults += [*composed.faults, *typed(composed.config)[1]]
+            settings = OmegaConf.to_yaml(_without_sweep(composed.config), resolve=True)
+            if settings in seen and not composed.faults:
+                faults.append(
+                    f"sweep.space.{parameter.key}: {seen[settings]} and {choice} come to the same "
+                    "experiment, because something sets its keys after it (an experiment= file, "
+                    "or the command line)"
+                )
+            seen[settings] = choice
+    return faults
+
+
+def _is_group(key: str) -> bool:
+    return key in GlobalHydra.instance().config_loader().list_groups("")
+
+
+def _without_sweep(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(k) for k in config if k != "sweep"])
+
+
+def extreme_faults(space: Sequence[Parameter], composed: Composition) -> list[str]:
+    """Return the faults of the outermost values of each key, one key at a time."""
+    faults = []
+    for parameter in space:
+        if parameter.key in composed.choices:
+            continue
+        for value in parameter.extremes():
+            (override,), _ = parse_overrides([parameter.override(value)])
+            variant = composed.config.copy()
+            OmegaConf.update(variant, parameter.key, override.value())
+            for fault in typed(variant)[1]:
+                hint = f" (of {parameter.text}{_whole_hint(parameter, fault)})"
+                faults.append(f"{fault}{hint}")
+    return faults
+
+
+def _whole_hint(parameter: Parameter, fault: str) -> str:
+    wanted = parameter.kind == "real" and "a whole number" in fault
+    return f"; write int({parameter.text})" if wanted else ""

@@ -1,0 +1,285 @@
+"""Files of the cache: whole or not there, made once however many processes want them.
+
+A kept file is two, ``NAME.ENDING`` with bytes and ``NAME.json`` with what they must be. NAME comes
+from a digest of all that the bytes depend on, so other inputs are another file. The description
+is written last: bytes without one, or that do not match it, are not read but made again.
+
+The cache folder's locks: ten processes that start together do the work once.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from asl_exp.config.errors import DataError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class NoRoomError(DataError):
+    """The disk, or the limit of the cache, has no room for a file."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What NAME.json says.
+
+    Attributes:
+        n_bytes: of the bytes' file.
+        sha256: of it.
+        changed_ns: its time of change when its checksum was last seen to be right.
+        about: what the bytes are.
+    """
+
+    n_bytes: int
+    sha256: str
+    changed_ns: int
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """The place of one file, whether made or not.
+
+    Attributes:
+        folder: a folder of the cache folder.
+        name: from a digest.
+        ending: of the bytes' file.
+        n_bytes: its size.
+        what: it holds, in the plural, for messages.
+        otherwise: what one can do without it, for messages.
+    """
+
+    folder: Path
+    name: str
+    ending: str
+    n_bytes: int
+    what: str
+    otherwise: str
+
+    @property
+    def bytes_file(self) -> Path:
+        """The bytes."""
+        return self.folder / f"{self.name}.{self.ending}"
+
+    @property
+    def description_file(self) -> Path:
+        """What the bytes must be."""
+        return self.folder / f"{self.name}.json"
+
+    def open(
+        self,
+        fill: Callable[[Path], Mapping[str, Any]],
+        *,
+        limit_gb: float,
+        keep: Iterable[str] = (),
+    ) -> Description:
+        """Return the description of the bytes, made first where they are not there or damaged.
+
+        Args:
+            fill: writes the bytes into a file that has their size, and returns what they are.
+            limit_gb: of the whole cache folder; the least recently used files go first.
+            keep: names of files that must not go.
+
+        Raises:
+            NoRoomError: the limit or the disk has no room; nothing is left behind.
+            DataError: the folder cannot be written.
+        """
+        if (description := self.checked()) is None:
+            with locked(self.folder / f"{self.name}.lock"):
+                description = self.checked()
+                if description is None:
+                    self._make_room(limit_gb, {*keep, self.name})
+                    description = self._write(fill)
+        os.utime(self.description_file)
+        return description
+
+    def checked(self) -> Description | None:
+        """Return the description if the bytes match it; the checksum is taken when they changed."""
+        try:
+            description = Description(**json.loads(self.description_file.read_text("utf-8")))
+            status = self.bytes_file.stat()
+        except (OSError, ValueError, TypeError):
+            return None
+        if not status.st_size == self.n_bytes == description.n_bytes:
+            return None
+        if status.st_mtime_ns == description.changed_ns:
+            return description
+        if _checksum(self.bytes_file) != description.sha256:
+            return None
+        return self._describe(description.sha256, description.about)
+
+    def _write(self, fill: Callable[[Path], Mapping[str, Any]]) -> Description:
+        """Fill a temporary file, then give it its name."""
+        for left_behind in self.folder.glob(f"{self.name}.*.part"):
+            left_behind.unlink(missing_ok=True)
+        part = self.folder / f"{self.name}.{os.getpid()}.part"
+        try:
+            _reserve(part, self.n_bytes)
+            about = fill(part)
+            checksum = _checksum(part)
+            _synced(part)
+            part.replace(self.bytes_file)
+            return self._describe(checksum, about)
+        except OSError as error:
+            raise self._no_room(error) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _describe(self, checksum: str, about: Mapping[str, Any]) -> Description:
+        changed_ns = self.bytes_file.stat().st_mtime_ns
+        description = Description(self.n_bytes, checksum, changed_ns, dict(about))
+        part = self.folder / f"{self.name}.json.{os.getpid()}.part"
+        part.write_text(json.dumps(asdict(description), indent=1), "utf-8")
+        _synced(part)
+        part.replace(self.description_file)
+        _synced(self.folder)
+        return description
+
+    def _make_room(self, limit_gb: float, keep: set[str]) -> None:
+        """Remove the least recently used files until this one fits under the limit."""
+        others = [one for one in kept_files(self.folder.parent) if one.stem != self.name]
+        used = {one: one.stat().st_size for one in others}
+        removable = [one for one in others if one.stem not in keep]
+        while sum(used.values()) + self.n_bytes > limit_gb * 1e9 and removable:
+            remove(oldest := removable.pop(0))
+            del used[oldest]
+        needed = (sum(used.values()) + self.n_bytes) / 1e9
+        if needed > limit_gb:
+            raise NoRoomError(
+                f"data.cache_limit_gb: {limit_gb:g} is too little; the {self.what} of this "
+                f"experiment need {needed:.2f} GB; raise it, choose a smaller "
+                f"backbone.image_size, or {self.otherwise}"
+            )
+
+    def _no_room(self, error: OSError) -> DataError:
+        if error.errno in _FULL:
+            return NoRoomError(
+                f"data.cache_dir: no room in '{self.folder}' for {self.n_bytes / 1e9:.2f} GB of "
+                f"{self.what}; make room, give another folder with data.cache_dir=, or "
+                f"{self.otherwise}; nothing was left behind"
+            )
+        return DataError(
+            f"data.cache_dir: {self.what} cannot be written to '{self.folder}': {error}; "
+            "give another folder with data.cache_dir="
+        )
+
+
+class Rows:
+    """The bytes of a kept file as rows, read through the page cache that all processes share.
+
+    Read, not mapped: the pages of a map would count as this process's memory (608 MB for a file of
+    600 MB), and where the disk fails or the file is cut a map kills the process with SIGBUS, where
+    a read is an error. It gathers 160,000 images of 100 px a second, several times what any
+    network takes; a map gathers 440,000.
+    """
+
+    def __init__(self, file: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+        self._file = file
+        self._descriptor = os.open(file, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._shape, self._dtype = shape, dtype
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of a row."""
+        return int(np.prod(self._shape)) * np.dtype(self._dtype).itemsize
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return (B, *shape) of the rows given.
+
+        Raises:
+            DataError: the file has become shorter since it was checked.
+        """
+        gathered = np.empty((len(rows), *self._shape), self._dtype)
+        flat = gathered.reshape(len(rows), -1).view(np.uint8)
+        n_bytes = flat.shape[1]
+        for one, row in zip(flat, rows.tolist(), strict=True):
+            if os.preadv(self._descriptor, [one.data], row * n_bytes) != n_bytes:
+                raise DataError(
+                    f"data.cache_dir: '{self._file}' was cut short while it was in use; run again, "
+                    "and it will be built anew"
+                )
+        return gathered
+
+
+def kept_files(cache_dir: Path) -> list[Path]:
+    """Return the bytes' files of a cache folder that have a description, the oldest use first."""
+    described = [path for path in cache_dir.glob("*/*.json") if path.is_file()]
+    files = [
+        next((f for f in path.parent.glob(f"{path.stem}.*") if f.suffix in (".u8", ".f32")), None)
+        for path in sorted(described, key=_last_use)
+    ]
+    return [file for file in files if file is not None]
+
+
+def remove(bytes_file: Path) -> None:
+    """Remove a kept file; a process that has it open goes on reading it."""
+    for ending in (".json", bytes_file.suffix, ".lock"):
+        bytes_file.with_suffix(ending).unlink(missing_ok=True)
+
+
+def _reserve(file: Path, n_bytes: int) -> None:
+    """Create the file with all its room taken, so that a full disk shows before the work."""
+    with file.open("wb") as opened:
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(opened.fileno(), 0, n_bytes)
+        opened.truncate(n_bytes)
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _synced(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _last_use(description: Path) -> float:
+    try:
+        return description.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold the lock; says so once where another process has it for more than a second.
+
+    Raises:
+        DataError: the cache folder cannot be written.
+    """
+    lock = FileLock(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            print(f"waiting for another process that holds {file}", file=sys.stderr, flush=True)
+            lock.acquire()
+    except OSError as error:
+        raise DataError(
+            f"data.cache_dir: '{file.parent}' cannot be written: {error.strerror or error}; "
+            "give a folder that can be, data.cache_dir=FOLDER"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,143 @@
+"""Work on chunks of a long list, in processes where that pays, with the progress shown.
+
+The processes are plain children that run worker.py and read tasks from a pipe. Python's own pools
+would import the caller's main module again in each (a script without a guard would start itself
+over) and cannot be used from the daemonic workers of distributed training. A child ends when its
+pipe closes, so none outlives a parent that was killed.
+
+The cores that this process may use, which in a container are fewer than the machine has.
+"""
+
+import os
+import pickle
+import queue
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from asl_exp.config.errors import DataError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CHUNK: Final = 64
+"""Images a task: at 224 px 10 MB of pixels, so that memory does not grow with the data set."""
+
+_FEW: Final = 500
+"""Under so many images, starting processes (about 0.4 s each) costs more than it saves."""
+
+
+def for_chunks(
+    work: Callable[[int, list[Item]], Result], items: Sequence[Item], *, workers: int, what: str
+) -> Iterator[Result]:
+    """Yield work(start, items[start : start + CHUNK]) of every chunk, in no fixed order.
+
+    Args:
+        work: a function of a module, or a partial of one, so that it can be sent to a process.
+        items: what to work on.
+        workers: processes; 0 means one a core.
+        what: is done, for the terminal.
+    """
+    starts = range(0, len(items), CHUNK)
+    n_workers = min(workers or n_cores(), len(starts))
+    with progress(what, len(items)) as advance:
+        results: Iterator[Result] = (
+            _in_processes(work, items, starts, n_workers)
+            if n_workers > 1 and len(items) >= _FEW
+            else (work(start, list(items[start : start + CHUNK])) for start in starts)
+        )
+        for done, result in enumerate(results, start=1):
+            advance(min(done * CHUNK, len(items)))
+            yield result
+
+
+def _in_processes(
+    work: Callable[[int, list[Item]], Result], items: Sequence[Item], starts: range, n_workers: int
+) -> Iterator[Result]:
+    workers = [_Worker() for _ in range(n_workers)]
+    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def run(start: int) -> Result:
+        worker = idle.get()
+        try:
+            result: Result = worker.run(work, start, list(items[start : start + CHUNK]))
+            return result
+        finally:
+            idle.put(worker)
+
+    pool = ThreadPoolExecutor(n_workers)
+    try:
+        for task in as_completed([pool.submit(run, start) for start in starts]):
+            yield task.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.end()
+        pool.shutdown(wait=True)
+
+
+class _Worker:
+    """One child process that does one task at a time."""
+
+    def __init__(self) -> None:
+        paths = os.pathsep.join(path or os.curdir for path in sys.path)
+        # A session of its own: an interrupt at the terminal is the parent's to answer.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "asl_exp.data.decode_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+            start_new_session=True,
+        )
+
+    def run(
+        self, work: Callable[[int, list[Item]], Result], start: int, items: list[Item]
+    ) -> Result:
+        """Do one task there; raise here what is raised there."""
+        tasks, answers = self._process.stdin, self._process.stdout
+        assert tasks is not None
+        assert answers is not None
+        try:
+            pickle.dump((work, start, items), tasks)
+            tasks.flush()
+            succeeded, result = pickle.load(answers)
+        except (EOFError, BrokenPipeError, ValueError) as error:
+            raise DataError(
+                f"a decoding process ended with status {self._process.poll()}, most often for "
+                "want of memory; run again with fewer: data.workers=1"
+            ) from error
+        if not succeeded:
+            raise result
+        return result  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        """End the process; what it was doing is lost."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal, one plain line elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        print(f"{what}: {total:,} images", file=sys.stderr, flush=True)
+        yield lambda done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def n_cores() -> int:
+    """Return their number."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

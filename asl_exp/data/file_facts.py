@@ -1,0 +1,198 @@
+"""What is known of each image file: digest, size, perceptual hash; or why it cannot be read.
+
+Kept in a small database under the cache folder, by path, size and time of change, so that an
+unchanged set of 87,000 files is recognised without reading them again. Losing the database costs
+time, never correctness.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_exp.config.errors import DataError
+from asl_exp.data.cache_files import locked
+from asl_exp.data.decode import UnreadableImageError, read_size, too_large
+from asl_exp.data.decode_pool import for_chunks
+from asl_exp.data.near_duplicates import WORDS, Hashes, hash_of_file, hashes_of
+
+_VERSION: Final = 2
+"""Raise it when any fact of an unchanged file would come out otherwise."""
+
+_CREATE: Final = """CREATE TABLE IF NOT EXISTS facts (
+    path TEXT PRIMARY KEY, version INTEGER, bytes INTEGER, changed_ns INTEGER,
+    sha256 TEXT, width INTEGER, height INTEGER, phash BLOB, fault TEXT)"""
+_FIND: Final = """SELECT sha256, width, height, phash, fault FROM facts
+    WHERE path = ? AND version = ? AND bytes = ? AND changed_ns = ?"""
+_KEEP: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is known of one file.
+
+    Attributes:
+        sha256: of its bytes, hexadecimal.
+        width, height: in pixels, as stored; 0 where the header cannot be read.
+        phash: perceptual hash of 32 bytes; None where it was not asked for.
+        fault: why the image cannot be read; None where it can, as far as was looked.
+    """
+
+    sha256: str
+    width: int
+    height: int
+    phash: bytes | None
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts of N images, in their order; see Fact."""
+
+    sha256: list[str]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    phash: Hashes
+    fault: list[str]
+
+
+_NO_HASH: Final = bytes(8 * WORDS)
+
+Stamp = tuple[int, int]
+"""Bytes, and nanoseconds of the last change."""
+
+Examination = Callable[[int, list[str]], list[tuple[str, Stamp, Fact]]]
+
+
+def gather_facts(
+    paths: Sequence[str],
+    *,
+    cache_dir: str,
+    max_megapixels: float,
+    workers: int,
+    decoded: bool = False,
+) -> Facts:
+    """Return the facts of every path, opening only files that are new or changed.
+
+    With `decoded`, each image is decoded once, for its perceptual hash and to know that it can be.
+    """
+    file = Path(cache_dir).expanduser() / "facts.sqlite"
+    work = partial(_examined, max_megapixels, decoded)
+    try:
+        with locked(file.with_suffix(".lock")), closing(_database(file)) as database:
+            facts = _known(database, paths, decoded)
+            unknown = [path for path, fact in zip(paths, facts, strict=True) if fact is None]
+            found = _find_out(database, unknown, work, workers)
+    except sqlite3.Error as error:
+        raise DataError(
+            f"data.cache_dir: '{file}' cannot be written: {error}; make room, or give another "
+            "folder with data.cache_dir="
+        ) from error
+    pairs = zip(paths, facts, strict=True)
+    return _columns([fact or found[path] for path, fact in pairs], max_megapixels)
+
+
+def _find_out(
+    database: sqlite3.Connection, paths: list[str], work: Examination, workers: int
+) -> dict[str, Fact]:
+    """Examine the files and keep what is found, chunk by chunk."""
+    found: dict[str, Fact] = {}
+    if paths:
+        for rows in for_chunks(work, paths, workers=workers, what="reading images"):
+            database.executemany(_KEEP, [_line(*row) for row in rows])
+            database.commit()
+            found.update((path, fact) for path, _, fact in rows)
+    return found
+
+
+def _key(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def _stamp(path: str) -> Stamp:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return (-1, -1)
+    return (status.st_size, status.st_mtime_ns)
+
+
+def _database(file: Path) -> sqlite3.Connection:
+    """Open the database; a damaged one is deleted, for all it holds can be found out again."""
+    try:
+        return _opened(file)
+    except sqlite3.DatabaseError:
+        file.unlink(missing_ok=True)
+        return _opened(file)
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, timeout=60)
+    try:
+        database.execute(_CREATE)
+        if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("damaged")
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def _known(database: sqlite3.Connection, paths: Sequence[str], decoded: bool) -> list[Fact | None]:
+    facts: list[Fact | None] = []
+    for path in paths:
+        row = database.execute(_FIND, (_key(path), _VERSION, *_stamp(path))).fetchone()
+        fact = Fact(*row) if row else None
+        enough = fact is not None and (not decoded or fact.phash is not None or fact.fault)
+        facts.append(fact if enough else None)
+    return facts
+
+
+def _examined(
+    max_megapixels: float, decoded: bool, _start: int, paths: list[str]
+) -> list[tuple[str, Stamp, Fact]]:
+    # The stamp is taken before the bytes are read: a change in between is seen the next time.
+    return [(path, _stamp(path), _examine(path, max_megapixels, decoded)) for path in paths]
+
+
+def _examine(path: str, max_megapixels: float, decoded: bool) -> Fact:
+    digest, width, height = "", 0, 0
+    try:
+        width, height = read_size(path)
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not decoded or too_large(width, height, max_megapixels):
+            return Fact(digest, width, height, None, None)
+        return Fact(digest, width, height, hash_of_file(path), None)
+    except UnreadableImageError as error:
+        return Fact(digest, width, height, None, error.reason)
+    except OSError as error:
+        return Fact(digest, width, height, None, (error.strerror or str(error)).lower())
+
+
+def _line(path: str, stamp: Stamp, fact: Fact) -> tuple[object, ...]:
+    return (
+        _key(path), _VERSION, *stamp,
+        fact.sha256, fact.width, fact.height, fact.phash, fact.fault,
+    )  # fmt: skip
+
+
+def _columns(facts: list[Fact], max_megapixels: float) -> Facts:
+    return Facts(
+        sha256=[fact.sha256 for fact in facts],
+        width=np.array([fact.width for fact in facts], np.int32),
+        height=np.array([fact.height for fact in facts], np.int32),
+        phash=hashes_of([fact.phash or _NO_HASH for fact in facts]),
+        fault=[_fault(fact, max_megapixels) for fact in facts],
+    )
+
+
+def _fault(fact: Fact, max_megapixels: float) -> str:
+    return too_large(fact.width, fact.height, max_megapixels) or fact.fault or ""

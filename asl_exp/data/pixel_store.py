@@ -1,0 +1,188 @@
+"""The pixels that one row of a manifest stands for, read or drawn.
+
+Stored pixels: every image decoded once, into one uint8 file that all processes share.
+
+The bytes are those of (N, S, S, 3). The name comes from the digest of the images' bytes and the
+geometry, so another set or size is another store; kept.py has the rest.
+"""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from asl_exp.data.cache_files import Description, KeptFile, Rows
+from asl_exp.data.decode import FILTERS, READER_VERSION, Pixels, UnreadableImageError, read_image
+from asl_exp.data.decode_pool import for_chunks, n_cores
+from asl_exp.data.sources.listing import is_file_key
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How any image becomes a square of pixels.
+
+    Attributes:
+        size: side in pixels.
+        resize: squash, crop or pad.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+    """
+
+    size: int
+    resize: str
+    interpolation: str
+
+    @property
+    def name(self) -> str:
+        """Part of a file name."""
+        return f"{self.size}_{self.resize}_{self.interpolation}"
+
+
+def pixels_of(path: str, geometry: Geometry, max_megapixels: float) -> Pixels:
+    """Return (S, S, 3) RGB.
+
+    Raises:
+        UnreadableImageError: the file cannot be decoded.
+    """
+    if is_file_key(path):
+        return read_image(
+            path,
+            size=geometry.size,
+            resize=geometry.resize,
+            interpolation=geometry.interpolation,
+            max_megapixels=max_megapixels,
+        )
+    return _drawn(path, geometry)
+
+
+def _drawn(path: str, geometry: Geometry) -> Pixels:
+    from asl_exp.data.sources import synthetic
+
+    drawn = synthetic.draw(path, min(geometry.size, synthetic.LARGEST))
+    if len(drawn) == geometry.size:
+        return drawn
+    shape = (geometry.size, geometry.size)
+    return np.asarray(Image.fromarray(drawn).resize(shape, FILTERS[geometry.interpolation]))
+
+
+class DecodedPixels:
+    """Decodes at every access, in threads: for sets larger than the disk (data.store=false)."""
+
+    def __init__(
+        self, paths: Sequence[str], geometry: Geometry, *, max_megapixels: float, workers: int
+    ) -> None:
+        self.digest = ""
+        self._paths = np.array(paths, dtype=object)
+        self._geometry = geometry
+        self._max_megapixels = max_megapixels
+        self._workers = workers or n_cores()
+
+    def gather(self, rows: NDArray[np.int64]) -> Pixels:
+        """Return (B, S, S, 3) of the rows given."""
+        size = self._geometry.size
+        gathered = np.empty((len(rows), size, size, 3), np.uint8)
+
+        def decode(position: int) -> None:
+            path = self._paths[rows[position]]
+            gathered[position] = pixels_of(path, self._geometry, self._max_megapixels)
+
+        # Pillow releases the interpreter lock while it decodes and resizes.
+        with ThreadPoolExecutor(self._workers) as pool:
+            list(pool.map(decode, range(len(rows))))
+        return gathered
+
+
+_CHANNELS: Final = 3
+
+
+class StoredPixels(Rows):
+    """The pixels of one store: gathers (B, S, S, 3) uint8.
+
+    Attributes:
+        digest: of all of them.
+        unreadable: reason by row; those rows are black and must not be used.
+    """
+
+    def __init__(self, file: Path, description: Description, geometry: Geometry) -> None:
+        super().__init__(file, (geometry.size, geometry.size, _CHANNELS), np.uint8)
+        unreadable: dict[str, str] = description.about["unreadable"]
+        self.unreadable = {int(row): reason for row, reason in unreadable.items()}
+        self.digest = description.sha256
+
+
+@dataclass(frozen=True)
+class Store:
+    """The place of one store, whether built or not.
+
+    Attributes:
+        folder: where stores are kept.
+        paths: what each row is decoded from.
+        pixel_digest: of the images' bytes, in order.
+        geometry: how they become squares.
+    """
+
+    folder: Path
+    paths: Sequence[str]
+    pixel_digest: str
+    geometry: Geometry
+
+    @property
+    def name(self) -> str:
+        """The files' name without ending."""
+        return f"{self.pixel_digest[:24]}_{self.geometry.name}_{READER_VERSION}"
+
+    @property
+    def file(self) -> KeptFile:
+        """Where the bytes are."""
+        n_bytes = len(self.paths) * self.geometry.size**2 * _CHANNELS
+        otherwise = "decode every time with data.store=false"
+        return KeptFile(self.folder, self.name, "u8", n_bytes, "stored pixels", otherwise)
+
+    def open(
+        self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()
+    ) -> StoredPixels:
+        """Open the store, building it first where it is not there or damaged.
+
+        Args:
+            max_megapixels: larger images are not decoded.
+            workers: decoding processes; 0 means one a core.
+            limit_gb: of the cache folder.
+            keep: names of stores that must not go.
+
+        Raises:
+            DataError: no room, or a folder that cannot be written.
+        """
+        fill = partial(self._decode, max_megapixels, workers)
+        description = self.file.open(fill, limit_gb=limit_gb, keep=keep)
+        return StoredPixels(self.file.bytes_file, description, self.geometry)
+
+    def _decode(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
+        work = partial(_fill, part, self.geometry, max_megapixels)
+        unreadable: dict[str, str] = {}
+        for faults in for_chunks(work, self.paths, workers=workers, what="storing pixels"):
+            unreadable.update(faults)
+        shape = [len(self.paths), self.geometry.size, self.geometry.size, _CHANNELS]
+        return {"shape": shape, "unreadable": unreadable}
+
+
+def _fill(
+    part: Path, geometry: Geometry, max_megapixels: float, start: int, paths: list[str]
+) -> dict[str, str]:
+    """Decode some rows into their place in the file; return the reasons of those that failed."""
+    pixels = np.zeros((len(paths), geometry.size, geometry.size, _CHANNELS), np.uint8)
+    faults = {}
+    for position, path in enumerate(paths):
+        try:
+            pixels[position] = pixels_of(path, geometry, max_megapixels)
+        except UnreadableImageError as error:
+            faults[str(start + position)] = error.reason
+    # Written, not mapped: a full disk is then an error to report, not a SIGBUS.
+    with part.open("r+b") as file:
+        file.seek(start * pixels[0].nbytes)
+        file.write(pixels.data)
+    return faults

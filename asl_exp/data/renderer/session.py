@@ -1,0 +1,103 @@
+"""What changes from session to session and from image to image: light, camera, pose, framing."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from asl_exp.data.renderer.camera import Framing
+from asl_exp.data.renderer.hand import Array, Finger, Thumb
+from asl_exp.data.renderer.identity import Shot, session_stream
+from asl_exp.data.renderer.letters import Pose
+from asl_exp.data.renderer.shading import Light
+from asl_exp.data.renderer.signer import Person
+
+# Spread from image to image (degrees), in the order of Person.habits.
+_LOOSENESS = np.array([3.0] * 20 + [7.0, 6.0, 6.0, 6.0])
+
+
+@dataclass(frozen=True)
+class Session:
+    """One evening of recording: a lamp, and a camera that stays where it is."""
+
+    light: Light
+    tilt: float  # degrees, the camera looks up (positive) or down
+    distance_cm: float
+    scale: float  # as Framing.scale, before each image's own variation
+
+
+def session_of(shot: Shot) -> Session:
+    """Light and camera of a shot's session."""
+    rng = session_stream(shot, "session")
+    return Session(
+        light=_against_the_light(rng) if shot.external else _ordinary_light(rng),
+        tilt=rng.normal(0.0, 6.0),
+        distance_cm=rng.uniform(38.0, 90.0),
+        scale=rng.uniform(0.5, 1.0),
+    )
+
+
+def _ordinary_light(rng: np.random.Generator) -> Light:
+    side = rng.uniform(-1.2, 1.2)
+    toward = _unit(np.array([side, rng.uniform(-1.3, -0.1), rng.uniform(0.35, 1.2)]))
+    return Light(
+        toward,
+        lamp=rng.uniform(0.5, 1.15),
+        room=rng.uniform(0.22, 0.6),
+        warmth=rng.normal(0.1, 0.6),
+    )
+
+
+def _against_the_light(rng: np.random.Generator) -> Light:
+    side = rng.choice([-1.0, 1.0]) * rng.uniform(0.2, 0.8)
+    toward = _unit(np.array([side, rng.uniform(-0.9, -0.3), rng.uniform(-1.4, -0.7)]))
+    return Light(
+        toward,
+        lamp=rng.uniform(0.4, 0.9),
+        room=rng.uniform(0.05, 0.14),
+        warmth=rng.normal(-0.1, 0.6),
+    )
+
+
+def _unit(vector: Array) -> Array:
+    return np.asarray(vector / np.linalg.norm(vector))
+
+
+def loosened(pose: Pose, person: Person, rng: np.random.Generator) -> Pose:
+    """The pose as this person shows it this time: every joint a little off.
+
+    No finger bends backwards; the thumb may, a little, as thumbs do.
+    """
+    slack = person.habits + rng.normal(0.0, 1.0, 24) * _LOOSENESS
+    fingers = [
+        Finger(
+            finger.mcp + slack[4 * row],
+            max(0.0, finger.pip + slack[4 * row + 1]),
+            max(0.0, finger.dip + slack[4 * row + 2]),
+            finger.abduction + 0.4 * slack[4 * row + 3],
+        )
+        for row, finger in enumerate(pose.fingers)
+    ]
+    thumb = pose.thumb
+    return replace(
+        pose,
+        thumb=Thumb(
+            thumb.spread + slack[16], thumb.lift + slack[17], thumb.pronation,
+            max(-18.0, thumb.mcp + slack[18]), max(-20.0, thumb.ip + slack[19]),
+        ),
+        fingers=(fingers[0], fingers[1], fingers[2], fingers[3]),
+        yaw=pose.yaw + slack[20],
+        pitch=pose.pitch + slack[21],
+        roll=pose.roll + slack[22],
+        bend=pose.bend + rng.normal(0.0, 8.0),
+        deviation=pose.deviation + slack[23],
+    )  # fmt: skip
+
+
+def framing_of(session: Session, rng: np.random.Generator) -> Framing:
+    """Where the hand is in this image, and how near."""
+    return Framing(
+        centre_x=rng.uniform(0.25, 0.75),
+        centre_y=rng.uniform(0.3, 0.7),
+        scale=session.scale * float(np.exp(rng.normal(0.0, 0.2))),
+        distance_cm=session.distance_cm,
+    )

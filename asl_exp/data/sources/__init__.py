@@ -1,0 +1,1 @@
+"""Where images come from: each source lists rows of path, label, source and group."""

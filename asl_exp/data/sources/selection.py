@@ -1,0 +1,177 @@
+"""Which images an experiment reads: its source, its classes, and the sets kept apart.
+
+Nothing here opens an image or imports torch, so a command can refuse bad data at once.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from asl_exp.config.classes import SIGNS, parse_classes
+from asl_exp.config.errors import DataError, nearest
+from asl_exp.config.rules import SYNTHETIC_EXTERNAL
+from asl_exp.config.schema import DataConfig
+from asl_exp.data.sources.asl_alphabet import list_asl_alphabet, require_copy
+from asl_exp.data.sources.folder import list_folder
+from asl_exp.data.sources.listing import Listing, is_file_key, set_name, some
+from asl_exp.data.sources.manifest_csv import list_manifest
+from asl_exp.data.split import NAMES
+
+
+def check_source(config: DataConfig) -> None:
+    """Refuse what a look at folders and tables can refuse; opens no image, fetches nothing.
+
+    Raises:
+        DataError: with what is wrong and how to mend it.
+    """
+    if config.source == "asl_alphabet" and not config.root:
+        require_copy(None)
+        return
+    listing = list_images(config)
+    _require_files(listing, config.max_unreadable)
+    if config.split == "column" and (listing.images["split"] == "").any():
+        raise DataError(
+            f"data.split: column, but '{config.manifest}' has no column split; add one with "
+            f"{some(NAMES)}, or choose another data.split"
+        )
+
+
+def list_images(config: DataConfig) -> Listing:
+    """List every image of the experiment, by class and set.
+
+    Raises:
+        DataError: a source, set or class that is not there.
+    """
+    everything = _everything(config)
+    external = {_unique_name(name, config): _external(name, everything, config)
+                for name in config.external}  # fmt: skip
+    inside = _inside(everything, config)
+    classes = _classes(inside, config)
+    return Listing(
+        images=_of_classes(inside, classes),
+        external={name: _required(rows, classes, name) for name, rows in external.items()},
+        classes=classes,
+    )
+
+
+def _everything(config: DataConfig) -> pd.DataFrame:
+    if config.source == "synthetic":
+        from asl_exp.data.sources.synthetic import list_synthetic
+
+        return list_synthetic(config.synthetic, _synthetic_classes(config), external=False)
+    if config.source == "manifest":
+        return list_manifest(config.manifest or "", "data.manifest")
+    if config.source == "asl_alphabet":
+        return list_asl_alphabet(config.root)
+    return list_folder(config.root or "", "data.root")
+
+
+def _synthetic_classes(config: DataConfig) -> tuple[str, ...]:
+    classes = parse_classes(config.classes) or SIGNS
+    for name in classes:
+        if name not in SIGNS:
+            raise DataError(
+                f"data.classes: the embedded signer has no class '{name}'{nearest(name, SIGNS)}; "
+                f"it has A-Z, del, nothing and space"
+            )
+    return classes
+
+
+def _inside(everything: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
+    """Return the rows to train, validate and test on."""
+    known = sorted(set(everything["source"]))
+    for name in config.sources:
+        if name not in known:
+            raise DataError(
+                f"data.sources: no image is of the source '{name}'{nearest(name, known)}; "
+                f"'{config.manifest}' has {some(known)}"
+            )
+    wanted = config.sources or [name for name in known if name not in config.external]
+    inside = everything[everything["source"].isin(wanted)].reset_index(drop=True)
+    if inside.empty:
+        raise DataError(
+            f"data.external: {config.external} are all sources there are; "
+            "nothing is left to train on"
+        )
+    return inside
+
+
+def _external(name: str, everything: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
+    """Return the rows of one set that is never trained on."""
+    if name == SYNTHETIC_EXTERNAL:
+        return _synthetic_external(config)
+    if config.source == "manifest" and name in set(everything["source"]):
+        return everything[everything["source"] == name].reset_index(drop=True)
+    if name.lower().endswith(".csv"):
+        return list_manifest(name, "data.external")
+    if Path(name).expanduser().is_dir():
+        return list_folder(name, "data.external")
+    known = [*sorted(set(everything["source"])), SYNTHETIC_EXTERNAL]
+    raise DataError(
+        f"data.external: '{name}' is no source of the manifest ({some(known)}), no folder and no "
+        f"CSV file{nearest(name, known)}"
+    )
+
+
+def _synthetic_external(config: DataConfig) -> pd.DataFrame:
+    from asl_exp.data.sources.synthetic import list_synthetic
+
+    if not config.synthetic.external_signers:
+        raise DataError(
+            f"data.external: {SYNTHETIC_EXTERNAL} is asked for, but "
+            "data.synthetic.external_signers=0; give a positive number or data.external=[]"
+        )
+    wanted = parse_classes(config.classes) or SIGNS
+    classes = tuple(name for name in wanted if name in SIGNS)
+    return list_synthetic(config.synthetic, classes, external=True)
+
+
+def _unique_name(given: str, config: DataConfig) -> str:
+    name = set_name(given)
+    same = [one for one in config.external if set_name(one) == name]
+    if len(same) > 1:
+        raise DataError(f"data.external: {some(same)} would all be called '{name}'; rename one")
+    return name
+
+
+def _classes(inside: pd.DataFrame, config: DataConfig) -> tuple[str, ...]:
+    """Return the classes asked for, all of which must have images; or all that are found."""
+    found = sorted(set(inside["label"]))
+    wanted = parse_classes(config.classes)
+    if wanted is None:
+        if len(found) < 2:
+            raise DataError(f"only the class {some(found)} was found; at least two are needed")
+        return tuple(found)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise DataError(
+            f"data.classes: no image is labelled {some(missing)}{nearest(missing[0], found)}; "
+            f"the labels found are {some(found, limit=30)}"
+        )
+    return wanted
+
+
+def _of_classes(rows: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    return rows[rows["label"].isin(classes)].reset_index(drop=True)
+
+
+def _required(rows: pd.DataFrame, classes: tuple[str, ...], name: str) -> pd.DataFrame:
+    chosen = _of_classes(rows, classes)
+    if chosen.empty:
+        raise DataError(
+            f"data.external: '{name}' has no image of the classes {some(classes)}; "
+            f"its labels are {some(sorted(set(rows['label'])))}"
+        )
+    return chosen
+
+
+def _require_files(listing: Listing, max_unreadable: int) -> None:
+    tables = [listing.images, *listing.external.values()]
+    paths = [path for rows in tables for path in rows["path"] if is_file_key(path)]
+    missing = [path for path in paths if not Path(path).exists()]
+    if len(missing) > max_unreadable:
+        raise DataError(
+            f"{len(missing)} of {len(paths)} images are not there: {some(missing, limit=5)}; "
+            "mend the manifest (its paths are relative to its own folder), or allow so many with "
+            f"data.max_unreadable={len(missing)}"
+        )

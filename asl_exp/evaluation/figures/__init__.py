@@ -1,0 +1,1 @@
+"""The figures of one kept model, drawn by matplotlib in one style."""

@@ -1,0 +1,1 @@
+"""A copy of local runs on an MLflow server or DagsHub: ledger, delivery, sync."""

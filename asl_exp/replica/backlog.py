@@ -1,0 +1,180 @@
+"""Delivers what is left, to the replica that each run was started with, or to one that is named.
+
+Finds the runs that a replica does not hold whole.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from asl_exp.config.errors import UserError
+from asl_exp.config.names import Tag
+from asl_exp.replica.api import RejectedError, ReplicaError, Server
+from asl_exp.replica.delivery import Delivery, Outcome
+from asl_exp.replica.ledger import Entry, Ledger
+from asl_exp.replica.local_run import ENDED, LocalRun
+from asl_exp.replica.login import open_replica
+from asl_exp.replica.upload import Opened
+from asl_exp.tracking.store import every_run
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run that is to be on one replica."""
+
+    run_id: str
+    address: str
+
+
+def tasks_named(
+    client: MlflowClient, ledger: Ledger, run_ids: Iterable[str], address: str | None
+) -> list[Task]:
+    """Return what is to be done for runs that were named.
+
+    Args:
+        client: of the local store.
+        ledger: of the same folder.
+        run_ids: of the local store.
+        address: of the replica; None: those that each run was started with or sent to before.
+
+    Raises:
+        UserError: there are none.
+    """
+    return [
+        Task(run_id, one)
+        for run_id in run_ids
+        for one in ([address] if address else _replicas(client, ledger, run_id))
+    ]
+
+
+def _replicas(client: MlflowClient, ledger: Ledger, run_id: str) -> list[str]:
+    tagged = client.get_run(run_id).data.tags.get(Tag.REPLICA)
+    asked = [entry.address for entry in ledger.entries("run_id = ?", run_id)]
+    if not tagged and not asked:
+        raise UserError(
+            f"{run_id}: was started without a replica; name one: tracking=server tracking.uri=... "
+            "or tracking=dagshub tracking.repo=OWNER/NAME"
+        )
+    return list(dict.fromkeys([*([tagged] if tagged else []), *asked]))
+
+
+def tasks_left(client: MlflowClient, ledger: Ledger, address: str | None) -> list[Task]:
+    """Return what earlier commands left, on one replica or on all that were ever used."""
+    found = [address] if address else _addresses(client, ledger)
+    left = []
+    for one in found:
+        run_ids = [*undelivered(client, ledger, one, compare=True), *ledger.refusing(one)]
+        left += [Task(run_id, one) for run_id in dict.fromkeys(run_ids)]
+    return left
+
+
+def _addresses(client: MlflowClient, ledger: Ledger) -> list[str]:
+    asked = [entry.address for entry in ledger.entries()]
+    tagged = every_run(client, f"tags.{Tag.REPLICA} LIKE 'http%'")
+    return sorted({*asked, *(run.data.tags[Tag.REPLICA] for run in tagged)})
+
+
+def forget_lost(client: MlflowClient, ledger: Ledger, address: str | None) -> None:
+    """Forget what a replica was given and no longer knows, so that it is delivered again."""
+    for one in [address] if address else _addresses(client, ledger):
+        try:
+            known = _known_runs(open_replica(one))
+        except ReplicaError:
+            continue  # its tasks will say so
+        for entry in ledger.entries("address = ? AND replica_run_id IS NOT NULL", one):
+            if entry.replica_run_id not in known:
+                ledger.forget(entry.run_id, one)
+                ledger.ask(entry.run_id, one)
+
+
+def _known_runs(server: Server) -> set[str]:
+    """Return the ids of all runs with our tag, those that were deleted there included."""
+    found: set[str] = set()
+    listed = _pages(server, "/experiments/search", "experiments", {"view_type": "ALL"})
+    ids = [str(experiment["experiment_id"]) for experiment in listed]
+    query = {
+        "experiment_ids": ids,
+        "filter": f"tags.{Tag.LOCAL_RUN} LIKE '%'",
+        "run_view_type": "ALL",
+    }
+    if ids:
+        found |= {
+            str(run["info"]["run_id"]) for run in _pages(server, "/runs/search", "runs", query)
+        }
+    return found
+
+
+def _pages(server: Server, path: str, name: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    token = ""
+    while True:
+        paged = {"page_token": token} if token else {}
+        answer = server.post(path, {**query, "max_results": 1000, **paged})
+        yield from answer.get(name, [])
+        token = answer.get("next_page_token", "")
+        if not token:
+            return
+
+
+def deliver_tasks(
+    client: MlflowClient, ledger: Ledger, tasks: Sequence[Task], open_file: Opened
+) -> Iterator[tuple[Task, Outcome]]:
+    """Deliver each; a replica that cannot be reached is not asked again for every run."""
+    unreachable: dict[str, str] = {}
+    for task in tasks:
+        outcome = Outcome(task.run_id, task.run_id)
+        ledger.ask(task.run_id, task.address)
+        if task.address in unreachable:
+            outcome.pending = unreachable[task.address]
+            yield task, outcome
+            continue
+        try:
+            delivery = Delivery(client, ledger, open_replica(task.address), open_file)
+            outcome = delivery.deliver(task.run_id, again=True)
+        except (RejectedError, MlflowException) as error:
+            outcome.pending = str(error).splitlines()[0]
+        except ReplicaError as error:
+            outcome.pending = unreachable[task.address] = str(error)
+        yield task, outcome
+
+
+def meant_for(client: MlflowClient, address: str) -> Iterator[Run]:
+    """Yield the runs that were started with this replica, oldest first."""
+    for run in every_run(client, f"tags.{Tag.REPLICA} = '{address.replace(chr(39), '')}'"):
+        if run.data.tags.get(Tag.REPLICA) == address:
+            yield run
+
+
+def undelivered(
+    client: MlflowClient, ledger: Ledger, address: str, *, compare: bool = False
+) -> list[str]:
+    """Return the ids of ended runs that wait for delivery, oldest first.
+
+    Args:
+        client: of the local store.
+        ledger: of the same folder.
+        address: of the replica.
+        compare: look also whether runs that were delivered whole have changed since.
+    """
+    known = {e.run_id: e for e in ledger.entries("address = ?", address)}
+    waiting = []
+    for run in meant_for(client, address):
+        entry = known.pop(run.info.run_id, None)
+        settled = entry.settled if entry else None
+        if settled is None or (compare and settled != LocalRun(client, run).fingerprint()):
+            waiting.append(run)
+    asked_for = [e for e in known.values() if e.settled is None and _is_there(client, ledger, e)]
+    ended = [run.info.run_id for run in waiting if run.info.status in ENDED]
+    return ended + [entry.run_id for entry in asked_for]
+
+
+def _is_there(client: MlflowClient, ledger: Ledger, entry: Entry) -> bool:
+    """Return whether a run is still in the local store; of one that is not, nothing is kept."""
+    try:
+        return bool(client.get_run(entry.run_id).info.lifecycle_stage == "active")
+    except MlflowException:
+        ledger.forget(entry.run_id, entry.address)
+        return False

@@ -1,0 +1,278 @@
+"""Makes a replica's run equal to a local one: compares what is there with what was delivered.
+
+Everything can be repeated: a delivery that was cut off anywhere is completed by the next one,
+from this process or another, without doubles.
+
+Registers the kept model in a model registry: here, and on a replica that has one.
+
+Each run becomes a version of the model of the user's name, and takes over the alias. A server that
+cannot register says so once; the run carries the name in a tag everywhere, so it can be searched.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from asl_exp.config.names import Artifact, Tag
+from asl_exp.replica.api import DeniedError, MissingError, NotNowError, RejectedError, Server
+from asl_exp.replica.ledger import Ledger
+from asl_exp.replica.local_run import LocalRun
+from asl_exp.replica.upload import Contents, Opened, Sent, Uploads, open_plainly
+from asl_exp.tracking.store import experiment_tags
+
+
+@dataclass
+class Outcome:
+    """What became of one run's delivery.
+
+    Attributes:
+        refused: files that the server will not take, and why.
+        pending: why it is not finished; None if it is.
+    """
+
+    run_id: str
+    name: str
+    replica_run_id: str | None = None
+    sent: Sent = field(default_factory=Sent)
+    refused: dict[str, str] = field(default_factory=dict)
+    pending: str | None = None
+    ended: bool = False
+
+
+class Delivery:
+    """Brings local runs to one replica."""
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        ledger: Ledger,
+        server: Server,
+        open_file: Opened = open_plainly,
+    ) -> None:
+        self.client, self.ledger, self.server = client, ledger, server
+        self.open_file = open_file
+        self._experiments: dict[str, str] = {}
+
+    def deliver(self, run_id: str, *, again: bool = False) -> Outcome:
+        """Send what the replica lacks of a run; its parent run first.
+
+        Args:
+            run_id: of the local store.
+            again: try also what the replica refused before.
+
+        Raises:
+            ReplicaError: the server could not be asked, or did not take the run.
+        """
+        with self.ledger.claim(run_id) as mine:
+            if not mine:
+                return Outcome(run_id, run_id, pending="another process delivers it")
+            local = LocalRun.read(self.client, run_id)
+            outcome = Outcome(run_id, local.name, ended=local.ended)
+            if self._is_settled(local) and not again:
+                return outcome
+            self.ledger.settle(run_id, self.server.address, None)
+            try:
+                self._send(local, outcome, again=again)
+            except MissingError:  # the server has lost its database: all over again
+                self.ledger.forget(run_id, self.server.address)
+                self._experiments.clear()
+                self._send(local, outcome, again=again)
+            return outcome
+
+    def _is_settled(self, local: LocalRun) -> bool:
+        entry = self.ledger.entry(local.run_id, self.server.address)
+        return local.ended and entry.settled == local.fingerprint()
+
+    def _send(self, local: LocalRun, outcome: Outcome, *, again: bool) -> None:
+        fingerprint = local.fingerprint() if local.ended else None
+        parent_id = self._parent(local)
+        run = self._replica_run(local)
+        outcome.replica_run_id = run["run_id"]
+        server, ledger, sent = self.server, self.ledger, outcome.sent
+        Contents(local, run["run_id"], parent_id, server, ledger, sent).send()
+        uploads = Uploads(local, run["artifact_uri"], server, ledger, sent, self.open_file)
+        try:
+            outcome.refused = uploads.send(refused_too=again)
+        except NotNowError as error:
+            outcome.pending = str(error)
+            return
+        self._status(local, run["run_id"])
+        if local.ended and Tag.REGISTERED in local.tags:
+            name = local.tags[Tag.REGISTERED]
+            reason = register_there(server, run["run_id"], run["artifact_uri"], name)
+            if reason is not None:
+                outcome.refused[f"a registration as '{name}'"] = reason
+        if local.ended:
+            self._remove_doubles(local, run)
+            self.ledger.settle(local.run_id, self.server.address, fingerprint)
+
+    def _parent(self, local: LocalRun) -> str | None:
+        """Return the replica's id of the parent run, which is delivered first."""
+        if local.parent_id is None:
+            return None
+        address = self.server.address
+        known = self.ledger.entry(local.parent_id, address).replica_run_id
+        if known and self.ledger.entry(local.run_id, address).replica_run_id is None:
+            known = self._still_there(local.parent_id, known)
+        if known is None:
+            try:
+                self.deliver(local.parent_id)
+            except MlflowException:
+                return None  # it was deleted from the local store
+            known = self.ledger.entry(local.parent_id, address).replica_run_id
+        if known is None:
+            raise NotNowError("another process delivers the parent run")
+        return known
+
+    def _still_there(self, run_id: str, replica_run_id: str) -> str | None:
+        """Return the id if the replica knows it; else forget what it was given of the run."""
+        try:
+            self.server.get("/runs/get", run_id=replica_run_id)
+        except MissingError:
+            self.ledger.forget(run_id, self.server.address)
+            return None
+        return replica_run_id
+
+    def _replica_run(self, local: LocalRun) -> dict[str, Any]:
+        """Return the replica's run: the one written down, the one with our tag, or a new one."""
+        address = self.server.address
+        known = self.ledger.entry(local.run_id, address).replica_run_id
+        if known is not None:
+            return self._info(self.server.get("/runs/get", run_id=known))
+        experiment_id = self._experiment(local.experiment)
+        info: dict[str, Any] = self.server.repeated(
+            lambda: self._found_or_made(experiment_id, local)
+        )
+        self.ledger.begin(local.run_id, address, info["run_id"])
+        return info
+
+    def _found_or_made(self, experiment_id: str, local: LocalRun) -> dict[str, Any]:
+        """Look before making one: the answer of an earlier call may have been lost."""
+        found = self._search(experiment_id, local.run_id)
+        if found:
+            self.ledger.doubt(local.run_id, self.server.address, True)  # it may hold anything
+            return found[0]
+        return self._create(experiment_id, local)
+
+    def _info(self, answer: dict[str, Any]) -> dict[str, Any]:
+        info: dict[str, Any] = answer["run"]["info"]
+        if info.get("lifecycle_stage") == "deleted":
+            raise RejectedError("the run was deleted on the server, and stays so")
+        return info
+
+    def _create(self, experiment_id: str, local: LocalRun) -> dict[str, Any]:
+        body = {
+            "experiment_id": experiment_id,
+            "run_name": local.name,
+            "start_time": local.run.info.start_time,
+            "tags": [{"key": Tag.LOCAL_RUN, "value": local.run_id}],
+        }
+        return self._info(self.server.post_once("/runs/create", body))
+
+    def _search(self, experiment_id: str, run_id: str) -> list[dict[str, Any]]:
+        body = {
+            "experiment_ids": [experiment_id],
+            "filter": f"tags.{Tag.LOCAL_RUN} = '{run_id}'",
+            "max_results": 10,
+        }
+        found = self.server.post("/runs/search", body).get("runs", [])
+        return [run["info"] for run in found]
+
+    def _remove_doubles(self, local: LocalRun, run: dict[str, Any]) -> None:
+        """Delete empty runs that a call without an answer made after all."""
+        for other in self._search(run["experiment_id"], local.run_id):
+            if other["run_id"] != run["run_id"]:
+                self.server.post("/runs/delete", {"run_id": other["run_id"]})
+
+    def _status(self, local: LocalRun, replica_run_id: str) -> None:
+        info, address = local.run.info, self.server.address
+        mark = f"{info.status} {info.end_time} {info.run_name}"
+        if self.ledger.items(local.run_id, address, "status").get("") == mark:
+            return
+        body = {"run_id": replica_run_id, "status": info.status, "run_name": info.run_name}
+        if info.end_time is not None:
+            body["end_time"] = info.end_time
+        self.server.post("/runs/update", body)
+        self.ledger.note(local.run_id, address, "status", {"": mark})
+
+    def _experiment(self, name: str) -> str:
+        if name not in self._experiments:
+            self._experiments[name] = experiment_there(self.server, name)
+        return self._experiments[name]
+
+
+def experiment_there(server: Server, name: str) -> str:
+    """Return the id of the server's experiment of a name, made where there is none."""
+    try:
+        found = server.get("/experiments/get-by-name", experiment_name=name)["experiment"]
+    except MissingError:
+        try:
+            return _make_experiment(server, name)
+        except RejectedError:  # another process was faster, or an answer was lost
+            found = server.get("/experiments/get-by-name", experiment_name=name)["experiment"]
+    if found.get("lifecycle_stage") == "deleted":
+        raise RejectedError(
+            f"tracking.experiment: '{name}' was deleted on the server; restore it there, or choose "
+            "another name"
+        )
+    return str(found["experiment_id"])
+
+
+def _make_experiment(server: Server, name: str) -> str:
+    made = str(server.post("/experiments/create", {"name": name})["experiment_id"])
+    for key, value in experiment_tags(made).items():
+        body = {"experiment_id": made, "key": key, "value": value}
+        server.post("/experiments/set-experiment-tag", body)
+    return made
+
+
+ALIAS: Final = "candidate"
+_TAKEN: Final = "RESOURCE_ALREADY_EXISTS"
+
+
+def register_here(client: MlflowClient, run_id: str, name: str) -> str:
+    """Return the version that the run's model got in the local store; the same when called again.
+
+    Raises:
+        MlflowException: the store cannot be written.
+    """
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != _TAKEN:
+            raise
+    for found in client.search_model_versions(f"run_id = '{run_id}'"):
+        if found.name == name:
+            return str(found.version)
+    source = f"{client.get_run(run_id).info.artifact_uri}/{Artifact.MODEL}"
+    version = str(client.create_model_version(name, source, run_id).version)
+    client.set_registered_model_alias(name, ALIAS, version)
+    return version
+
+
+def register_there(server: Server, run_id: str, artifact_uri: str, name: str) -> str | None:
+    """Do the same on a replica, by calls that MLflow 2.7 has; return why it cannot, or None.
+
+    Raises:
+        NotNowError: it may do it later.
+    """
+    try:
+        _make_model(server, name)
+        found = server.get("/model-versions/search", filter=f"run_id = '{run_id}'")
+        if all(version["name"] != name for version in found.get("model_versions", [])):
+            body = {"name": name, "source": f"{artifact_uri}/{Artifact.MODEL}", "run_id": run_id}
+            made = server.post("/model-versions/create", body)["model_version"]
+            alias = {"name": name, "alias": ALIAS, "version": made["version"]}
+            server.post("/registered-models/alias", alias)
+    except (RejectedError, MissingError, DeniedError) as error:
+        return str(error)
+    return None
+
+
+def _make_model(server: Server, name: str) -> None:
+    try:
+        server.get("/registered-models/get", name=name)
+    except MissingError:
+        server.post("/registered-models/create", {"name": name})

@@ -1,0 +1,141 @@
+"""What ``asl_exp.sync`` does and shows: dead runs are closed, runs delivered, a table printed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from asl_exp.config.errors import UserError
+from asl_exp.config.schema import Config
+from asl_exp.replica.backlog import Task, deliver_tasks, forget_lost, tasks_left, tasks_named
+from asl_exp.replica.delivery import Outcome
+from asl_exp.replica.find_runs import find_runs, where_lines
+from asl_exp.replica.ledger import Ledger
+from asl_exp.replica.login import refusal, replica_address
+from asl_exp.replica.upload import Opened, open_plainly
+from asl_exp.tracking.dead_runs import close_dead_runs, folder_of
+from asl_exp.tracking.store import DATABASE, open_store
+
+_console = Console(highlight=False)
+
+
+def synchronize(config: Config, named: Sequence[str]) -> int:
+    """Close dead runs and deliver; return 0, or 1 where something is still to be delivered.
+
+    Raises:
+        UserError: a run is unknown, or the replica that is named refuses.
+    """
+    runs_dir = _runs_dir(config)
+    client, ledger = open_store(runs_dir), Ledger(runs_dir)
+    run_ids = [run.info.run_id for given in named for run in find_runs(client, ledger, given)]
+    address = replica_address(config.tracking)
+    refused = refusal(config.tracking)
+    if refused:
+        raise UserError(refused)
+    for dead in close_dead_runs(runs_dir):
+        _say(
+            f"closed: {dead.name} ({dead.run_id}), its process died after {_epoch(dead.last_epoch)}"
+        )
+    forget_lost(client, ledger, address)
+    if named:
+        tasks = tasks_named(client, ledger, dict.fromkeys(run_ids), address)
+    else:
+        tasks = tasks_left(client, ledger, address)
+    if not tasks:
+        _say("nothing is left to deliver")
+        return 0
+    with _opening() as open_file:
+        outcomes = list(deliver_tasks(client, ledger, tasks, open_file))
+    _show(outcomes)
+    return int(any(outcome.pending or outcome.refused for _, outcome in outcomes))
+
+
+def show_where(config: Config, named: Sequence[str]) -> int:
+    """Print what names each run; return 0.
+
+    Raises:
+        UserError: a run is unknown.
+    """
+    runs_dir = _runs_dir(config)
+    client, ledger = open_store(runs_dir), Ledger(runs_dir)
+    for given in named:
+        for run in find_runs(client, ledger, given):
+            for line in where_lines(ledger, run, folder_of(run, runs_dir)):
+                _say(line)
+    return 0
+
+
+def _runs_dir(config: Config) -> Path:
+    runs_dir = Path(config.runs_dir)
+    if not (runs_dir / DATABASE).is_file():
+        raise UserError(
+            f"runs_dir: no runs are recorded in '{runs_dir}' (it has no {DATABASE}); give the "
+            "folder of runs, runs_dir=FOLDER"
+        )
+    return runs_dir.resolve()
+
+
+@contextmanager
+def _opening() -> Iterator[Opened]:
+    """Give a way to open files: with bars where a person looks on."""
+    if not _console.is_terminal:
+        yield open_plainly
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=_console, transient=True) as progress:
+
+        @contextmanager
+        def watched(name: str, path: Path):  # type: ignore[no-untyped-def]
+            task = progress.add_task(name, total=path.stat().st_size)
+            try:
+                with path.open("rb") as file, progress.wrap_file(file, task_id=task) as shown:
+                    yield shown
+            finally:
+                progress.remove_task(task)
+
+        yield watched
+
+
+def _show(outcomes: Sequence[tuple[Task, Outcome]]) -> None:
+    table = Table(title_justify="left")
+    table.add_column("run", overflow="fold")
+    table.add_column("to", overflow="fold")
+    table.add_column("delivered", overflow="fold")
+    table.add_column("left", overflow="fold")
+    for task, outcome in outcomes:
+        table.add_row(escape(outcome.name), task.address, _sent(outcome), escape(_left(outcome)))
+    _console.print(table)
+
+
+def _sent(outcome: Outcome) -> str:
+    sent = outcome.sent
+    parts = {
+        "params": sent.params, "tags": sent.tags, "metric points": sent.points,
+        "datasets": sent.inputs, "files": sent.artifacts,
+    }  # fmt: skip
+    counted = [f"{count:,} {name}" for name, count in parts.items() if count]
+    if sent.size:
+        counted[-1] += f" ({sent.size / 1e6:.1f} MB)"
+    return ", ".join(counted) or "-"
+
+
+def _left(outcome: Outcome) -> str:
+    lines = [f"{name}: {reason}" for name, reason in outcome.refused.items()]
+    lines += [outcome.pending] if outcome.pending else []
+    if not outcome.ended and not outcome.pending:
+        lines.append("it goes on")
+    return "\n".join(lines) or "-"
+
+
+def _epoch(epoch: int) -> str:
+    return f"epoch {epoch}" if epoch >= 0 else "no epoch"
+
+
+def _say(text: str) -> None:
+    _console.print(text, soft_wrap=True, markup=False)

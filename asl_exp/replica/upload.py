@@ -1,0 +1,354 @@
+"""Sends what a replica's run still lacks of params, tags, metrics and datasets, in batches.
+
+Sends the files of a run that a replica lacks; one that it will not take stops no other.
+"""
+
+import json
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+from urllib.parse import urlsplit
+
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+
+from asl_exp.config.names import Tag
+from asl_exp.replica.api import NotNowError, RejectedError, Server
+from asl_exp.replica.ledger import Ledger
+from asl_exp.replica.local_run import LocalRun, Point, digest, file_mark
+
+_PARAM_BATCH, _METRIC_BATCH = 100, 1000  # of a call; MLflow's limits, tags as params
+_LARGEST_CALL: Final = 500_000  # characters; MLflow's limit is a million bytes
+
+
+@dataclass
+class Sent:
+    """How much of one run was delivered."""
+
+    params: int = 0
+    tags: int = 0
+    points: int = 0
+    inputs: int = 0
+    artifacts: int = 0
+    size: int = 0  # bytes, of the artifacts
+
+    def __bool__(self) -> bool:
+        return any((self.params, self.tags, self.points, self.inputs, self.artifacts))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """One local run on its way into one run of a replica."""
+
+    local: LocalRun
+    replica_run_id: str
+    parent_id: str | None
+    server: Server
+    ledger: Ledger
+    sent: Sent
+
+    def send(self) -> None:
+        """Send all that is missing; what was sent is written down after each answer."""
+        self._params()
+        self._tags()
+        self._points()
+        self._inputs()
+
+    def _params(self) -> None:
+        longest, _ = self.server.value_lengths
+        for batch in _batches(self._changed("param", self.local.params), _PARAM_BATCH):
+            self._log({"params": [_pair(key, value[:longest]) for key, value in batch]})
+            self._note("param", dict(batch))
+            self.sent.params += len(batch)
+
+    def _tags(self) -> None:
+        _, longest = self.server.value_lengths
+        tags = self._tags_there()
+        for batch in _batches(self._changed("tag", tags), _PARAM_BATCH):
+            self._log({"tags": [_pair(key, value[:longest]) for key, value in batch]})
+            self._note("tag", dict(batch))
+            self.sent.tags += len(batch)
+        for key in self._known("tag").keys() - tags.keys():
+            self.server.post("/runs/delete-tag", {"run_id": self.replica_run_id, "key": key})
+            self.ledger.drop(self.local.run_id, self.server.address, "tag", key)
+
+    def _tags_there(self) -> dict[str, str]:
+        """Return the tags as the replica is to have them; its parent has another id there."""
+        tags = self.local.tags | {Tag.LOCAL_RUN: self.local.run_id}
+        tags.pop(MLFLOW_PARENT_RUN_ID, None)
+        if MLFLOW_RUN_NOTE in tags:  # its pictures are found by the run's id
+            note = tags[MLFLOW_RUN_NOTE].replace(self.local.run_id, self.replica_run_id)
+            tags[MLFLOW_RUN_NOTE] = note
+        return tags | ({MLFLOW_PARENT_RUN_ID: self.parent_id} if self.parent_id else {})
+
+    def _changed(self, kind: Any, values: Mapping[str, str]) -> list[tuple[str, str]]:
+        known = self._known(kind)
+        return [(k, v) for k, v in values.items() if known.get(k) != digest(v)]
+
+    def _points(self) -> None:
+        """Send the points that are missing, oldest first.
+
+        A log-batch without an answer may have been done. MLflow's databases leave out a point that
+        they have, its folders do not; so after any doubt the replica is asked what it has.
+        """
+        run_id, address = self.local.run_id, self.server.address
+        known, doubtful = self._known("metric"), self.ledger.entry(run_id, address).doubtful
+        marks, missing = {}, []
+        for key in self.local.run.data.metrics:
+            points = self.local.points(key)
+            marks[key] = _mark(points)
+            if known.get(key) != marks[key]:
+                count = _delivered(points, known.get(key))
+                rest = points if count is None else points[count:]
+                asked = doubtful or count is None
+                missing += [(key, p) for p in (self._lacking(key, rest) if asked else rest)]
+        missing.sort(key=lambda entry: entry[1][:2])
+        if missing:
+            self.ledger.doubt(run_id, address, True)
+        for batch in _batches(missing, _METRIC_BATCH):
+            self._log_points(batch)
+        self.ledger.note(
+            run_id, address, "metric", {k: m for k, m in marks.items() if known.get(k) != m}
+        )
+        if missing or doubtful:
+            self.ledger.doubt(run_id, address, False)
+
+    def _log_points(self, batch: Sequence[tuple[str, Point]]) -> None:
+        """Send one batch; before a repetition, ask which of its points have arrived after all."""
+        left, first = list(batch), True
+
+        def log() -> None:
+            nonlocal left, first
+            if not first:
+                keys = {key for key, _ in left}
+                lacking = {k: self._lacking(k, [p for key, p in left if key == k]) for k in keys}
+                left = [(key, point) for key, point in left if point in lacking[key]]
+            first = False
+            if left:
+                metrics = [_metric(key, point) for key, point in left]
+                self.server.post_once(
+                    "/runs/log-batch", {"run_id": self.replica_run_id, "metrics": metrics}
+                )
+
+        self.server.repeated(log)
+        self.sent.points += len(batch)
+
+    def _lacking(self, key: str, points: Sequence[Point]) -> list[Point]:
+        """Return those that the replica does not have; it is asked."""
+        there = Counter(self._stamps_there(key))
+        lacking = []
+        for point in points:
+            if there[point[:2]]:
+                there[point[:2]] -= 1
+            else:
+                lacking.append(point)
+        return lacking
+
+    def _stamps_there(self, key: str) -> Iterator[tuple[int, int]]:
+        """Yield timestamp and step of each point: servers may round values."""
+        token = ""
+        while True:
+            paged = {"page_token": token} if token else {}
+            answer = self.server.get(
+                "/metrics/get-history", run_id=self.replica_run_id, metric_key=key, **paged
+            )
+            for point in answer.get("metrics", []):
+                yield int(point["timestamp"]), int(point.get("step", 0))
+            token = answer.get("next_page_token", "")
+            if not token:
+                return
+
+    def _inputs(self) -> None:
+        known = self._known("input")
+        missing = {k: v for k, v in self.local.inputs.items() if digest(k) not in known}
+        if missing:
+            body = {"run_id": self.replica_run_id, "datasets": list(missing.values())}
+            self.server.post("/runs/log-inputs", body)
+            marks = {digest(k): "" for k in missing}
+            self.ledger.note(self.local.run_id, self.server.address, "input", marks)
+            self.sent.inputs += len(missing)
+
+    def _known(self, kind: Any) -> dict[str, str]:
+        return self.ledger.items(self.local.run_id, self.server.address, kind)
+
+    def _note(self, kind: Any, values: Mapping[str, str]) -> None:
+        marks = {key: digest(value) for key, value in values.items()}
+        self.ledger.note(self.local.run_id, self.server.address, kind, marks)
+
+    def _log(self, content: Mapping[str, Any]) -> None:
+        self.server.post("/runs/log-batch", {"run_id": self.replica_run_id, **content})
+
+
+def _batches(entries: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
+    """Yield parts of at most so many entries, none larger than a call may be."""
+    batch: list[Any] = []
+    size = 0
+    for entry in entries:
+        size += len(json.dumps(entry))
+        if batch and (len(batch) == count or size > _LARGEST_CALL):
+            yield batch
+            batch, size = [], len(json.dumps(entry))
+        batch.append(entry)
+    if batch:
+        yield batch
+
+
+def _pair(key: str, value: str) -> dict[str, str]:
+    return {"key": key, "value": value}
+
+
+def _metric(key: str, point: Point) -> dict[str, Any]:
+    value = _number(point.value)
+    return {"key": key, "timestamp": point.timestamp, "step": point.step, "value": value}
+
+
+def _number(value: float) -> float | str:
+    """Return a number as JSON can hold it; MLflow reads NaN and Infinity from text."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _mark(points: Iterable[Point]) -> str:
+    """Return count and digest: equal marks, equal points."""
+    listed = [tuple(point) for point in points]
+    return f"{len(listed)}:{digest(repr(listed))}"
+
+
+def _delivered(points: Sequence[Point], mark: str | None) -> int | None:
+    """Return how many of the first points are those of the mark; None if they are others."""
+    if mark is None:
+        return 0
+    count = int(mark.partition(":")[0])
+    return count if _mark(points[:count]) == mark else None
+
+
+_THROUGH_SERVER: Final = "mlflow-artifacts"
+_ITS_OWN_DISK: Final = (
+    "the server keeps artifacts on its own disk and takes none (start it with --serve-artifacts)"
+)
+_AT_ONCE, _NOTED_AT_ONCE = 8, 20
+_GIVE_UP: Final = 16  # files that did not arrive: the server is down, no use in asking it more
+
+Opened = Callable[[str, Path], AbstractContextManager[IO[bytes]]]
+"""How a file is opened: a progress bar may look on."""
+
+
+def open_plainly(name: str, path: Path) -> IO[bytes]:
+    """Open a file that nobody watches."""
+    return path.open("rb")
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """The files of one local run on their way into one run of a replica."""
+
+    local: LocalRun
+    artifact_uri: str
+    server: Server
+    ledger: Ledger
+    sent: Sent
+    open_file: Any = open_plainly
+
+    def send(self, *, refused_too: bool = False) -> dict[str, str]:
+        """Send all that is missing; return the files that the server refused, with its reason.
+
+        Args:
+            refused_too: try again what was refused before.
+
+        Raises:
+            NotNowError: some files did not arrive, for a reason that may pass.
+        """
+        run_id, address = self.local.run_id, self.server.address
+        known = self.ledger.items(run_id, address, "artifact")
+        refused = self.ledger.items(run_id, address, "refused")
+        missing = {
+            name: path
+            for name, path in self.local.artifacts.items()
+            if known.get(name) != file_mark(path)
+            and (refused_too or not refused.get(name, "").startswith(f"{file_mark(path)} "))
+        }
+        self._send_several(missing)
+        refused = self.ledger.items(run_id, address, "refused")
+        return {
+            name: mark.partition(" ")[2]
+            for name, mark in refused.items()
+            if name in self.local.artifacts
+        }
+
+    def _send_several(self, missing: Mapping[str, Path]) -> None:
+        """Send several files at a time: most are small, and servers far away."""
+        left, failed = iter(missing.items()), list[Exception]()
+        arrived: dict[str, str] = {}
+        one_at_a_time = threading.Lock()
+
+        def work() -> None:
+            while len(failed) < _GIVE_UP:
+                with one_at_a_time:
+                    name, path = next(left, ("", None))
+                if path is None:
+                    return
+                try:
+                    mark = file_mark(path)
+                    self._upload(name, path)
+                except RejectedError as error:
+                    self._refused(name, f"{mark} {error}")
+                except Exception as error:  # raised where the threads are joined
+                    failed.append(error)
+                else:
+                    with one_at_a_time:
+                        arrived[name] = mark
+                        self._note(arrived, at_least=_NOTED_AT_ONCE)
+
+        # not a pool: the interpreter would wait for its threads, however long an upload takes
+        count = min(_AT_ONCE, len(missing))
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._note(arrived)
+        if failed:
+            worst = next(
+                (e for e in failed if not isinstance(e, NotNowError | OSError)), failed[-1]
+            )
+            raise NotNowError(str(worst)) if isinstance(worst, OSError) else worst
+
+    def _refused(self, name: str, mark: str) -> None:
+        self.ledger.note(self.local.run_id, self.server.address, "refused", {name: mark})
+
+    def _note(self, arrived: dict[str, str], *, at_least: int = 1) -> None:
+        """Write down what has arrived, some files at a time: each writing waits for the disk."""
+        if len(arrived) >= at_least:
+            run_id, address = self.local.run_id, self.server.address
+            self.ledger.note(run_id, address, "artifact", arrived)
+            self.ledger.drop(run_id, address, "refused", *arrived)
+            self.sent.artifacts += len(arrived)
+            self.sent.size += sum(int(mark.partition(":")[0]) for mark in arrived.values())
+            arrived.clear()
+
+    def _upload(self, name: str, path: Path) -> None:
+        size = path.stat().st_size
+        parts = urlsplit(self.artifact_uri)
+        if parts.scheme == _THROUGH_SERVER:
+            within = f"{parts.path.strip('/')}/{name}"
+            self.server.put_file(within, size, lambda: self.open_file(name, path))
+        elif parts.scheme in ("", "file"):
+            raise RejectedError(_ITS_OWN_DISK)
+        else:
+            self._upload_past_server(name, path)
+
+    def _upload_past_server(self, name: str, path: Path) -> None:
+        """Send to S3 and its like, where the server names such a place."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        folder = name.rpartition("/")[0]
+        try:
+            store = get_artifact_repository(self.artifact_uri)
+            store.log_artifact(str(path), folder or None)  # type: ignore[no-untyped-call]
+        except Exception as error:  # each kind of store has its own
+            raise NotNowError(f"{self.artifact_uri}: {type(error).__name__}") from error

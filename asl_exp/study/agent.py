@@ -1,0 +1,87 @@
+"""One agent: claims a trial, runs it, says how it ended, until the study has what it asked for."""
+
+import time
+from collections.abc import Callable
+
+from optuna.trial import Trial, TrialState
+
+from asl_exp.config.errors import Interrupted, RunError, UserError
+from asl_exp.config.study_plan import Plan
+from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.study.claims import INTERRUPTED, REASON, Budget
+from asl_exp.study.study import DATA_DIGEST, OpenStudy
+from asl_exp.study.trial import run_trial
+from asl_exp.training.cpu import keep_freed_memory
+from asl_exp.training.shared_inputs import letters
+
+_POLL_S = 0.5
+
+
+def work(opened: OpenStudy, command: str, after_trial: Callable[[], None]) -> None:
+    """Run trials until none is left to run.
+
+    Args:
+        opened: the study.
+        command: an id that all agents of one command share.
+        after_trial: called whenever a trial of this agent has ended.
+
+    Raises:
+        UserError: what no trial could do without is missing or wrong.
+        RunError: too many trials in a row failed.
+        Interrupted: Ctrl-C or SIGTERM; the trial on the way is tried again next time.
+    """
+    budget = Budget(opened, command)
+    if budget.is_spent():
+        return
+    _require_same_data(opened)
+    while True:
+        claimed = budget.claim()
+        if claimed == "done":
+            return
+        if claimed == "failing":
+            raise RunError(_failing(budget))
+        if claimed == "wait":
+            time.sleep(_POLL_S)
+            continue
+        assert isinstance(claimed, Trial)
+        _try(opened, budget, claimed)
+        after_trial()
+
+
+def _try(opened: OpenStudy, budget: Budget, trial: Trial) -> None:
+    try:
+        outcome = run_trial(opened, trial)
+    except Interrupted:
+        budget.finish(trial, TrialState.FAIL, reason=INTERRUPTED)
+        raise
+    except UserError as error:
+        budget.finish(trial, TrialState.FAIL, reason=str(error))
+        raise
+    budget.finish(trial, outcome.state, outcome.values, outcome.reason)
+
+
+def _failing(budget: Budget) -> str:
+    plan, study = budget.opened.plan, budget.opened.study
+    row = budget.failures_in_a_row(study.get_trials(deepcopy=False))
+    return (
+        f"study {plan.name} stops: {len(row)} trials in a row failed "
+        f"(sweep.max_failures={plan.sweep.max_failures}), the last one (trial {row[0].number}): "
+        f"{row[0].user_attrs.get(REASON)}"
+    )
+
+
+def _require_same_data(opened: OpenStudy) -> None:
+    """Load the data once, before any trial; refuse other images than the study began with."""
+    plan: Plan = opened.plan
+    keep_freed_memory()
+    digest = letters(plan.base, resolve_preprocessing(plan.base.backbone)).digest
+    with opened.store.lock():
+        known = opened.study.user_attrs.get(DATA_DIGEST)
+        if known in (None, digest) or plan.sweep.extend:
+            opened.study.set_user_attr(DATA_DIGEST, digest)
+            return
+    raise UserError(
+        f"data: study '{plan.name}' began with other images or another split of them (digest "
+        f"{known[:16]}, now {digest[:16]}); put them back, give the study another name "
+        "(sweep.name=NAME), or go on nevertheless (sweep.extend=true)"
+    )

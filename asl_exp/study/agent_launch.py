@@ -1,0 +1,233 @@
+"""Starts the agents of a command: here, as processes of this machine, or as jobs of an engine.
+
+Agents know the user's command line and the storage, and nothing of each other.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig, open_dict
+
+from asl_exp.config import errors
+from asl_exp.config.errors import Interrupted, RunError, UserError, WorkerError
+from asl_exp.config.machine_checks import visible_gpus
+from asl_exp.config.process_setup import raise_interrupts
+from asl_exp.config.study_plan import Plan, plan_study
+from asl_exp.study.agent import work
+from asl_exp.study.claims import Budget
+from asl_exp.study.progress import Lines
+from asl_exp.study.storage import LOST, lost
+from asl_exp.study.study import OpenStudy, open_study
+from asl_exp.training.launcher import METHOD, begin_forking
+
+_SHOW_S = 0.5
+_FAREWELL_S = 60
+
+Fault = tuple[str, str]
+"""The kind of an error and its message."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What every agent is told.
+
+    Attributes:
+        arguments: of the command line.
+        searchpath: folders of the user's own configuration files.
+        id: of this command, to tell its trials from those of others.
+    """
+
+    arguments: tuple[str, ...]
+    searchpath: tuple[str, ...]
+    id: str
+
+
+def run_agents(
+    opened: OpenStudy,
+    command: Command,
+    lines: Lines,
+    config: DictConfig,
+    hydra_context: HydraContext,
+) -> None:
+    """Run the agents that the study asks for until all have ended.
+
+    Raises:
+        UserError, RunError: the first that an agent met.
+        Interrupted: Ctrl-C or SIGTERM, after all have ended.
+    """
+    n_agents = opened.plan.sweep.agents
+    if Budget(opened, command.id).is_spent():
+        return
+    if not str(config.hydra.launcher._target_).endswith("BasicLauncher"):
+        faults = _run_jobs(opened.plan, command, lines, config, hydra_context)
+    elif n_agents > 1:
+        faults = _run_processes(command, n_agents, lines)
+    else:
+        work(opened, command.id, lines.show)
+        faults = []
+    _raise_first(faults)
+    if not Budget(opened, command.id).is_spent():
+        raise WorkerError("all agents ended before the study did: killed, or out of memory")
+
+
+def _raise_first(faults: list[Fault]) -> None:
+    """Raise what an agent met; the user's own faults before others."""
+    raised = [_error(*fault) for fault in faults]
+    for error in sorted(raised, key=lambda error: not isinstance(error, UserError)):
+        raise error
+
+
+def _error(kind: str, message: str) -> Exception:
+    known = getattr(errors, kind, UserError)
+    return UserError(message) if known is errors.ConfigError else known(message)
+
+
+def _run_processes(command: Command, n_agents: int, lines: Lines) -> list[Fault]:
+    """Run agents as processes that share what they import."""
+    context = multiprocessing.get_context(METHOD)
+    begin_forking(__name__)
+    agents: list[BaseProcess] = []
+    pipes: list[Connection] = []
+    try:
+        for number in range(n_agents):
+            receiving, sending = context.Pipe(duplex=False)
+            agent = context.Process(target=_process, args=(command, number, n_agents, sending))
+            agent.start()
+            sending.close()
+            agents.append(agent)
+            pipes.append(receiving)
+        while any(agent.is_alive() for agent in agents):
+            wait([agent.sentinel for agent in agents if agent.is_alive()], timeout=_SHOW_S)
+            lines.show()
+    finally:
+        _end(agents)
+    return [fault for pipe in pipes for fault in _received(pipe)]
+
+
+def _end(agents: list[BaseProcess]) -> None:
+    """Ask those that still run to end, and wait until they have."""
+    for agent in agents:
+        if agent.is_alive():
+            agent.terminate()
+    for agent in agents:
+        agent.join(_FAREWELL_S)
+        if agent.is_alive():
+            agent.kill()
+            agent.join()
+
+
+def _received(pipe: Connection) -> list[Fault]:
+    with suppress(EOFError, OSError):
+        return [pipe.recv()]
+    return []
+
+
+def _process(command: Command, number: int, n_agents: int, told: Connection) -> None:
+    """Be one of several agents of a machine."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process hands on what it gets
+    raise_interrupts(signal.SIGTERM, once=True)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        fault = _work(command, (number, n_agents))
+    except Interrupted as interruption:
+        sys.exit(interruption.exit_status)
+    if fault is not None:
+        told.send(fault)
+        sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """Leave no orphan where the calling process was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(command: Command, share: tuple[int, int] | None) -> Fault | None:
+    """Work on the study as one agent; return the fault that ended it.
+
+    Args:
+        command: of the user.
+        share: the agent's number and how many share the machine; None: it is not shared.
+    """
+    try:
+        plan = plan_study(command.arguments, command.searchpath)
+        if share is not None:
+            share_machine(plan, *share)
+        work(open_study(plan), command.id, lambda: None)
+    except (UserError, RunError) as error:
+        return type(error).__name__, str(error)
+    except LOST as error:
+        return RunError.__name__, lost(error)
+    return None
+
+
+def share_machine(plan: Plan, number: int, n_agents: int) -> None:
+    """Give an agent GPUs of its own, or its share of the cores; devices are reused in turn."""
+    trainer, gpus = plan.base.trainer, visible_gpus()
+    if trainer.accelerator != "cpu" and gpus:
+        named = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        first = number * trainer.devices
+        own = [named[(first + device) % gpus] for device in range(trainer.devices)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+    else:
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[number::n_agents] or [cores[number % len(cores)]])
+
+
+def _run_jobs(
+    plan: Plan, command: Command, lines: Lines, config: DictConfig, hydra_context: HydraContext
+) -> list[Fault]:
+    """Run agents as jobs of the engine that ``hydra/launcher`` names."""
+    folder, n_agents = plan.folder / "agents", plan.sweep.agents
+    own = config.copy()
+    with open_dict(own):
+        own.hydra.sweep.dir = str(folder)
+    on_one_machine = "joblib" in str(config.hydra.launcher._target_)
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=hydra_context,
+        task_function=partial(_job, command, n_agents if on_one_machine else None),
+        config=own,
+    )
+    jobs = [[f"hydra.sweep.dir='{folder}'", f"hydra.sweep.subdir='{n}'"] for n in range(n_agents)]
+    with _Shown(lines):
+        ended = launcher.launch(jobs, initial_job_idx=0)
+    return [fault for job in ended if (fault := job.return_value) is not None]
+
+
+def _job(command: Command, n_agents: int | None, _: DictConfig) -> Fault | None:
+    """Be an agent that an engine started; engines give GPUs and cores themselves."""
+    share = None if n_agents is None else (int(HydraConfig.get().job.num), n_agents)
+    return _work(command, share)
+
+
+class _Shown:
+    """Shows the lines of trials while an engine's agents try them."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines, self._ended = lines, threading.Event()
+        self._thread = threading.Thread(target=self._show, daemon=True)
+
+    def _show(self) -> None:
+        while not self._ended.wait(_SHOW_S):
+            self._lines.show()
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: Any) -> None:
+        self._ended.set()
+        self._thread.join()

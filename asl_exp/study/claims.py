@@ -1,0 +1,146 @@
+"""Who tries what next, so that exactly the number of trials asked for come to an end.
+
+Every change of a trial's state is made under the storage's lock: claimed trials and those that
+counted never exceed the budget, whoever is killed and whenever. Finished and pruned trials count;
+failed ones do not.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from asl_exp.study.heartbeat import PROCESS, Mourner, this_process
+from asl_exp.study.study import OpenStudy
+
+REASON, DEATHS, COMMAND = "reason", "deaths", "command"
+"""User attributes of a trial: why it failed, how often its process died, which command ran it."""
+
+DIED, INTERRUPTED = "its process died", "interrupted"
+COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
+MAX_DEATHS = 1
+
+_GIVEN = "fixed_params"  # Optuna's attribute of a trial that was put in line
+
+Next = Literal["done", "wait", "failing"]
+
+
+@dataclass
+class Budget:
+    """The trials of a study that are still to be had.
+
+    Attributes:
+        opened: the study.
+        command: an id shared by the agents of one command.
+    """
+
+    opened: OpenStudy
+    command: str
+    _mourner: Mourner = field(default_factory=Mourner)
+    _process: dict[str, Any] = field(default_factory=this_process)
+
+    def is_spent(self) -> bool:
+        """Return whether the study has all that it asked for."""
+        return self._verdict(self.opened.study.get_trials(deepcopy=False)) == "done"
+
+    def claim(self) -> Trial | Next:
+        """Claim the next trial, or say why there is none.
+
+        A trial that was claimed while the lock was lost is given back: another agent may have
+        counted the trials at the same time.
+        """
+        study = self.opened.study
+        with self.opened.store.lock() as held:
+            self._bury_the_dead()
+            trials = study.get_trials(deepcopy=False)
+            verdict = self._verdict(trials)
+            if verdict is not None:
+                return verdict
+            trial = study.ask()
+            with suppress(UpdateFinishedTrialError):  # buried by that other agent
+                trial.set_user_attr(PROCESS, self._process)
+                trial.set_user_attr(COMMAND, self.command)
+            if held():
+                return trial
+        self.finish(trial, TrialState.FAIL, reason=INTERRUPTED)
+        return "wait"
+
+    def _verdict(self, trials: Sequence[FrozenTrial]) -> Next | None:
+        states = [trial.state for trial in trials]
+        counted = sum(state in COUNTED for state in states)
+        running = states.count(TrialState.RUNNING)
+        wanted = self.opened.plan.sweep.n_trials
+        if wanted is not None and counted >= wanted:
+            return "done"
+        if len(self.failures_in_a_row(trials)) >= self.opened.plan.sweep.max_failures:
+            return "failing"
+        waiting = states.count(TrialState.WAITING)
+        if not waiting and self.opened.sampler.is_exhausted(self.opened.study):
+            return "wait" if running else "done"
+        return "wait" if wanted is not None and counted + running >= wanted else None
+
+    def finish(
+        self,
+        trial: Trial,
+        state: TrialState,
+        values: Sequence[float] | None = None,
+        reason: str | None = None,
+    ) -> FrozenTrial:
+        """Tell the study how a trial ended; an interrupted one is put in line again.
+
+        Where another process gave the trial up for dead in the meantime, that stays.
+        """
+        study = self.opened.study
+        with self.opened.store.lock():
+            if reason is not None:
+                with suppress(UpdateFinishedTrialError):
+                    trial.set_user_attr(REASON, reason)
+            given = values if state == TrialState.COMPLETE else None
+            with suppress(UpdateFinishedTrialError):  # told already, and the answer was lost
+                study.tell(trial, given, state=state, skip_if_finished=True)
+            told = study.get_trials(deepcopy=False)[trial.number]
+            if reason == INTERRUPTED and told.user_attrs.get(REASON) == INTERRUPTED:
+                self._repeat(told, deaths=told.user_attrs.get(DEATHS, 0))
+        return told
+
+    def _bury_the_dead(self) -> None:
+        running = self.opened.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in running:
+            if self._mourner.is_dead(trial):
+                self._bury(trial)
+
+    def _bury(self, trial: FrozenTrial) -> None:
+        study, storage = self.opened.study, self.opened.store.storage
+        study_id = storage.get_study_id_from_name(study.study_name)
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+        storage.set_trial_user_attr(trial_id, REASON, DIED)
+        study.tell(trial.number, state=TrialState.FAIL)
+        deaths = trial.user_attrs.get(DEATHS, 0) + 1
+        if deaths <= MAX_DEATHS:
+            self._repeat(trial, deaths=deaths)
+
+    def _repeat(self, trial: FrozenTrial, *, deaths: int) -> None:
+        """Put a trial in line again, also with the values given to it that it had not drawn yet."""
+        given = trial.system_attrs.get(_GIVEN, {})
+        self.opened.study.enqueue_trial({**given, **trial.params}, user_attrs={DEATHS: deaths})
+
+    def failures_in_a_row(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the trials of this command that failed since the last one that did not."""
+        own = [t for t in trials if t.user_attrs.get(COMMAND) == self.command]
+        ended = sorted((t for t in own if t.state.is_finished()), key=_ended, reverse=True)
+        row: list[FrozenTrial] = []
+        for trial in ended:
+            if trial.state in COUNTED:
+                break
+            if trial.user_attrs.get(REASON) not in (DIED, INTERRUPTED):
+                row.append(trial)
+        return row
+
+
+def _ended(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_complete is not None
+    return trial.datetime_complete

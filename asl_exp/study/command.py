@@ -1,0 +1,102 @@
+"""A study from its command line to its outcome."""
+
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from asl_exp.config.errors import Interrupted, RunError, UserError
+from asl_exp.config.study_plan import Plan, plan_study
+from asl_exp.training.launcher import begin_forking
+
+
+def run_study_command(
+    arguments: list[str], config: DictConfig, hydra_context: HydraContext
+) -> float | list[float] | None:
+    """Run the study that a command line asks for; return its best value, or the front's.
+
+    Raises:
+        SystemExit: with status 2 or 1 and one message, where it cannot go on.
+        Interrupted: Ctrl-C or SIGTERM, after it has said how to continue.
+    """
+    try:
+        plan = plan_study(arguments, searchpath=_own_folders(config))
+        return _run(plan, arguments, config, hydra_context)
+    except UserError as error:
+        print(f"asl_exp: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except RunError as error:
+        print(f"asl_exp: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _own_folders(config: DictConfig) -> list[str]:
+    """Return the user's own configuration folders."""
+    return [
+        f"file://{source.path}"
+        for source in config.hydra.runtime.config_sources
+        if source.provider == "command-line"
+    ]
+
+
+def _run(
+    plan: Plan, arguments: list[str], config: DictConfig, hydra_context: HydraContext
+) -> float | list[float] | None:
+    from asl_exp.study.study import open_study
+
+    opened = open_study(plan)  # before torch is imported: a storage's faults come at once
+    if plan.sweep.agents > 1:
+        begin_forking("asl_exp.study.agent_launch")
+    elif plan.base.trainer.devices > 1:
+        begin_forking()
+    from asl_exp.replica.background import begin_delivery
+    from asl_exp.study.agent_launch import Command, run_agents
+    from asl_exp.study.mlflow_parent import close_parent, open_parent
+    from asl_exp.study.progress import Lines
+    from asl_exp.study.report import conclude
+    from asl_exp.study.storage import LOST, lost
+    from asl_exp.study.study import PARENT_RUN
+    from asl_exp.tracking.deferred_signals import undisturbed
+
+    begin_delivery(plan.base.tracking, Path(plan.base.runs_dir), print)
+    command = Command(tuple(arguments), plan.searchpath, uuid4().hex[:12])
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    one_at_a_time = FileLock(plan.folder / ".outcome_lock")
+    parent = None
+    try:
+        with undisturbed():
+            parent = open_parent(opened)
+        opened.study.set_user_attr(PARENT_RUN, parent)
+        with Lines(opened) as lines:
+            run_agents(opened, command, lines, config, hydra_context)
+        with one_at_a_time:
+            conclude(opened, parent, arguments)
+    except Interrupted:
+        with one_at_a_time:
+            conclude(opened, parent, arguments, status="KILLED")
+        print(f"asl_exp: the same command continues study {plan.name}", file=sys.stderr)
+        raise
+    except RunError:
+        with one_at_a_time:
+            conclude(opened, parent, arguments, status="FAILED")
+        raise
+    except LOST as error:
+        close_parent(parent, Path(plan.base.runs_dir), "FAILED")
+        raise RunError(lost(error)) from None
+    except BaseException:
+        close_parent(parent, Path(plan.base.runs_dir), "FAILED")
+        raise
+    return _best(opened.study)
+
+
+def _best(study: Any) -> float | list[float] | None:
+    if len(study.directions) > 1:
+        return [value for trial in study.best_trials for value in trial.values]
+    try:
+        return float(study.best_value)
+    except ValueError:  # no trial was completed
+        return None

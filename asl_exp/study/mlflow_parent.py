@@ -1,0 +1,127 @@
+"""The MLflow run of a whole study; its trials are that run's children.
+
+There is one in each store, found again by its tags when the study is continued. A study that is
+begun anew under an old name is another one: an id kept with Optuna's study tells them apart.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from filelock import FileLock
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from optuna.trial import FrozenTrial
+
+from asl_exp.config.names import Tag, direction
+from asl_exp.config.study_plan import Plan
+from asl_exp.replica.login import replica_tag
+from asl_exp.study import results, trial_facts
+from asl_exp.study.study import OpenStudy
+from asl_exp.tracking.recorder import Recorder
+from asl_exp.tracking.store import DATABASE, experiment_id, open_store
+
+STUDY, CONFIRMATION = "study", "confirmation"
+"""Values of Tag.ROLE."""
+
+OBJECTIVE: Final = "objective"
+TRIAL_SECONDS: Final = "trial_seconds"
+
+
+def open_parent(opened: OpenStudy) -> str | None:
+    """Return the id of a study's run, made on first use, however many agents ask at once.
+
+    The run is RUNNING from then on. None with tracking=off.
+    """
+    plan, study_id = opened.plan, _study_id(opened)
+    tracking, runs_dir = plan.base.tracking, Path(plan.base.runs_dir)
+    if tracking.mode == "off":
+        return None
+    client = open_store(runs_dir)
+    with FileLock(runs_dir / f"{DATABASE}.studies.lock"):
+        known = _find(client, experiment_id(client, runs_dir, tracking.experiment), study_id)
+        recorder = Recorder.open(
+            runs_dir,
+            tracking.experiment,
+            plan.name,
+            plan.folder,
+            run_id=known,
+            tags={
+                Tag.STUDY: plan.name,
+                Tag.STUDY_ID: study_id,
+                Tag.ROLE: STUDY,
+                **replica_tag(tracking),
+            },
+        )
+        recorder.params(_params(plan))
+    return recorder.run_id
+
+
+def _study_id(opened: OpenStudy) -> str:
+    """Return what tells this study from every other, also from one of its name."""
+    with opened.store.lock():
+        known = opened.study.user_attrs.get(Tag.STUDY_ID)
+        if known is None:
+            known = uuid4().hex
+            opened.study.set_user_attr(Tag.STUDY_ID, known)
+    return str(known)
+
+
+def _find(client: MlflowClient, experiment: str, study_id: str) -> str | None:
+    found = client.search_runs(
+        [experiment],
+        filter_string=f"tags.{Tag.STUDY_ID} = '{study_id}' and tags.{Tag.ROLE} = '{STUDY}'",
+        order_by=["attributes.start_time ASC"],
+        max_results=1,
+    )
+    return str(found[0].info.run_id) if found else None
+
+
+def _params(plan: Plan) -> dict[str, Any]:
+    """Return the settings that a study begins with; MLflow lets none of them change."""
+    sweep = plan.sweep
+    return {
+        "sampler": sweep.sampler.name,
+        "sampler_seed": sweep.sampler.seed,
+        "pruner": sweep.pruner.name,
+        **{f"objective/{o.metric}": direction(o) for o in sweep.objectives},
+        **{f"space/{parameter.key}": parameter.text for parameter in plan.space},
+    }
+
+
+def child_tags(plan: Plan, parent_id: str | None, trial: str) -> dict[str, str]:
+    """Return the tags of a run that belongs to a study."""
+    parent = {MLFLOW_PARENT_RUN_ID: parent_id} if parent_id else {}
+    return {Tag.STUDY: plan.name, Tag.TRIAL: trial, **parent}
+
+
+def recorder_of(run_id: str | None, runs_dir: Path) -> Recorder:
+    """Return what writes to a run that was made before; to nothing where there is none."""
+    return Recorder(open_store(runs_dir), run_id) if run_id else Recorder(None, None)
+
+
+def close_parent(run_id: str | None, runs_dir: Path, status: str) -> None:
+    """Close a study's run: FINISHED, KILLED at an interrupt, FAILED."""
+    recorder_of(run_id, runs_dir).end(status)
+
+
+def record_trial(plan: Plan, trial: FrozenTrial) -> None:
+    """Show a trial's values, objective, state and duration in its own MLflow run."""
+    recorder = recorder_of(trial_facts.run_id(trial), Path(plan.base.runs_dir))
+    recorder.tags(_tags(trial))
+    recorder.metrics(_metrics(plan, trial), step=trial.last_step or 0)
+
+
+def _tags(trial: FrozenTrial) -> Mapping[str, Any]:
+    tags = {Tag.STATE: trial.state.name, Tag.TRIAL_VALUES: results.pairs(trial.params)}
+    reason = trial_facts.failure(trial)
+    return {**tags, Tag.FAILURE: reason} if reason else tags
+
+
+def _metrics(plan: Plan, trial: FrozenTrial) -> dict[str, float]:
+    objectives = plan.sweep.objectives
+    names = [f"{OBJECTIVE}/{o.metric}" for o in objectives] if objectives[1:] else [OBJECTIVE]
+    values = dict(zip(names, trial.values or (), strict=False))
+    duration = trial_facts.seconds(trial)
+    return values if duration is None else {**values, TRIAL_SECONDS: duration}

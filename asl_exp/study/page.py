@@ -1,0 +1,123 @@
+"""A study as one HTML page that needs nothing else: tables, and figures that answer the mouse.
+
+The drawing library is inside the page, once, so that it opens without a network and in the MLflow
+UI, which shows one file at a time.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from typing import Any, Final
+
+import optuna
+import plotly.graph_objects as go
+from optuna import visualization
+from plotly.offline import get_plotlyjs
+
+from asl_exp.study import results
+from asl_exp.study.importance import importances
+from asl_exp.study.results import Survey
+
+_STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
+       color: #222; background: #fff; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right;
+         white-space: nowrap; }
+.scroll { overflow-x: auto; }
+.best { padding: .8rem 1rem; border-left: .4rem solid #d55e00; background: #fdf3ec; }
+code, pre { font-size: .9em; } pre { background: #f4f4f4; padding: .6rem 1rem; overflow-x: auto; }
+"""
+
+
+def html_page(survey: Survey, title: str, sentences: Sequence[str], command: str) -> str:
+    """Return the whole page.
+
+    Args:
+        survey: of the study.
+        title: of the page.
+        sentences: what it came to, in words.
+        command: that runs the best trial again; empty where there is none.
+    """
+    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    again = f"<p>Run it again:</p><pre>{escape(command)}</pre>" if command else ""
+    body = "\n".join([f"<div class='best'>{told}{again}</div>", _table(survey), *_figures(survey)])
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}"
+        "</title><meta name='viewport' content='width=device-width'>"
+        f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>"
+        f"<h1>{escape(title)}</h1>{body}</body></html>"
+    )
+
+
+def _table(survey: Survey) -> str:
+    if not survey.finished:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in results.header(survey))
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+        for row in results.best_rows(survey)
+    )
+    return (
+        f"<h2>Best trials</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>"
+        "<p>All trials are in <code>trials.csv</code>.</p>"
+    )
+
+
+def _figures(survey: Survey) -> Iterator[str]:
+    for heading, figure in _drawn(survey):
+        figure.update_layout(title=None, template="plotly_white", margin={"t": 30})
+        drawn = figure.to_html(
+            full_html=False, include_plotlyjs=False, config={"displaylogo": False}
+        )
+        yield f"<h2>{escape(heading)}</h2><div class='scroll'>{drawn}</div>"
+
+
+def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
+    if not survey.finished:
+        return
+    study, several = survey.study, len(survey.metrics) > 1
+    if several:
+        yield (
+            "Pareto front",
+            _made(visualization.plot_pareto_front, study, target_names=list(survey.metrics)),
+        )
+    for place, metric in enumerate(survey.metrics):
+        aimed: dict[str, Any] = {"target_name": metric}
+        if several:
+            aimed["target"] = _target(place)
+        yield f"History: {metric}", _made(visualization.plot_optimization_history, study, **aimed)
+        if not several and any(trial.intermediate_values for trial in survey.trials):
+            yield f"Epochs: {metric}", _made(visualization.plot_intermediate_values, study)
+        if shares := importances(survey, place):
+            yield f"Importances: {metric}", _bars(shares)
+        if any(survey.drawn(key) for key in survey.keys):
+            yield f"Slices: {metric}", _made(visualization.plot_slice, study, **aimed)
+            if len(survey.finished) > 1:
+                yield (
+                    f"Parallel coordinates: {metric}",
+                    _made(visualization.plot_parallel_coordinate, study, **aimed),
+                )
+
+
+def _bars(shares: dict[str, float]) -> go.Figure:
+    names, values = list(reversed(shares)), list(reversed(shares.values()))
+    told = [f"{value:.2f}" for value in values]
+    bars = go.Bar(x=values, y=names, orientation="h", text=told, textposition="outside")
+    return go.Figure(bars, {"xaxis": {"title": "share of the objective's spread"}})
+
+
+def _target(place: int) -> Callable[[optuna.trial.FrozenTrial], float]:
+    return lambda trial: float(trial.values[place])
+
+
+def _made(plot: Callable[..., go.Figure], study: optuna.Study, **settings: Any) -> go.Figure:
+    """Return Optuna's figure without its remarks on trials that it leaves out."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return plot(study, **settings)
+    finally:
+        optuna.logging.set_verbosity(level)

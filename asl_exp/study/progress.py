@@ -1,0 +1,123 @@
+"""What a person sees of a study: a line for each trial that ended, a bar at a terminal.
+
+Everything is read from the storage, so it is the same whoever tried the trial.
+"""
+
+import math
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from asl_exp.config.study_plan import Plan
+from asl_exp.study.claims import COUNTED, REASON
+from asl_exp.study.study import OpenStudy
+from asl_exp.study.trial import short, shown
+from asl_exp.training.terminal import console
+
+
+class Lines:
+    """Prints what is new in a study, each time it is asked."""
+
+    def __init__(self, opened: OpenStudy) -> None:
+        self.opened = opened
+        self._told = {trial.number for trial in self._ended()}
+        self._bar: Progress | None = None
+
+    def _ended(self) -> list[FrozenTrial]:
+        trials = self.opened.study.get_trials(deepcopy=False)
+        return sorted(
+            (t for t in trials if t.state.is_finished()),
+            key=lambda t: (t.datetime_complete, t.number),
+        )
+
+    def __enter__(self) -> "Lines":
+        """Say what the study is, and open the bar at a terminal."""
+        plan, ended = self.opened.plan, self._ended()
+        counted = sum(trial.state in COUNTED for trial in ended)
+        total = n_wanted(plan)
+        goes_on = f", {counted} of them done before" if counted else ""
+        self._print(f"study {plan.name}: {total} trials{goes_on}; in {_public(plan.storage)}")
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.completed:.0f}/{task.total:.0f} trials"),
+                TextColumn("{task.fields[best]}"),
+                TimeElapsedColumn(),
+                console=console,
+                expand=True,
+            )
+            self._bar.start()
+            self._bar.add_task(plan.name, total=total, completed=counted, best=self._best(ended))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Say what is still new, and close the bar."""
+        self.show()
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self) -> None:
+        """Print a line for each trial that ended since the last time."""
+        ended = self._ended()
+        for position, trial in enumerate(ended):
+            if trial.number not in self._told:
+                self._told.add(trial.number)
+                self._print(self._line(trial, ended[: position + 1]))
+        if self._bar is not None:
+            counted = sum(trial.state in COUNTED for trial in ended)
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=counted, best=self._best(ended))
+
+    def _line(self, trial: FrozenTrial, ended: list[FrozenTrial]) -> str:
+        params = " ".join(f"{short(key)}={shown(value)}" for key, value in trial.params.items())
+        seconds = trial.duration.total_seconds() if trial.duration else 0.0
+        told = [f"trial {trial.number}", self._outcome(trial), params, f"{seconds:.1f} s"]
+        if trial.state in COUNTED:
+            told.append(self._best(ended))
+        return escape(" | ".join(part for part in told if part))
+
+    def _outcome(self, trial: FrozenTrial) -> str:
+        if trial.state == TrialState.FAIL:
+            return f"failed: {trial.user_attrs.get(REASON, 'for an unknown reason')}"
+        metrics = [objective.metric for objective in self.opened.plan.sweep.objectives]
+        values = zip(metrics, trial.values or [], strict=False)
+        told = ", ".join(f"{metric} {value:.4g}" for metric, value in values)
+        if trial.state == TrialState.PRUNED:
+            epochs = f"after {len(trial.intermediate_values)} epochs"
+            return f"pruned {epochs}{f', {told}' if told else ''}"
+        return told
+
+    def _best(self, ended: list[FrozenTrial]) -> str:
+        complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+        if not complete:
+            return ""
+        directions = self.opened.study.directions
+        if len(directions) > 1:
+            return f"{complete_front(self.opened.study)} on the front"
+        rises = directions[0] == optuna.study.StudyDirection.MAXIMIZE
+        best = (max if rises else min)(complete, key=lambda trial: trial.values[0])
+        return f"best {best.values[0]:.4g} (trial {best.number})"
+
+    def _print(self, text: str) -> None:
+        console.print(text, soft_wrap=True)
+
+
+def n_wanted(plan: Plan) -> int:
+    """Return how many trials a study asks for: as many as were given, or all points of a grid."""
+    points = math.prod(parameter.size() or 1 for parameter in plan.space)
+    return plan.sweep.n_trials or points
+
+
+def complete_front(study: optuna.Study) -> int:
+    """Return how many trials no other one beats in both objectives."""
+    return len(study.best_trials)
+
+
+def _public(storage: str) -> str:
+    """Return a storage without the password in it."""
+    scheme, separator, rest = storage.partition("://")
+    account, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}{account.partition(':')[0]}{at}{place}" if at else storage

@@ -1,0 +1,100 @@
+"""Looks on as a trial trains: hands its epochs to the pruner, and ends it where told.
+
+Called after every epoch, which on stored features takes less than a tenth of a second; so it asks
+the storage for no more than it must.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.pruners import MedianPruner, NopPruner
+from optuna.trial import FrozenTrial, TrialState
+
+from asl_exp.config.study_plan import Plan
+from asl_exp.study.storage import LOST
+from asl_exp.study.study import OpenStudy, open_study
+
+_GLANCE_S = 1.0
+"""Trials that others finished are seen after so long; an agent on its own misses nothing."""
+
+
+@dataclass
+class TrialWatcher:
+    """Watches one trial; opens the storage anew where it is used in a worker process.
+
+    Attributes:
+        plan: of the study.
+        number: of the trial.
+        metric: what is compared after every epoch; None: nothing is.
+        tags: of the trial's MLflow run.
+    """
+
+    plan: Plan
+    number: int
+    metric: str | None
+    tags: Mapping[str, str]
+    opened: OpenStudy | None = field(default=None, repr=False)
+    _watched: "_Watched | None" = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open storage behind."""
+        return {**self.__dict__, "opened": None, "_watched": None}
+
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Report an epoch; return whether the trial ends: pruned, or given up for dead."""
+        try:
+            if self._watched is None:
+                self._watched = _Watched(self.opened or open_study(self.plan), self.number)
+            if self.metric is None:
+                return self._watched.is_given_up()
+            return self._watched.is_to_end(epoch, metrics[self.metric])
+        except LOST:
+            return False  # a storage out of reach for a while is no reason to end a trial
+
+
+class _Watched:
+    """One trial in an opened storage."""
+
+    def __init__(self, opened: OpenStudy, number: int) -> None:
+        self._study, self._storage = opened.study, opened.store.at_once
+        study_id = self._storage.get_study_id_from_name(opened.study.study_name)
+        self._id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        self._trial = self._storage.get_trial(self._id)
+        self._glance = _Glance(opened.study)
+
+    def is_given_up(self) -> bool:
+        return self._storage.get_trial(self._id).state != TrialState.RUNNING
+
+    def is_to_end(self, epoch: int, value: float) -> bool:
+        try:
+            self._storage.set_trial_intermediate_value(self._id, epoch, value)
+        except UpdateFinishedTrialError:
+            return True
+        pruner = self._study.pruner
+        if isinstance(pruner, NopPruner):
+            return False
+        if isinstance(pruner, MedianPruner):
+            self._trial.intermediate_values[epoch] = value
+            return pruner.prune(cast(optuna.Study, self._glance), self._trial)
+        return pruner.prune(self._study, self._storage.get_trial(self._id))
+
+
+class _Glance:
+    """As much of a study as the median pruner reads, read from the storage once in a while."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study, self._trials, self._read = study, list[FrozenTrial](), -_GLANCE_S
+        self.direction = study.directions[0]
+
+    def get_trials(
+        self, deepcopy: bool = True, states: tuple[TrialState, ...] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials in these states, as they were a moment ago."""
+        if time.monotonic() - self._read >= _GLANCE_S:
+            self._trials = self._study.get_trials(deepcopy=False)
+            self._read = time.monotonic()
+        return [trial for trial in self._trials if states is None or trial.state in states]

@@ -1,0 +1,254 @@
+"""What a study leaves behind: its folder ``outcome/``, best.yaml, and its MLflow run.
+
+Written at the end and at an interrupt, and written anew whenever the study is continued.
+
+The end of a study: the best trial's full record, the confirmation, tables and figures.
+
+Done by the process that the user started, when no agent is at work any more.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import join
+from typing import Final, Literal
+
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from rich.markup import escape
+
+from asl_exp.config.errors import UserError
+from asl_exp.config.names import Artifact, Tag
+from asl_exp.config.redact import scrubbed
+from asl_exp.config.study_plan import Plan
+from asl_exp.evaluation.figures import canvas
+from asl_exp.study import results, trial_facts
+from asl_exp.study.best_preset import BEST, command, write_best
+from asl_exp.study.confirm_figure import confirm_figure
+from asl_exp.study.confirmation import Comparison, confirm
+from asl_exp.study.figures import write_figures
+from asl_exp.study.mlflow_parent import OBJECTIVE, close_parent, record_trial, recorder_of
+from asl_exp.study.page import html_page
+from asl_exp.study.results import STATES, Survey, pairs, score
+from asl_exp.study.study import OpenStudy
+from asl_exp.tracking.dead_runs import close_dead_runs
+from asl_exp.tracking.store import every_run, open_store
+from asl_exp.training.scoring import complete_run
+from asl_exp.training.terminal import console
+
+OUTCOME: Final = "outcome"
+CONFIRMATION_FILE, CONFIRMATION_FIGURE = "confirmation.json", "confirmation.png"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was written.
+
+    Attributes:
+        folder: with all tables and figures.
+        sentences: what the study came to.
+        notes: what could not be drawn or written, and why trials failed.
+    """
+
+    folder: Path
+    sentences: Sequence[str]
+    notes: Sequence[str]
+
+
+def write_outcome(
+    plan: Plan,
+    survey: Survey,
+    parent_id: str | None,
+    repeat: str,
+    comparisons: Sequence[Comparison] = (),
+) -> Outcome:
+    """Write the tables, the figures, best.yaml and the study's MLflow run.
+
+    Args:
+        plan: of the study.
+        survey: of its trials now.
+        parent_id: of its MLflow run; None with tracking=off.
+        repeat: the command that continues it.
+        comparisons: of the winner and the default with other seeds.
+    """
+    folder = plan.folder / OUTCOME
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = write_best(plan, survey)
+    sentences = _sentences(survey, comparisons)
+    missing = write_figures(survey, folder)
+    notes += [f"no figure {name}: {reason}" for name, reason in missing.items()]
+    notes += results.troubles(survey)
+    results.write_csv(survey, folder / "trials.csv")
+    (folder / "study.html").write_text(
+        html_page(survey, f"Study {plan.name}", sentences, _again(plan, survey)), encoding="utf-8"
+    )
+    _write_confirmation(folder, comparisons)
+    outcome = Outcome(folder, sentences, notes)
+    told = _markdown(plan, survey, outcome, repeat)
+    (folder / "README.md").write_text(told, encoding="utf-8")
+    _record(plan, survey, parent_id, told, comparisons)
+    return outcome
+
+
+def _sentences(survey: Survey, comparisons: Sequence[Comparison]) -> list[str]:
+    if survey.best is None:
+        return [f"No trial has finished yet ({survey.counted()})."]
+    values = zip(survey.metrics, survey.best.values, strict=True)
+    word = "Best" if len(survey.metrics) == 1 else "Balanced"
+    told = ", ".join(f"{metric} {score(value)}" for metric, value in values)
+    front = f" {len(survey.front)} trials are on the front." if len(survey.metrics) > 1 else ""
+    return [
+        f"{word}: trial {survey.best.number} with {told} ({survey.counted()}).{front}",
+        *(sentence for one in comparisons for sentence in one.sentences()),
+    ]
+
+
+def _again(plan: Plan, survey: Survey) -> str:
+    return command(plan.folder / BEST) if survey.best else ""
+
+
+def _write_confirmation(folder: Path, comparisons: Sequence[Comparison]) -> None:
+    """Write what was repeated; what an earlier winner's repetitions gave goes."""
+    for name in (CONFIRMATION_FILE, CONFIRMATION_FIGURE):
+        (folder / name).unlink(missing_ok=True)
+    if comparisons:
+        content = json.dumps([one.to_dict() for one in comparisons], indent=2)
+        (folder / CONFIRMATION_FILE).write_text(f"{content}\n", encoding="utf-8")
+    figure = confirm_figure(list(comparisons))
+    if figure is not None:
+        canvas.save(figure, folder / CONFIRMATION_FIGURE)
+
+
+def _markdown(plan: Plan, survey: Survey, outcome: Outcome, repeat: str) -> str:
+    """Return the description: the table, and how to repeat."""
+    again = _again(plan, survey)
+    parts = [f"## Study {plan.name}", *outcome.sentences]
+    parts += [results.markdown_table(survey)] if survey.finished else []
+    parts += [f"Run the best one again:\n\n    {again}"] if again else []
+    parts += [f"Continue the study:\n\n    {repeat}"]
+    parts += ["\n".join(f"- {note}" for note in outcome.notes)] if outcome.notes else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _record(
+    plan: Plan,
+    survey: Survey,
+    parent_id: str | None,
+    description: str,
+    comparisons: Sequence[Comparison],
+) -> None:
+    """Bring the study's MLflow run up to date, and the trials that no agent has recorded."""
+    if parent_id is None:
+        return
+    _record_children(plan, survey, parent_id)
+    recorder = recorder_of(parent_id, Path(plan.base.runs_dir))
+    found = dict(part for one in comparisons for part in one.metrics().items())
+    recorder.metrics({**_metrics(survey), **found}, step=len(survey.trials))
+    asked = plan.sweep.n_trials or "all"
+    recorder.tags({MLFLOW_RUN_NOTE: description, Tag.N_TRIALS: asked, **_best_tags(survey)})
+    bests = [path.name for path in plan.folder.glob("best*.yaml")]
+    recorder.artifacts(plan.folder, OUTCOME, *bests)
+
+
+def _record_children(plan: Plan, survey: Survey, parent_id: str) -> None:
+    client = open_store(Path(plan.base.runs_dir))
+    children = every_run(client, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_id}'")
+    missing = {run.info.run_id for run in children if Tag.TRIAL_VALUES not in run.data.tags}
+    for trial in survey.trials:
+        if trial.state.is_finished() and trial_facts.run_id(trial) in missing:
+            record_trial(plan, trial)
+
+
+def _metrics(survey: Survey) -> dict[str, float]:
+    counts = {f"n_{word}": sum(STATES[t.state] == word for t in survey.trials)
+              for word in ("finished", "pruned", "failed")}  # fmt: skip
+    if survey.best is None:
+        return dict(counts)
+    values = dict(zip(survey.metrics, survey.best.values, strict=True))
+    single = {OBJECTIVE: survey.best.values[0]} if len(survey.metrics) == 1 else {}
+    return {**counts, **single, **values}
+
+
+def _best_tags(survey: Survey) -> dict[str, object]:
+    if survey.best is None:
+        return {}
+    run_id = trial_facts.run_id(survey.best)
+    return {
+        Tag.BEST_TRIAL: survey.best.number,
+        Tag.TRIAL_VALUES: pairs(survey.best.params),
+        **({Tag.BEST_RUN: run_id} if run_id else {}),
+    }
+
+
+Status = Literal["FINISHED", "KILLED", "FAILED"]
+
+
+def conclude(
+    opened: OpenStudy,
+    parent_id: str | None,
+    arguments: Sequence[str],
+    *,
+    status: Status = "FINISHED",
+) -> Path:
+    """Write what a study came to and show it; return the folder.
+
+    Args:
+        opened: the study.
+        parent_id: of its MLflow run, which is closed.
+        arguments: of the user's command, which continues the study.
+        status: unless it is FINISHED, nothing more is trained or scored.
+
+    Raises:
+        Interrupted: during the confirmation; tables and figures are written before it begins.
+    """
+    plan, runs_dir = opened.plan, Path(opened.plan.base.runs_dir)
+    repeat = scrubbed(join(["python", "-m", "asl_exp", "--multirun", *arguments]))
+    survey = look_at(opened)
+    if parent_id is not None:
+        close_dead_runs(runs_dir, of_study=parent_id)
+    try:
+        comparisons: list[Comparison] = []
+        if status == "FINISHED":
+            _complete_best(survey)
+            if plan.sweep.confirm:
+                write_outcome(plan, survey, parent_id, repeat)
+                comparisons = confirm(plan, survey, parent_id, _say)
+        outcome = write_outcome(plan, survey, parent_id, repeat, comparisons)
+    except BaseException:
+        close_parent(parent_id, runs_dir, "KILLED")
+        raise
+    close_parent(parent_id, runs_dir, status)
+    _show(plan, survey, outcome)
+    return outcome.folder
+
+
+def look_at(opened: OpenStudy) -> Survey:
+    """Return what a study has come to."""
+    plan = opened.plan
+    metrics = [objective.metric for objective in plan.sweep.objectives]
+    return Survey.of(opened.study, metrics, [parameter.key for parameter in plan.space])
+
+
+def _complete_best(survey: Survey) -> None:
+    """Give the best trial the files of a run of its own: figures, scores, the model."""
+    folder = trial_facts.run_folder(survey.best) if survey.best else None
+    if folder is None or (folder / Artifact.MODEL).exists():
+        return
+    try:
+        complete_run(folder)
+    except UserError as error:
+        _say(f"{folder}: the best trial has no full record: {error}")
+
+
+def _show(plan: Plan, survey: Survey, outcome: Outcome) -> None:
+    if survey.finished:
+        console.print(results.rich_table(survey, f"Best trials of study {plan.name}"))
+    for line in [*outcome.sentences, *outcome.notes]:
+        _say(line)
+    _say(f"tables and figures: {outcome.folder}")
+    if survey.best is not None:
+        _say(f"run the best one again: {command(plan.folder / BEST)}")
+
+
+def _say(text: str) -> None:
+    console.print(escape(text), soft_wrap=True)

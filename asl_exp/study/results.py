@@ -1,0 +1,263 @@
+"""What a study has come to, as tables and figures read it: its trials ranked, its front, its axes.
+
+Works for a study of any number of trials, none included.
+
+The trials of a study as tables: all of them for programs, the best for people.
+
+How the values and states of trials are written for a person.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+
+from asl_exp.study import trial_facts
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A study at one moment.
+
+    Attributes:
+        study: Optuna's.
+        metrics: the metric key of each objective.
+        keys: what was searched, in the order in which to show it.
+        trials: all of them, by number.
+    """
+
+    study: optuna.Study
+    metrics: tuple[str, ...]
+    keys: tuple[str, ...]
+    trials: tuple[FrozenTrial, ...]
+
+    @classmethod
+    def of(cls, study: optuna.Study, metrics: Sequence[str], keys: Sequence[str] = ()) -> "Survey":
+        """Look at a study; keys that only earlier trials had are shown after ``keys``."""
+        trials = tuple(sorted(study.get_trials(deepcopy=False), key=lambda t: t.number))
+        seen = dict.fromkeys([*keys, *(key for trial in trials for key in trial.params)])
+        return cls(study, tuple(metrics), tuple(seen), trials)
+
+    def in_state(self, *states: TrialState) -> tuple[FrozenTrial, ...]:
+        """Return the trials in any of these states."""
+        return tuple(trial for trial in self.trials if trial.state in states)
+
+    @cached_property
+    def finished(self) -> tuple[FrozenTrial, ...]:
+        """The trials with values."""
+        return self.in_state(TrialState.COMPLETE)
+
+    @property
+    def falls(self) -> tuple[bool, ...]:
+        """Return for each objective whether less is better."""
+        return tuple(d == StudyDirection.MINIMIZE for d in self.study.directions)
+
+    def costs(self, trial: FrozenTrial) -> tuple[float, ...]:
+        """Return a finished trial's objectives, turned so that less is better."""
+        pairs = zip(trial.values, self.falls, strict=True)
+        return tuple(value if falls else -value for value, falls in pairs)
+
+    @cached_property
+    def front(self) -> tuple[FrozenTrial, ...]:
+        """The trials that no other beats in every objective, by the first objective."""
+        kept = [t for t in self.finished if not any(self._beats(o, t) for o in self.finished)]
+        return tuple(sorted(kept, key=lambda trial: (self.costs(trial), trial.number)))
+
+    def _beats(self, one: FrozenTrial, other: FrozenTrial) -> bool:
+        """Return whether a trial is as good in all and better in one; of equals, the earlier."""
+        ours, theirs = self.costs(one), self.costs(other)
+        if ours == theirs:
+            return one.number < other.number
+        return all(a <= b for a, b in zip(ours, theirs, strict=True))
+
+    @cached_property
+    def best(self) -> FrozenTrial | None:
+        """The best trial; of two objectives the point of the front that is nearest to both bests.
+
+        Distances are in parts of the front's own extent, so units do not matter.
+        """
+        if len(self.front) <= 1:
+            return self.front[0] if self.front else None
+        costs = [self.costs(trial) for trial in self.front]
+        low = [min(column) for column in zip(*costs, strict=True)]
+        high = [max(column) for column in zip(*costs, strict=True)]
+
+        def distance(point: tuple[float, ...]) -> float:
+            parts = zip(point, low, high, strict=True)
+            return math.hypot(*((p - a) / (b - a) if b > a else 0.0 for p, a, b in parts))
+
+        return self.front[min(range(len(costs)), key=lambda place: distance(costs[place]))]
+
+    @cached_property
+    def ranked(self) -> tuple[FrozenTrial, ...]:
+        """The finished trials from the best down; of two objectives, the front first."""
+        front = {trial.number for trial in self.front}
+        first = self.best.number if self.best else None
+        return tuple(
+            sorted(
+                self.finished,
+                key=lambda t: (t.number != first, t.number not in front, self.costs(t), t.number),
+            )
+        )
+
+    def distribution(self, key: str) -> BaseDistribution | None:
+        """Return the newest range of a key; None if no trial has had it."""
+        found = [t.distributions[key] for t in self.trials if key in t.distributions]
+        return found[-1] if found else None
+
+    def is_log(self, key: str) -> bool:
+        """Return whether a key was searched by its logarithm."""
+        return bool(getattr(self.distribution(key), "log", False))
+
+    def choices(self, key: str) -> list[Any] | None:
+        """Return the choices of a key that has no numbers, in order; None for numbers."""
+        distribution = self.distribution(key)
+        return (
+            list(distribution.choices)
+            if isinstance(distribution, CategoricalDistribution)
+            else None
+        )
+
+    def drawn(self, key: str) -> tuple[FrozenTrial, ...]:
+        """Return the finished trials that have a value for a key."""
+        return tuple(trial for trial in self.finished if key in trial.params)
+
+    def counted(self) -> str:
+        """Return ``12 finished, 3 pruned, 1 failed``."""
+        names = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
+                 TrialState.RUNNING: "running"}  # fmt: skip
+        parts = [f"{len(self.finished)} finished"]
+        parts += [
+            f"{n} {word}" for state, word in names.items() if (n := len(self.in_state(state)))
+        ]
+        return ", ".join(parts)
+
+
+SHOWN: Final = 10
+"""Trials in the tables for people."""
+
+
+def write_csv(survey: Survey, path: Path) -> None:
+    """Write a row for each trial, by number: all values whole, empty where there is none."""
+    rows = [dict(_row(survey, trial)) for trial in survey.trials]
+    names = [name for name, _ in _row(survey, None)]
+    pd.DataFrame(rows, columns=names).to_csv(path, index=False)
+
+
+def _row(survey: Survey, trial: FrozenTrial | None) -> Iterator[tuple[str, Any]]:
+    """Yield column and value; the columns alone where there is no trial."""
+    values = (trial.values if trial else None) or [None] * len(survey.metrics)
+    front = {one.number for one in survey.front}
+    yield "trial", trial and trial.number
+    yield "state", trial and trial.state.name
+    yield from zip(survey.metrics, values, strict=True)
+    if len(survey.metrics) > 1:
+        yield "on_front", trial and trial.number in front
+    for key in survey.keys:
+        yield key, trial and _flat(trial.params.get(key))
+    yield "seconds", trial and trial_facts.seconds(trial)
+    yield "epochs_reported", trial and len(trial.intermediate_values)
+    yield "started", trial and trial.datetime_start
+    yield "mlflow_run_id", trial and trial_facts.run_id(trial)
+    yield "run_folder", trial and trial_facts.given_folder(trial)
+    yield "failure", trial and trial_facts.failure(trial)
+
+
+def _flat(value: Any) -> Any:
+    return shown(value) if isinstance(value, bool) else value
+
+
+def header(survey: Survey) -> list[str]:
+    """Return the columns of the tables for people."""
+    front = ["front"] if len(survey.metrics) > 1 else []
+    return ["trial", *survey.metrics, *front, *survey.keys, "time"]
+
+
+def best_rows(survey: Survey) -> list[list[str]]:
+    """Return the best finished trials, best first, as text."""
+    front = {one.number for one in survey.front}
+    return [
+        [
+            str(trial.number),
+            *(score(value) for value in trial.values),
+            *(["yes" if trial.number in front else ""] if len(survey.metrics) > 1 else []),
+            *(shown(trial.params[key], 3) if key in trial.params else "-" for key in survey.keys),
+            _time(trial),
+        ]
+        for trial in survey.ranked[:SHOWN]
+    ]
+
+
+def _time(trial: FrozenTrial) -> str:
+    seconds = trial_facts.seconds(trial)
+    if seconds is None:
+        return "-"
+    return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
+def rich_table(survey: Survey, title: str) -> Table:
+    """Return the table for the terminal."""
+    table = Table(title=title, title_justify="left")
+    for column in header(survey):
+        name = column.replace(".", ".\n", 1)
+        table.add_column(name, justify="right", style="bold" if column in survey.metrics else None)
+    for row in best_rows(survey):
+        table.add_row(*row)
+    return table
+
+
+def markdown_table(survey: Survey) -> str:
+    """Return the same in Markdown."""
+    return markdown(header(survey), best_rows(survey))
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [columns, ["---:"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
+
+
+def troubles(survey: Survey) -> list[str]:
+    """Return why trials failed, one line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for trial in survey.trials:
+        if STATES[trial.state] == "failed":
+            reason = trial_facts.failure(trial).splitlines() or ["for an unknown reason"]
+            reasons.setdefault(reason[0], []).append(str(trial.number))
+    return [f"trial {', '.join(numbers)}: {reason}" for reason, numbers in reasons.items()]
+
+
+STATES: Final = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+def shown(value: Any, digits: int = 4) -> str:
+    """Return a value in few characters."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def score(value: float) -> str:
+    """Return a metric's value: four decimals, or a whole number where it is large."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Return ``key=value`` for each, in few characters."""
+    return ", ".join(f"{key}={shown(value)}" for key, value in values.items())

@@ -1,0 +1,164 @@
+"""One trial: its values, its experiment, and how that ended."""
+
+import math
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import Trial, TrialState
+
+from asl_exp.config.compose import compose_config
+from asl_exp.config.errors import (
+    ConfigError,
+    DataError,
+    PrunedError,
+    RunError,
+    UserError,
+    WeightsError,
+)
+from asl_exp.config.names import EVERY_EPOCH, Artifact, needs_scores
+from asl_exp.config.schema import Config
+from asl_exp.config.study_plan import Plan
+from asl_exp.runs.result import Result
+from asl_exp.study.heartbeat import Heart
+from asl_exp.study.mlflow_parent import child_tags
+from asl_exp.study.pruning import TrialWatcher
+from asl_exp.study.sampling import suggest
+from asl_exp.study.study import PARENT_RUN, OpenStudy
+from asl_exp.study.trial_facts import MLFLOW_RUN, RUN_FOLDER
+from asl_exp.training.observer import Depth
+from asl_exp.training.run import run_experiment
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: its values where it finished, the reason where it failed."""
+
+    state: TrialState
+    values: list[float] | None = None
+    reason: str | None = None
+
+
+def run_trial(opened: OpenStudy, trial: Trial) -> Outcome:
+    """Run the experiment of a claimed trial.
+
+    Raises:
+        UserError: what no trial of the study could do without.
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    plan = opened.plan
+    storage = opened.store.storage
+    study_id = storage.get_study_id_from_name(plan.name)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+    with Heart(storage, trial_id):
+        values = suggest(trial, plan)
+        try:
+            config = trial_config(plan, trial.number, values)
+        except ConfigError as error:
+            return Outcome(TrialState.FAIL, reason="; ".join(error.faults))
+        folder = _new_folder(plan.folder / f"{trial.number}_{config.backbone.name}")
+        trial.set_user_attr(RUN_FOLDER, str(folder))
+        tags = child_tags(plan, opened.study.user_attrs.get(PARENT_RUN), str(trial.number))
+        watcher = TrialWatcher(plan, trial.number, _compared(plan), tags, opened)
+        try:
+            return _train(plan, config, folder, watcher)
+        finally:
+            _note_run(trial, folder)
+
+
+def trial_config(plan: Plan, number: int, values: Mapping[str, Any]) -> Config:
+    """Compose a trial's experiment anew, with all its checks.
+
+    Raises:
+        ConfigError: the values do not go together.
+    """
+    overrides = {p.key: p.override(values[p.key]) for p in plan.space if p.key in values}
+    config = compose_config([*plan.overrides, *overrides.values()], plan.searchpath)
+    return config.model_copy(update={"name": trial_name(number, values)})
+
+
+def trial_name(number: int, values: Mapping[str, Any]) -> str:
+    """Return a short name such as ``trial 3 l2=0.0001 dropout=0.3``."""
+    return " ".join([f"trial {number}", *(f"{short(k)}={shown(v)}" for k, v in values.items())])
+
+
+def short(key: str) -> str:
+    """Return the last part of a key."""
+    return key.rpartition(".")[2]
+
+
+def shown(value: Any) -> str:
+    """Return a value with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _compared(plan: Plan) -> str | None:
+    """Return the metric that is reported after every epoch; Optuna takes none with two goals."""
+    metrics = [objective.metric for objective in plan.sweep.objectives]
+    return metrics[0] if len(metrics) == 1 and metrics[0] in EVERY_EPOCH else None
+
+
+def _new_folder(folder: Path) -> Path:
+    """Return the folder, or one beside it where an earlier study of this name left one."""
+    number, free = 1, folder
+    while (free / Artifact.RESULT).exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}_{number}")
+    return free
+
+
+def _train(plan: Plan, config: Config, folder: Path, watcher: TrialWatcher) -> Outcome:
+    depth: Depth = "scores" if needs_scores(plan.sweep.objectives) else "validation"
+    try:
+        run_experiment(config, folder, watcher=watcher, depth=depth)
+    except PrunedError:
+        return Outcome(TrialState.PRUNED)
+    except RunError as error:
+        return Outcome(TrialState.FAIL, reason=str(error))
+    except UserError as error:
+        if _concerns_every_trial(error, plan):
+            raise
+        return Outcome(TrialState.FAIL, reason=str(error))
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "traceback.txt").write_text(traceback.format_exc())
+        return Outcome(TrialState.FAIL, reason=f"{type(error).__name__}: {error}")
+    return _finished(plan, folder)
+
+
+def _finished(plan: Plan, folder: Path) -> Outcome:
+    result = Result.read(folder)
+    assert result is not None
+    values = []
+    for number, objective in enumerate(plan.sweep.objectives):
+        if objective.metric not in result.metrics:
+            raise UserError(
+                f"sweep.objectives.{number}.metric: the runs of this study have no "
+                f"{objective.metric}; they have {', '.join(sorted(result.metrics))}"
+            )
+        values.append(result.metrics[objective.metric])
+    if not all(math.isfinite(value) for value in values):
+        return Outcome(TrialState.FAIL, reason=f"the objective is not finite: {values}")
+    return Outcome(TrialState.COMPLETE, values)
+
+
+def _concerns_every_trial(error: UserError, plan: Plan) -> bool:
+    """Return whether a fault lies outside of what the study varies."""
+    groups = {parameter.key.split(".")[0] for parameter in plan.space}
+    if isinstance(error, DataError):
+        return "data" not in groups
+    if isinstance(error, WeightsError):
+        return "backbone" not in groups
+    return True
+
+
+def _note_run(trial: Trial, folder: Path) -> None:
+    """Keep which MLflow run it was, unless the trial was given up for dead."""
+    result = Result.read(folder)
+    if result is not None and result.mlflow_run_id:
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr(MLFLOW_RUN, result.mlflow_run_id)

@@ -1,6 +1,0 @@
-"""What the process that others are forked from imports: all that a run needs, in one go."""
-
-from asl_exp.config.collector import collector_paused
-
-with collector_paused():
-    import asl_exp.training.run  # noqa: F401

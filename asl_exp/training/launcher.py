@@ -1,0 +1,233 @@
+"""One worker process a device, started by PyTorch's elastic launcher from the checked config.
+
+Workers get the resolved configuration and never the user's command line, so a worker cannot start
+a study or a grid of its own. The calling process waits, hands on interrupts, and says how
+the run ended, since it outlives every worker.
+
+The process that others are forked from: it imports everything once, then only forks.
+
+Started before the caller's own imports, it does its own at the same time; workers of a study's
+next trial begin at once.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+from uuid import uuid4
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous.api import (
+    RendezvousConnectionError,
+    RendezvousTimeoutError,
+)
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from asl_exp.config import errors
+from asl_exp.config.errors import Interrupted, UserError, WorkerError
+from asl_exp.config.schema import Config, TrainerConfig
+from asl_exp.training.ranks import gather
+from asl_exp.training.rendezvous import address_for_others, interface, is_first, meeting_point
+from asl_exp.training.state import state_names
+
+_SHUTDOWN_S = 20
+_LOST = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError")
+"""What torch raises where a partner is gone."""
+
+Train = Callable[[Config, Path], float]
+"""Does the work of one rank; a module's function, so that it can be sent to a process."""
+
+
+def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
+    """Run ``train`` as every rank of one experiment; return its objective.
+
+    Raises:
+        the workers' own UserError or NonFiniteLossError; WorkerError for anything else in them;
+        Interrupted: Ctrl-C or SIGTERM, after all workers have ended.
+    """
+    run_folder.mkdir(parents=True, exist_ok=True)
+    faults = run_folder / ".workers"
+    shutil.rmtree(faults, ignore_errors=True)
+    faults.mkdir()
+    for logger in ("torch.distributed", "torch.distributed.elastic.agent.server.api"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # the second sets its own level
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    begin_forking()
+    try:
+        objectives = elastic_launch(_launch_config(config), work)(
+            config.model_dump(), str(run_folder), str(faults), train
+        )
+    except SignalException as interruption:
+        raise Interrupted(128 + int(interruption.sigval)) from None
+    except (RendezvousTimeoutError, RendezvousConnectionError):
+        raise _nobody_came(config) from None
+    except ChildFailedError:
+        raise _first_error(faults, config.trainer.devices) from None
+    finally:
+        shutil.rmtree(faults, ignore_errors=True)
+        for number, handler in handlers.items():  # the launcher leaves its own behind
+            signal.signal(number, handler)
+    return float(next(iter(objectives.values())))
+
+
+def _launch_config(config: Config) -> LaunchConfig:
+    trainer = config.trainer
+    point, address = meeting_point(trainer), address_for_others(trainer)
+    return LaunchConfig(
+        min_nodes=trainer.num_nodes,
+        max_nodes=trainer.num_nodes,
+        nproc_per_node=trainer.devices,
+        # With port 0 the launcher takes a free one: two runs on one machine never clash.
+        rdzv_endpoint=point or "127.0.0.1:0",
+        rdzv_backend="c10d",
+        rdzv_configs=_patience(trainer) | _role(trainer),
+        run_id="asl_exp" if point else uuid4().hex,
+        # The launcher numbers machines in the order of these texts, and uses the first one's only.
+        local_addr=address if is_first(trainer) else f"~{address}",
+        max_restarts=0,
+        monitor_interval=0.2,
+        start_method=METHOD,
+        logs_specs=DefaultLogsSpecs(),
+        signals_to_handle="SIGTERM,SIGINT",
+        shutdown_timeout=_SHUTDOWN_S,
+    )
+
+
+def _patience(trainer: TrainerConfig) -> dict[str, Any]:
+    wait_s = trainer.rendezvous_timeout_s
+    return {"join_timeout": wait_s, "read_timeout": min(60, wait_s)}
+
+
+def _role(trainer: TrainerConfig) -> dict[str, Any]:
+    """Return whether this machine is the one where all meet."""
+    return {"is_host": is_first(trainer)} if trainer.num_nodes > 1 else {}
+
+
+def _nobody_came(config: Config) -> UserError:
+    trainer = config.trainer
+    who = (
+        "1 of 2 machines" if trainer.num_nodes == 2 else f"not all of {trainer.num_nodes} machines"
+    )
+    return UserError(
+        f"trainer.rendezvous: {who} came to {meeting_point(trainer)} within "
+        f"{trainer.rendezvous_timeout_s} s (trainer.rendezvous_timeout_s); start the same command "
+        "on all, with the address of the first, which the others must be able to reach"
+    )
+
+
+def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> float:
+    """Run the experiment as one rank; return the objective, which all ranks know."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the launcher hands on the one that it got
+        signal.signal(number, _terminate)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    rank = int(os.environ["RANK"])
+    try:
+        import torch
+        import torch.distributed as dist
+
+        config = Config.model_validate(values)
+        on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
+        if on_gpu:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        _tell_gloo_the_way(config.trainer)
+        dist.init_process_group("nccl" if on_gpu else "gloo")
+        objective = train(config, _folder_of_all(config.trainer, Path(run_folder)))
+        dist.barrier()
+        dist.destroy_process_group()
+        _ended(Path(faults)).touch()
+        return objective
+    except Interrupted:
+        _ended(Path(faults)).touch()
+        os._exit(143)  # the group's other members may be gone: no orderly goodbye
+    except BaseException as error:
+        _tell_parent(Path(faults) / f"rank{rank}.json", error)
+        traceback.print_exc() if not isinstance(error, UserError) else None
+        _ended(Path(faults)).touch()
+        os._exit(1)
+
+
+def _tell_gloo_the_way(trainer: TrainerConfig) -> None:
+    """Name the interface by which the other machines reach this one, unless the user has."""
+    if trainer.num_nodes > 1 and (name := interface(address_for_others(trainer))):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
+def _folder_of_all(trainer: TrainerConfig, run_folder: Path) -> Path:
+    """Return the run folder of rank 0, which is on the first machine, on all ranks."""
+    if trainer.num_nodes == 1:
+        return run_folder
+    folder, first = gather((run_folder.resolve(), is_first(trainer)))[0]
+    if not first:
+        raise WorkerError("rank 0 is not on the first machine, which has the run folder")
+    seen = gather(state_names(folder))
+    if any(names != seen[0] for names in seen):
+        raise UserError(
+            f"resume: not all machines see the state in '{folder}'; to go on with a run of "
+            "several machines, runs_dir must be on a disk that all of them share"
+        )
+    return Path(folder)
+
+
+def _ended(faults: Path, local_rank: str | None = None) -> Path:
+    """Return the mark of a worker that came to its own end; one that was killed leaves none."""
+    return faults / f"ended{local_rank or os.environ['LOCAL_RANK']}"
+
+
+def _end_with_parent() -> None:
+    """Leave no orphan where the calling process was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(143)
+
+
+def _tell_parent(path: Path, error: BaseException) -> None:
+    kind = type(error).__name__
+    path.write_text(json.dumps({"kind": kind, "message": str(error) or kind}))
+
+
+def _first_error(faults: Path, devices: int) -> Exception:
+    """Return the error of the rank that failed first; the others only lost their partner."""
+    told = sorted(faults.glob("rank*.json"), key=lambda path: path.stat().st_mtime_ns)
+    killed = [rank for rank in range(devices) if not _ended(faults, str(rank)).exists()]
+    content = json.loads(told[0].read_text()) if told else {"kind": _LOST[0], "message": ""}
+    if content["kind"] in _LOST and killed:
+        return WorkerError(
+            f"worker {killed[0]} of this machine: its process ended with no error of its own: "
+            "killed from outside, or out of memory"
+        )
+    kind, message = getattr(errors, content["kind"], None), str(content["message"])
+    if isinstance(kind, type) and issubclass(kind, errors.ConfigError):
+        return UserError(message)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        return kind(message)
+    rank = told[0].stem.removeprefix("rank") if told else "?"
+    return WorkerError(f"rank {rank}: {content['kind']}: {message}")
+
+
+METHOD: Final = "forkserver"
+
+
+def begin_forking(*modules: str) -> None:
+    """Start that process where none runs yet; the environment of now is that of all forked.
+
+    Args:
+        modules: what it imports beside all that a run needs.
+    """
+    preloaded = ["asl_exp.training.launcher_preload", *modules]
+    multiprocessing.get_context(METHOD).set_forkserver_preload(preloaded)
+    forkserver.ensure_running()

@@ -1,0 +1,6 @@
+"""What the process that others are forked from imports: all that a run needs, in one go."""
+
+from asl_exp.config.process_setup import collector_paused
+
+with collector_paused():
+    import asl_exp.training.run  # noqa: F401

@@ -1,0 +1,55 @@
+"""What runs of one process share: the data, and backbones with their weights loaded.
+
+A study's trials follow each other in one process; listing files, splitting, and reading weights
+would cost each of them more than many epochs of a head.
+"""
+
+import copy
+from functools import lru_cache
+
+import torch
+
+from asl_exp.config.schema import BackboneConfig, Config, DataConfig
+from asl_exp.data.dataset import LetterData, load_letters
+from asl_exp.model.backbone import Backbone, build_backbone
+from asl_exp.model.classifier import LetterClassifier, build_classifier
+from asl_exp.model.preprocessing import Preprocessing
+
+
+def letters(config: Config, preprocessing: Preprocessing) -> LetterData:
+    """Return the data of an experiment; loaded once for equal settings."""
+    return _letters(
+        config.data.model_dump_json(exclude={"batch_size"}),
+        preprocessing.image_size,
+        preprocessing.interpolation,
+    )
+
+
+@lru_cache(maxsize=2)
+def _letters(data: str, image_size: int, interpolation: str) -> LetterData:
+    config = DataConfig.model_validate_json(data)
+    return load_letters(
+        config, image_size=image_size, interpolation=interpolation, seed=config.split_seed
+    )
+
+
+def classifier(config: Config, n_classes: int, preprocessing: Preprocessing) -> LetterClassifier:
+    """Return the network of an experiment, its backbone's weights loaded once for equal settings.
+
+    What is initialised at random depends on ``config.seed`` alone, shared or not.
+    """
+    backbone = _backbone(
+        config.backbone.model_dump_json(),
+        preprocessing.image_size,
+        config.trainer.sync_batchnorm,
+        None if config.backbone.pretrained else config.seed,
+    )
+    torch.manual_seed(config.seed)
+    return build_classifier(config, n_classes, preprocessing, copy.deepcopy(backbone))
+
+
+@lru_cache(maxsize=1)
+def _backbone(config: str, image_size: int, sync_batchnorm: bool, seed: int | None) -> Backbone:
+    torch.manual_seed(seed or 0)
+    made = BackboneConfig.model_validate_json(config)
+    return build_backbone(made, image_size, sync_batchnorm=sync_batchnorm)

@@ -1,0 +1,267 @@
+"""What a person sees in the terminal: the configuration, a bar for each phase, the result table.
+
+Bars where a person looks on, plain lines (one an epoch) in a log file.
+
+How long each stage of a run took.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from asl_exp.config import names
+from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.data.dataset import LetterData
+from asl_exp.runs.result import Result
+from asl_exp.training.ranks import rank
+
+console = Console(highlight=False)
+_hushed = False
+
+
+@contextmanager
+def hushed(wanted: bool) -> Iterator[None]:
+    """Print nothing of a run: a study says a line for each trial itself."""
+    global _hushed
+    before, _hushed = _hushed, wanted
+    try:
+        yield
+    finally:
+        _hushed = before
+
+
+def say(text: str, *, warning: bool = False) -> None:
+    """Print a line, on rank 0, not broken, so that it can be copied and searched."""
+    if rank() == 0 and not _hushed:
+        console.print(text, soft_wrap=True, markup=False, style="yellow" if warning else None)
+
+
+def show_config(config: Config) -> None:
+    """Print the resolved configuration, a row for each group."""
+    if _hushed:
+        return
+    table = Table(title="Configuration", title_justify="left", show_header=False, box=None)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for group, values in config.model_dump().items():
+        if group == "schedule":
+            for phase, settings in values.items():
+                table.add_row(f"schedule.{phase}", _pairs(settings))
+        else:
+            table.add_row(group, _pairs(values) if isinstance(values, dict) else str(values))
+    console.print(table)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Return ``key=value`` for everything that is set; zeros and nulls say nothing."""
+    flat = {
+        f"{key}.{inner}" if inner else key: value
+        for key, nested in values.items()
+        for inner, value in (nested.items() if isinstance(nested, dict) else [("", nested)])
+    }
+    shown = [
+        f"{k}={_short(v)}" for k, v in flat.items() if v not in (None, 0, [], {}) or v is False
+    ]
+    return "  ".join(shown) or "-"
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class PhaseProgress(Callback):
+    """One bar for a phase, over all its epochs: loss, accuracy, speed and time left.
+
+    Args:
+        name: of the phase.
+        phase: for its number of epochs and its monitor.
+        earlier: the monitor's values in the epochs before a resume.
+    """
+
+    def __init__(self, name: str, phase: PhaseConfig, earlier: Sequence[float] = ()) -> None:
+        self.name = name
+        self.n_epochs = phase.epochs
+        self.n_earlier = len(earlier)
+        self.monitor = phase.monitor
+        if phase.monitor == names.VAL_LOSS:
+            self.best = min(earlier, default=math.inf)
+        else:
+            self.best = max(earlier, default=-math.inf)
+        self.progress: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar, on rank 0 and at a terminal."""
+        if not trainer.is_global_zero or _hushed:
+            return
+        if console.is_terminal:
+            self.progress = Progress(
+                TextColumn("[bold]{task.description}"),
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[shown]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+                expand=True,
+            )
+            self.progress.start()
+            batches = int(trainer.num_training_batches)
+            self.progress.add_task(
+                self.name,
+                total=self.n_epochs * batches,
+                completed=self.n_earlier * batches,
+                epoch=f"{self.n_earlier + 1}/{self.n_epochs}",
+                shown="",
+            )
+        else:
+            say(f"phase {self.name}: {self.n_epochs} epochs")
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Move the bar."""
+        if self.progress:
+            self.progress.advance(self.progress.task_ids[0])
+
+    def show_epoch(self, epoch_in_phase: int, metrics: Mapping[str, float]) -> None:
+        """Show the metrics of a finished epoch, and whether it is the best so far."""
+        value = metrics[self.monitor]
+        better = value < self.best if self.monitor == names.VAL_LOSS else value > self.best
+        self.best = value if better else self.best
+        line = (
+            f"loss {metrics[names.TRAIN_LOSS]:.3f} acc {metrics[names.TRAIN_ACCURACY]:.3f} | "
+            f"val {metrics[names.VAL_LOSS]:.3f} {metrics[names.VAL_ACCURACY]:.3f} | "
+            f"{metrics[names.IMAGES_PER_SECOND]:.0f} img/s"
+        )
+        count = f"{epoch_in_phase + 1}/{self.n_epochs}"
+        if rank() > 0:
+            return
+        if self.progress:
+            self.progress.update(self.progress.task_ids[0], epoch=count, shown=line)
+        else:
+            say(f"{self.name} {count}: {line}{' *' if better else ''}")
+
+    def _close(self) -> None:
+        if self.progress:
+            self.progress.stop()
+            self.progress = None
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Close the bar, so that the error can be read."""
+        self._close()
+
+
+def show_result(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
+    """Print the scores of the kept checkpoint, a row for each split.
+
+    Args:
+        title: of the table.
+        rows: split name to any of loss, accuracy, f1_macro, ece and images.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("split", style="bold", no_wrap=True)
+    columns = ("images", "loss", "accuracy", "f1_macro", "ece")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for split, scores in rows.items():
+        table.add_row(split, *(_cell(column, scores.get(column)) for column in columns))
+    console.print(table)
+
+
+def _cell(column: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if column == "images" else f"{value:.3f}"
+
+
+def show_outcome(
+    config: Config,
+    data: LetterData,
+    result: Result,
+    run_folder: Path,
+) -> None:
+    """Print the result table and the two places to look."""
+    if _hushed:
+        return
+    rows: dict[str, dict[str, float]] = {
+        split: {
+            "loss": result.metrics[f"{split}/loss"],
+            "accuracy": result.metrics[f"{split}/accuracy"],
+        }
+        for split in ("train", "val")
+    }
+    rows["val"]["f1_macro"] = result.metrics[names.VAL_F1_MACRO]
+    for name, split in data.splits.items():
+        scores = {
+            s: result.metrics[k]
+            for s in names.SCORES
+            if (k := names.score_key(name, s)) in result.metrics
+        }
+        rows.setdefault(name, {}).update({"images": len(split), **scores})
+    phase, epoch = list(result.kept_epochs.items())[-1]
+    say(f"{result.name}: checkpoint of phase {phase}, epoch {epoch}, best {result.monitor}")
+    show_result("leaking split" if data.leaks else "", rows)
+    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
+    say(f"time: {spent}")
+    say(f"run folder: {run_folder}")
+    if config.tracking.mode != "off":
+        store = Path(config.runs_dir) / "mlflow.db"
+        say(f"MLflow UI: make ui   (or: mlflow ui --backend-store-uri sqlite:///{store})")
+
+
+class Stages:
+    """Seconds by stage, in the order in which they ended.
+
+    The first run of a process has the stage ``imports``: all since the process was started.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        if (started := _process_start()) is not None:
+            self.seconds["imports"] = time.time() - started
+        self._inside = [0.0]
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time a stage without the stages inside it; one that raised is timed as well."""
+        started = time.perf_counter()
+        self._inside.append(0.0)
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            own = spent - self._inside.pop()
+            self._inside[-1] += spent
+            self.seconds[name] = self.seconds.get(name, 0.0) + own
+
+
+_asked = False
+
+
+def _process_start() -> float | None:
+    """Return when this process was started, in seconds since 1970; None when asked again."""
+    global _asked
+    first, _asked = not _asked, True
+    return psutil.Process().create_time() if first else None

@@ -1,0 +1,199 @@
+"""Every kind of image file, read right or refused with a reason."""
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_images import picture, save
+from PIL import Image
+
+from asl_exp.data.decode import Pixels, Source, UnreadableImageError, read_image, read_size
+
+
+def read(source: Source, size: int = 16, **options: object) -> Pixels:
+    given = {"resize": "squash", "interpolation": "bilinear", "max_megapixels": 100.0, **options}
+    return read_image(source, size=size, **given)
+
+
+def plain(colour: object, mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, (24, 20), colour)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (plain((0, 255, 255, 0), "CMYK"), (255, 0, 0)),
+        (plain(200, "L"), (200, 200, 200)),
+        (plain(1, "1"), (255, 255, 255)),
+        (plain((10, 20, 30, 255), "RGBA"), (10, 20, 30)),
+        (plain((0, 0, 0, 0), "RGBA"), (255, 255, 255)),
+        (plain((0, 0, 0, 51), "RGBA"), (204, 204, 204)),
+        (plain((0, 0), "LA"), (255, 255, 255)),
+        (plain((10, 200, 30)).quantize(4), (10, 200, 30)),
+    ],
+    ids=["cmyk", "grey", "bits", "opaque", "clear", "partly clear", "clear grey", "palette"],
+)
+def test_modes_become_rgb(image: Image.Image, expected: tuple[int, ...], tmp_path: Path) -> None:
+    name = "image.tif" if image.mode == "CMYK" else "image.png"
+    pixels = read(save(image, tmp_path / name))
+    assert pixels.shape == (16, 16, 3)
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels.reshape(-1, 3).astype(int) - expected).max() <= 1
+
+
+def test_a_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
+    path = save(plain((0, 255, 255, 0), "CMYK"), tmp_path / "image.jpg", quality=95)
+    assert np.abs(read(path).reshape(-1, 3).astype(int) - (255, 0, 0)).max() <= 4
+
+
+def test_16_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0, 65535, 16).astype(np.uint16), (16, 1))
+    pixels = read(save(Image.fromarray(ramp), tmp_path / "deep.png"))
+    assert pixels[0, :, 0].tolist() == [value // 257 for value in ramp[0].tolist()]
+
+
+def test_transparent_palette_is_laid_on_white(tmp_path: Path) -> None:
+    image = plain(0, "P")
+    image.putpalette([255, 0, 0] * 256)
+    path = save(image, tmp_path / "image.gif", transparency=0)
+    assert (read(path) == 255).all()
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
+def test_the_first_frame_of_an_animation_is_read(name: str, tmp_path: Path) -> None:
+    frames = [plain((250, 0, 0)), plain((0, 0, 250))]
+    path = save(frames[0], tmp_path / name, save_all=True, append_images=frames[1:])
+    red, _, blue = read(path)[8, 8].tolist()
+    assert red > 200
+    assert blue < 50
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_cameras_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
+    upright = Image.new("RGB", (64, 64))
+    upright.paste((255, 255, 255), (0, 0, 32, 32))  # white: top left
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # what the camera did, as Image.Transpose
+    turned = upright.transpose(undo[orientation]) if orientation in undo else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(turned, tmp_path / "photo.jpg", exif=exif, quality=95)
+    pixels = read(path)
+    assert pixels[:6, :6].min() > 200
+    assert pixels[10:, :, 0].max() < 60
+    assert pixels[:, 10:, 0].max() < 60
+
+
+def test_resize_rules_differ_where_the_aspect_does(tmp_path: Path) -> None:
+    wide = Image.new("RGB", (60, 20), (0, 0, 255))
+    wide.paste((255, 0, 0), (20, 0, 40, 20))
+    path = save(wide, tmp_path / "wide.png")
+    squashed, cropped, padded = (
+        read(path, size=12, resize=rule, interpolation="nearest")
+        for rule in ("squash", "crop", "pad")
+    )
+    assert squashed[6, 0].tolist() == [0, 0, 255]
+    assert squashed[6, 6].tolist() == [255, 0, 0]
+    assert (cropped == (255, 0, 0)).all()
+    assert padded[0, 6].tolist() == [0, 0, 0]
+    assert padded[6, 6].tolist() == [255, 0, 0]
+
+
+def test_a_jpeg_read_at_reduced_scale_looks_the_same(tmp_path: Path) -> None:
+    path = save(picture(1, 800, 600), tmp_path / "large.jpg", quality=95)
+    with Image.open(path) as whole:
+        resized = np.asarray(whole.resize((64, 64), Image.Resampling.BILINEAR), int)
+    # 0.6 of 255 was measured as the mean; a wrong scale or shift gives 5 and more.
+    assert np.abs(read(path, size=64).astype(int) - resized).mean() < 1.5
+
+
+def test_bytes_and_file_give_the_same_pixels(tmp_path: Path) -> None:
+    path = save(picture(2), tmp_path / "a name with späces.jpg")
+    assert np.array_equal(read(path), read(path.read_bytes()))
+
+
+def broken(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / f"{kind}.jpg"
+    whole = io.BytesIO()
+    picture(3, 200, 200).save(whole, "JPEG")
+    content = {
+        "empty": b"",
+        "text": b"not an image at all",
+        "truncated": whole.getvalue()[: len(whole.getvalue()) // 2],
+        "header": whole.getvalue()[:20],
+    }
+    if kind in content:
+        path.write_bytes(content[kind])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("empty", "the file is empty"),
+        ("text", "not an image"),
+        ("truncated", "truncated"),
+        ("header", "."),
+        ("missing", "no such file"),
+    ],
+)
+def test_unreadable_files_say_why(kind: str, reason: str, tmp_path: Path) -> None:
+    path = broken(tmp_path, kind)
+    with pytest.raises(UnreadableImageError, match=reason) as caught:
+        read(path)
+    assert caught.value.path == str(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_truncated_png_is_refused(tmp_path: Path) -> None:
+    path = save(picture(4, 100, 100), tmp_path / "a.png")
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(UnreadableImageError):
+        read(path)
+
+
+def test_a_huge_image_is_refused_by_its_header(tmp_path: Path) -> None:
+    path = save(Image.new("1", (40_000, 40_000)), tmp_path / "huge.png")
+    assert read_size(path) == (40_000, 40_000)
+    with pytest.raises(UnreadableImageError, match=r"40000 x 40000 .* data\.max_megapixels=100"):
+        read(path)
+
+
+def test_the_error_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(UnreadableImageError("a.jpg", "broken")))
+    assert (error.path, error.reason) == ("a.jpg", "broken")
+
+
+def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+    path = save(Image.fromarray(np.ones((8, 8), np.float32)), tmp_path / "a.tif")
+    with pytest.raises(UnreadableImageError, match="no known range"):
+        read(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+def test_damaged_bytes_are_read_or_refused_but_never_crash(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a hand"
+    buffer = io.BytesIO()
+    picture(5, 48, 48).save(buffer, kind, **({"exif": exif} if kind == "JPEG" else {}))
+    generator = np.random.default_rng(0)
+    for _ in range(150):
+        content = bytearray(buffer.getvalue())
+        for place in generator.integers(min(len(content), 300), size=4):
+            content[place] = generator.integers(256)
+        try:
+            assert read(bytes(content), max_megapixels=1.0).shape == (16, 16, 3)
+        except UnreadableImageError:
+            continue
+
+
+def test_damaged_orientation_data_do_not_hide_the_image() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    picture(5).save(buffer, "JPEG", exif=exif)
+    content = buffer.getvalue().replace(b"Exif\x00\x00", b"Exif\x00\x01")
+    assert read(content).shape == (16, 16, 3)

@@ -1,0 +1,129 @@
+"""The figures and the page of a study, whatever has become of its trials."""
+
+import re
+from pathlib import Path
+
+import optuna
+import pytest
+from made_studies import mixed, only, searched, survey, told
+from optuna.trial import TrialState
+from PIL import Image
+
+from asl_exp.study.axis import Axis
+from asl_exp.study.figures import write_figures
+from asl_exp.study.importance import importances
+from asl_exp.study.page import html_page
+from asl_exp.study.slice_figure import slice_figure
+
+ALL = {"history", "importances", "slices", "parallel"}
+TWO = {"pareto", "history", "importances", "slices-val_accuracy", "slices-images_per_second",
+       "parallel-val_accuracy", "parallel-images_per_second"}  # fmt: skip
+
+STUDIES = {
+    "none": (lambda: searched(0), set()),
+    "one": (lambda: searched(1), {"history", "slices"}),
+    "two": (lambda: searched(2), {"history", "slices", "parallel"}),
+    "twenty": (lambda: searched(20), ALL),
+    "failed": (lambda: only(TrialState.FAIL), {"history"}),
+    "pruned": (lambda: only(TrialState.PRUNED), {"history"}),
+    "constant": (lambda: told([0.5] * 6), {"history", "slices", "parallel"}),
+    "one key": (lambda: told([0.5, 0.6, None, 0.7, 0.65, 0.2]), ALL),
+    "mixed": (lambda: mixed(20, two=False), ALL),
+    "two objectives": (lambda: mixed(20, two=True), TWO),
+    "two objectives, one trial": (lambda: mixed(1, two=True),
+                                  {n for n in TWO if "slices" in n} | {"history", "pareto"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STUDIES)
+def test_what_can_be_drawn_is_drawn_and_the_rest_is_said(kind: str, tmp_path: Path) -> None:
+    study, expected = STUDIES[kind]
+    missing = write_figures(survey(study()), tmp_path)
+    drawn = {path.stem for path in tmp_path.glob("*.png")}
+    assert drawn == expected
+    assert not drawn & missing.keys()
+    assert all(missing.values())
+    every = TWO if "objectives" in kind else ALL
+    assert drawn | missing.keys() == every
+    for path in tmp_path.glob("*.png"):
+        with Image.open(path) as image:
+            assert min(image.size) > 200
+
+
+@pytest.mark.parametrize("kind", STUDIES)
+def test_the_page_needs_nothing_but_itself(kind: str) -> None:
+    study, _ = STUDIES[kind]
+    seen = survey(study())
+    page = html_page(seen, "Study x<y", ["one sentence"], "")
+    assert "Study x&lt;y" in page
+    assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=", page)
+    assert ("<h2>Best trials</h2>" in page) == bool(seen.finished)
+    assert page.count("Plotly.newPlot(") - page.split("</script>")[0].count("Plotly.newPlot(") == (
+        page.count("<h2>") - ("<h2>Best trials</h2>" in page)
+    ), "a heading for each figure"
+
+
+def test_equal_studies_give_equal_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_figures(survey(searched(12)), tmp_path / name)
+    for path in (tmp_path / "a").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_a_figure_that_can_no_longer_be_drawn_goes(tmp_path: Path) -> None:
+    (tmp_path / "importances.png").write_bytes(b"of an earlier study")
+    write_figures(survey(searched(2)), tmp_path)
+    assert not (tmp_path / "importances.png").exists()
+
+
+def test_what_decides_is_found_important() -> None:
+    shares = importances(survey(searched(60)), 0)
+    assert next(iter(shares)) == "lr.transfer"
+    assert shares["lr.transfer"] > 0.5
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+
+
+def test_an_extended_study_has_all_figures(tmp_path: Path) -> None:
+    """Its later trials come from other ranges and steps."""
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(24):
+        narrow, trial = number > 11, study.ask()
+        rate = trial.suggest_float("lr.transfer", 1e-4, 1e-3 if narrow else 1e-2, log=True)
+        batch = trial.suggest_int("data.batch_size", 8, 64, step=8 if narrow else 4)
+        study.tell(trial, -rate + 1e-4 * batch)
+    assert write_figures(survey(study), tmp_path) == {}
+    assert {path.stem for path in tmp_path.glob("*.png")} == ALL
+    assert "<h2>Importances: val/accuracy</h2>" in html_page(survey(study), "s", [], "")
+    shares = importances(survey(study), 0)
+    assert set(shares) == {"lr.transfer", "data.batch_size"}
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+
+
+def test_a_logarithm_is_drawn_as_one() -> None:
+    figure = slice_figure(survey(searched(20)), 0)
+    assert figure is not None
+    scales = {axes.get_xlabel(): axes.get_xscale() for axes in figure.axes if axes.get_xlabel()}
+    assert scales == {
+        "regularization.l2 (log)": "log",
+        "regularization.dropout": "linear",
+        "lr.transfer (log)": "log",
+    }
+
+
+def test_an_axis_spans_the_whole_range() -> None:
+    seen = survey(searched(20))
+    log, linear = Axis.of(seen, "lr.transfer"), Axis.of(seen, "regularization.dropout")
+    assert [log.fraction(value) for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
+    assert [linear.fraction(value) for value in (0.0, 0.35, 0.7)] == pytest.approx([0, 0.5, 1])
+    assert [text for _, text in linear.marks()] == ["0", "0.175", "0.35", "0.525", "0.7"]
+
+
+def test_a_range_of_one_value_has_an_axis(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize")
+    for value in (0.1, 0.2):
+        trial = study.ask()
+        trial.suggest_float("lr.transfer", 1e-3, 1e-3, log=True)
+        trial.suggest_int("data.batch_size", 8, 8)
+        trial.suggest_categorical("backbone", ["vgg19"])
+        study.tell(trial, value)
+    assert set(write_figures(survey(study), tmp_path)) == {"importances"}
