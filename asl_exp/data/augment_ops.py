@@ -60,6 +60,10 @@ class Chances:
         numbers = torch.empty(n_images, height, width, channels, device=self.device)
         return numbers.normal_(generator=generator).permute(0, 3, 1, 2)
 
+    def normal(self, *shape: int) -> Tensor:
+        """Return (B, *shape) float32 standard normal numbers."""
+        return self._tensor(self._generator.standard_normal((self.n_images, *shape)))
+
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(self.device, non_blocking=True)
 
@@ -69,13 +73,21 @@ def flipped(images: Tensor, which: Tensor) -> Tensor:
     return torch.where(column(which), images.flip(-1), images)
 
 
-def warped(images: Tensor, config: AugmentationConfig, chances: Chances) -> Tensor:
-    """Turn, scale, move and tilt in one resampling; what comes from outside is mirrored."""
+def homographies(config: AugmentationConfig, chances: Chances) -> Tensor:
+    """Return (B, 3, 3): how to turn, scale, move and tilt each image.
+
+    They lead from the coordinates of the changed image to those of the one given; both are -1..1
+    from edge to edge.
+    """
     homography = _affine(config, chances)
     if config.perspective:
         homography = homography @ _tilt(config.perspective, chances)
-    height, width = images.shape[-2:]
-    grid = _grid(homography, height, width)
+    return homography
+
+
+def warped(images: Tensor, homography: Tensor) -> Tensor:
+    """Resample images once, by `homographies`; what comes from outside is mirrored."""
+    grid = _grid(homography, *images.shape[-2:])
     sampled: Tensor = grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     return sampled
 

@@ -49,7 +49,7 @@ class Augmentation(nn.Module):
         if config.horizontal_flip:
             changed = augment_ops.flipped(changed, chances.events(config.horizontal_flip))
         if config.rotation or config.zoom or config.shift or config.perspective:
-            changed = augment_ops.warped(changed, config, chances)
+            changed = augment_ops.warped(changed, augment_ops.homographies(config, chances))
         if config.brightness or config.contrast or config.saturation or config.hue:
             changed = augment_ops.recoloured(changed, config, chances)
         if config.blur:
