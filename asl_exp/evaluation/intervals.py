@@ -1,0 +1,213 @@
+"""How sure a score is: 95 % intervals by bootstrap over groups.
+
+The images of one signer or one recording resemble each other, so that the group is what is drawn
+again, not the image; where no groups are known, images are drawn, and `Intervals.unit` says so.
+
+Percentile intervals are too narrow where few groups are drawn; the percentiles are widened as
+Hesterberg does (What Teachers Should Know About the Bootstrap, 2015, section 5.3): alpha becomes
+the normal tail at sqrt(n / (n - 1)) times Student's quantile. One group alone has no interval. A
+perfect score has no spread to draw from: its interval is Wilson's, with the groups as trials.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from asl_exp.evaluation import scores
+from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities
+
+LEVEL: Final = 0.95
+N_DRAWS: Final = 2000
+_SEED: Final = 0
+_UNITS_TOGETHER: Final = 4096  # draws times this many counts are in memory at once
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """The 95 % intervals of one set's scores.
+
+    Attributes:
+        unit: what was drawn again: "group", or "image" where no groups are known.
+        n_units: how many there are.
+        of: score to (low, high); empty where one group holds every image.
+        of_classes: class index to its recall's and precision's interval, where it has images.
+    """
+
+    unit: Literal["group", "image"]
+    n_units: int
+    of: Mapping[str, Interval]
+    of_classes: Mapping[int, Mapping[str, Interval]]
+
+
+def score_intervals(
+    probabilities: Probabilities, labels: Labels, groups: Sequence[str] | None
+) -> Intervals:
+    """Return intervals of accuracy, f1_macro, ece, brier and log_loss, and by class.
+
+    Args:
+        probabilities: `(N, C)`, rows summing to 1.
+        labels: `(N,)`, indices of classes.
+        groups: `(N,)` names, of which none is cut by a split; None where they are not known.
+
+    Raises:
+        ValueError: the arguments do not fit each other.
+    """
+    probabilities, labels = scores.checked(probabilities, labels)
+    if groups is not None and len(groups) != len(labels):
+        raise ValueError(f"{len(groups)} groups for {len(labels)} images")
+    units, n_units = _units(len(labels), groups)
+    unit: Literal["group", "image"] = "image" if groups is None else "group"
+    if n_units < 2:
+        return Intervals(unit, n_units, {}, {})
+    counts = _counts(probabilities, labels)
+    draws = _drawn_sums(counts, units, n_units)
+    n_classes = probabilities.shape[1]
+    total = counts.sum(axis=0)[None]
+    of: dict[str, Interval] = {}
+    for name, statistic in _STATISTICS.items():
+        value = float(statistic(total, n_classes)[0])
+        of[name] = _interval(
+            statistic(draws, n_classes), value, n_units, bounded=name != "log_loss"
+        )
+    return Intervals(unit, n_units, of, _class_intervals(draws, total, n_classes, n_units))
+
+
+def wilson(successes: float, trials: int) -> Interval:
+    """Return the interval of a share by Wilson (J. of the American Statistical Association 1927)."""
+    z = float(norm.ppf(0.5 + LEVEL / 2))
+    share = successes / trials
+    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = (
+        z
+        / (1 + z * z / trials)
+        * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    )
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _units(n_images: int, groups: Sequence[str] | None) -> tuple[Integers, int]:
+    if groups is None:
+        return np.arange(n_images), n_images
+    names, units = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    return units.astype(np.int64), len(names)
+
+
+def _counts(probabilities: Floats, labels: Integers) -> Floats:
+    """Return what every score is a function of, `(N, C * C + 3 * bins + 2)`, to be summed.
+
+    The cell of the confusion matrix; images, confidence and correct answers by bin of confidence;
+    the Brier score (Brier 1950: squared distances summed over classes) and the logarithmic loss.
+    """
+    n_images, n_classes = probabilities.shape
+    rows = np.arange(n_images)
+    counts = np.zeros((n_images, n_classes**2 + 3 * scores.N_BINS + 2), dtype=np.float32)
+    predicted = scores.predicted_classes(probabilities)
+    counts[rows, labels * n_classes + predicted] = 1
+    confidence = probabilities.max(axis=1)
+    edges = np.linspace(0, 1, scores.N_BINS + 1)[1:-1]
+    bins = n_classes**2 + np.digitize(confidence, edges, right=True)
+    counts[rows, bins] = 1
+    counts[rows, bins + scores.N_BINS] = confidence
+    counts[rows, bins + 2 * scores.N_BINS] = predicted == labels
+    truth = probabilities[rows, labels]
+    counts[:, -2] = (probabilities**2).sum(axis=1) - 2 * truth + 1
+    counts[:, -1] = -np.log(np.clip(truth, 1e-12, None))
+    return counts.astype(np.float64)
+
+
+def _drawn_sums(counts: Floats, units: Integers, n_units: int) -> Floats:
+    """Return the sums of N_DRAWS drawn samples of units, `(N_DRAWS, K)`."""
+    by_unit = np.zeros((n_units, counts.shape[1]))
+    np.add.at(by_unit, units, counts)
+    generator = np.random.default_rng(_SEED)
+    sums = np.zeros((N_DRAWS, counts.shape[1]))
+    left, remaining = np.full(N_DRAWS, n_units), n_units
+    for start in range(0, n_units, _UNITS_TOGETHER):
+        part = by_unit[start : start + _UNITS_TOGETHER]
+        # how many of a draw's units fall into this part, then which ones
+        inside = generator.binomial(left, len(part) / remaining)
+        left, remaining = left - inside, remaining - len(part)
+        weights = generator.multinomial(inside, np.full(len(part), 1 / len(part)))
+        sums += weights @ part
+    return sums
+
+
+def _confusion(sums: Floats, n_classes: int) -> Floats:
+    return sums[:, : n_classes**2].reshape(-1, n_classes, n_classes)
+
+
+def _accuracy(sums: Floats, n_classes: int) -> Floats:
+    confusion = _confusion(sums, n_classes)
+    return np.trace(confusion, axis1=1, axis2=2) / confusion.sum(axis=(1, 2))
+
+
+def _f1_macro(sums: Floats, n_classes: int) -> Floats:
+    confusion = _confusion(sums, n_classes)
+    images, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
+    right = np.diagonal(confusion, axis1=1, axis2=2)
+    return np.nanmean(_share(2 * right, images + predicted, images > 0), axis=1)
+
+
+def _ece(sums: Floats, n_classes: int) -> Floats:
+    bins = sums[:, n_classes**2 : -2].reshape(-1, 3, scores.N_BINS)
+    return np.abs(bins[:, 1] - bins[:, 2]).sum(axis=1) / bins[:, 0].sum(axis=1)
+
+
+def _mean_of(column: int) -> Callable[[Floats, int], Floats]:
+    return lambda sums, n_classes: sums[:, column] / sums[:, : n_classes**2].sum(axis=1)
+
+
+_STATISTICS: Final[dict[str, Callable[[Floats, int], Floats]]] = {
+    "accuracy": _accuracy,
+    "f1_macro": _f1_macro,
+    "ece": _ece,
+    "brier": _mean_of(-2),
+    "log_loss": _mean_of(-1),
+}
+
+
+_SHARES: Final = ("accuracy", "f1_macro", "ece")
+"""Scores of 0 to 1, of which 0 or 1 can have no spread and still be unsure."""
+
+
+def _class_intervals(
+    draws: Floats, total: Floats, n_classes: int, n_units: int
+) -> dict[int, dict[str, Interval]]:
+    drawn, whole = _confusion(draws, n_classes), _confusion(total, n_classes)[0]
+    found: dict[int, dict[str, Interval]] = {}
+    for index in np.flatnonzero(whole.sum(axis=1)):
+        shares = {"recall": 2, "precision": 1}
+        found[int(index)] = {}
+        for name, axis in shares.items():
+            images = drawn.sum(axis=axis)[:, index]
+            values = _share(drawn[:, index, index], images, images > 0)
+            of = whole.sum(axis=axis - 1)[index]
+            if of and np.isfinite(values).any():
+                value = whole[index, index] / of
+                found[int(index)][name] = _interval(values, value, n_units, bounded=True)
+    return found
+
+
+def _interval(values: Floats, value: float, n_units: int, *, bounded: bool) -> Interval:
+    """Return the widened percentiles of drawn values; Wilson's where a share has no spread."""
+    values = values[np.isfinite(values)]
+    if bounded and value in (0.0, 1.0) and np.ptp(values) == 0:
+        return wilson(value * n_units, n_units)
+    quantile = student.ppf(0.5 + LEVEL / 2, n_units - 1) * math.sqrt(n_units / (n_units - 1))
+    tail = float(norm.sf(quantile))
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _share(part: Floats, whole: Floats, defined: npt.NDArray[np.bool_]) -> Floats:
+    share = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=share, where=defined)
+    return share
