@@ -81,7 +81,7 @@ def score_intervals(
 
 
 def wilson(successes: float, trials: int) -> Interval:
-    """Return the interval of a share by Wilson (J. of the American Statistical Association 1927)."""
+    """Return the interval of a share by Wilson, JASA 1927."""
     z = float(norm.ppf(0.5 + LEVEL / 2))
     share = successes / trials
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
