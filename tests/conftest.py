@@ -75,6 +75,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
+def joints_file() -> Path:
+    """Joints of 18 real signers, for tests alone."""
+    path = SHARED / "data" / "joints" / "joints.csv.gz"
+    if not path.exists():
+        pytest.skip(f"no joints at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def photos() -> Path:
     """The folder of real photos with its manifest.csv."""
     folder = SHARED / "data" / "asl"

@@ -104,7 +104,8 @@ def _place(c: Tensor) -> Tensor:
 
 def _distance(c: Tensor) -> Tensor:
     first, second = ([pair[end] for pair in _PAIRS] for end in (0, 1))
-    return (c[:, first] - c[:, second]).norm(dim=-1)
+    distance: Tensor = (c[:, first] - c[:, second]).norm(dim=-1)
+    return distance
 
 
 def _bend(c: Tensor) -> Tensor:
@@ -148,4 +149,5 @@ def _cross(u: Tensor, v: Tensor) -> Tensor:
 
 def _direction(vectors: Tensor, shortest: float) -> Tensor:
     """Return vectors of length 1, shorter ones where they were shorter than `shortest`."""
-    return vectors / vectors.norm(dim=-1, keepdim=True).clamp_min(shortest)
+    length: Tensor = vectors.norm(dim=-1, keepdim=True)
+    return vectors / length.clamp_min(shortest)

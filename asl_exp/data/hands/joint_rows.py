@@ -45,7 +45,7 @@ class JointRows:
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "JointRows":
         """Return some of them."""
-        return JointRows(self.table[rows].reset_index(drop=True), self.joints[rows])
+        return JointRows(self.table.iloc[rows].reset_index(drop=True), self.joints[rows])
 
 
 def read_joint_rows(given: str, classes: Sequence[str], key: str = "data.joints") -> JointRows:

@@ -57,7 +57,7 @@ def person_of(shot: Shot) -> Person:
     tone = (shared.uniform() + shot.signer * _GOLDEN) % 1.0
     undertone = 1 + np.array([0.04, 0.0, -0.06]) * rng.normal()
     return Person(
-        bones=_grown(rng),
+        bones=grown(rng),
         back=_shade(_BACK, tone) * undertone,
         palm=_shade(_PALM, tone) * undertone,
         gloss=rng.uniform(0.02, 0.12),
@@ -75,7 +75,7 @@ def _shade(anchors: Array, tone: float) -> Array:
     )
 
 
-def _grown(rng: np.random.Generator) -> Bones:
+def grown(rng: np.random.Generator) -> Bones:
     """An adult's bones with this person's proportions."""
     bones = adult_bones()
     length, width, flesh = rng.uniform(0.92, 1.1), rng.uniform(0.92, 1.08), rng.uniform(0.86, 1.12)

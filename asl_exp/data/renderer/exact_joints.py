@@ -1,0 +1,93 @@
+"""Joints of drawn hands, known exactly: many signers, each with a style of each letter, no pixels.
+
+What a joint detector would find of the embedded source's people in ideal pictures, in the order and
+the axes of hands/hand.py, made some thousand times faster than a picture. They show a network more
+signers than any collection of photos has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_exp.data.renderer.hand import Array, Bones, about_x, about_y, about_z, articulate
+from asl_exp.data.renderer.identity import stream
+from asl_exp.data.renderer.letters import LETTERS, NOTHING, Pose
+from asl_exp.data.renderer.signer import grown
+from asl_exp.data.renderer.styles import Spread, in_a_style, varied
+
+_BETWEEN_PEOPLE: Final = Spread()
+_WITHIN_A_PERSON: Final = 0.5
+"""A person's letters differ from time to time by this share of what people differ by."""
+
+_LEFT_HANDED: Final = 0.35
+"""Or the camera mirrors, as many webcams do."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExactJoints:
+    """N drawn hands.
+
+    Attributes:
+        joints: (N, 21, 3) float32 in centimetres round the wrist: x to the right, y down, z
+            away from the camera, as a camera at 35 to 90 cm projects them.
+        labels: of each.
+        signers: (N,) from 1.
+    """
+
+    joints: NDArray[np.float32]
+    labels: list[str]
+    signers: NDArray[np.int64]
+
+
+def exact_joints(classes: Sequence[str], n_signers: int, seed: int) -> ExactJoints:
+    """Return one hand of each class from each signer; none of the class ``nothing``.
+
+    A signer's hands are the same whatever other classes and however many signers are asked for.
+    """
+    unknown = [letter for letter in classes if letter not in LETTERS]
+    if unknown or n_signers < 1 or seed < 0:
+        raise ValueError(
+            f"classes is {list(classes)!r}, n_signers {n_signers}, seed {seed}; allowed are "
+            f"{', '.join(LETTERS)}, 1 or more, and 0 or more"
+        )
+    shown = [letter for letter in classes if letter != NOTHING]
+    drawn = [
+        (_drawn(letter, signer, seed), letter, signer)
+        for signer in range(1, n_signers + 1)
+        for letter in shown
+    ]
+    return ExactJoints(
+        joints=np.array([hand for hand, _, _ in drawn], np.float32).reshape(-1, 21, 3),
+        labels=[letter for _, letter, _ in drawn],
+        signers=np.array([signer for _, _, signer in drawn], np.int64),
+    )
+
+
+def _drawn(letter: str, signer: int, seed: int) -> Array:
+    rng = stream(seed, False, "exact joints", signer)
+    bones, tilt, distance_cm = _bones(rng), 8.0 * rng.normal(), rng.uniform(35.0, 90.0)
+    mirror = -1.0 if rng.uniform() < _LEFT_HANDED else 1.0
+    own = stream(seed, False, "style", signer, LETTERS.index(letter))
+    pose = varied(in_a_style(letter, own), _BETWEEN_PEOPLE, own)
+    pose = varied(pose, _BETWEEN_PEOPLE.times(_WITHIN_A_PERSON), own)
+    joints = articulate(bones, pose.thumb, pose.fingers).rotated(_attitude(pose, tilt)).joints
+    nearer = distance_cm / np.maximum(distance_cm - joints[:, 2:], 5.0)
+    return np.asarray(joints * nearer * np.array([mirror, -1.0, -1.0]))
+
+
+def _bones(rng: np.random.Generator) -> Bones:
+    """A person's bones, and where a detector sees knuckles and thumb of them."""
+    bones = grown(rng)
+    return replace(
+        bones,
+        knuckles=bones.knuckles * rng.normal(1.0, 0.04, (4, 1)),
+        thumb=bones.thumb * rng.normal(1.0, 0.05, 3),
+        thumb_base=bones.thumb_base * rng.uniform(0.7, 1.1),
+    )
+
+
+def _attitude(pose: Pose, tilt: float) -> Array:
+    return np.asarray(about_x(tilt) @ about_z(pose.roll) @ about_x(pose.pitch) @ about_y(pose.yaw))
