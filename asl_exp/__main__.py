@@ -3,41 +3,41 @@
 Everything that is wrong with the command line is said at once, before torch is imported.
 """
 
-import signal
 import sys
-from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-
-from asl_exp.config.conf_folder import conf_dir, help_text
+from asl_exp import __version__, cli
+from asl_exp.config.command_line import CommandLine, parse_command_line
 from asl_exp.config.errors import ConfigError, Interrupted, RunError, UserError
-from asl_exp.config.process_setup import collector_paused, raise_interrupts
-from asl_exp.config.redact import scrubbed
+from asl_exp.config.process_setup import collector_paused
 
-_PARTING_S = 3.0  # for delivery, where the command was interrupted
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_PROGRAM: Final = "asl_exp"
+_PARTING_S: Final = 3.0  # for delivery, where the command was interrupted
 
 
 def main() -> None:
     """Run the command line in ``sys.argv``; exits with 0, 1, 2, 130 or 143."""
-    raise_interrupts(signal.SIGINT, signal.SIGTERM)
+    cli.start(run)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and wait for what is on its way to a replica; return the status."""
+    status = 1
     try:
-        if _answered(get_args_parser().parse_args()):
-            return
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
-    except Interrupted as interruption:
-        print(f"asl_exp: {interruption}", file=sys.stderr)
-        _finish_delivery(at_most_s=_PARTING_S)
-        sys.exit(interruption.exit_status)
+        status = cli.answered(_PROGRAM, lambda: _command(arguments))
     finally:
-        _finish_delivery()
+        interrupted = status > 128
+        _finish_delivery(at_most_s=_PARTING_S if interrupted else None)
+    return status
 
 
-def _finish_delivery(at_most_s: float | None = None) -> None:
+def _finish_delivery(at_most_s: float | None) -> None:
     """Wait for what is on its way to a replica, if anything is; an interrupt ends the waiting."""
     background = sys.modules.get("asl_exp.replica.background")
     if background is not None:
@@ -45,34 +45,50 @@ def _finish_delivery(at_most_s: float | None = None) -> None:
             background.finish_delivery(print, at_most_s)
 
 
-def _answered(arguments: Namespace) -> bool:
+def _command(arguments: Sequence[str]) -> int:
+    line = parse_command_line(arguments)
+    if not _answered(line):
+        import hydra
+
+        from asl_exp.config.conf_folder import conf_dir
+
+        sys.argv[1:] = line.for_hydra()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
+    return 0
+
+
+def _answered(line: CommandLine) -> bool:
     """Check the command line; answer what needs no run and would take Hydra twice the time."""
-    if arguments.help:
+    if line.version:
+        print(f"{_PROGRAM} {__version__}")
+        return True
+    if line.help:
+        from asl_exp.config.conf_folder import help_text
+
         print(help_text())
         return True
-    if arguments.hydra_help:
+    if line.hydra_help:
         return False
     with collector_paused():
-        composed = _checked(arguments)
-    own = arguments.config_name or arguments.config_path or arguments.multirun
-    if composed is None or own or arguments.cfg != "job" or arguments.package:
+        composed = _checked(line)
+    if composed is None or line.cfg != "job" or line.package:
         return False
-    print(OmegaConf.to_yaml(composed, resolve=arguments.resolve), end="")
+    from omegaconf import OmegaConf
+
+    print(OmegaConf.to_yaml(composed, resolve=line.resolve), end="")
     return True
 
 
-def _checked(arguments: Namespace) -> DictConfig | None:
-    """Say every fault of the command line and exit, before Hydra would say the first."""
+def _checked(line: CommandLine) -> "DictConfig | None":
+    """Raise every fault of the command line, before Hydra would say the first."""
     from asl_exp.config.compose import asks_for_study, check_overrides
 
-    overrides = arguments.overrides
-    only_shown = arguments.cfg is not None and asks_for_study(overrides)
-    try:
-        searchpath = _searchpath(arguments.config_dir)
-        multirun = arguments.multirun or only_shown
-        return check_overrides(overrides, multirun=multirun, searchpath=searchpath)
-    except UserError as error:
-        sys.exit(_told(error))
+    only_shown = line.cfg is not None and asks_for_study(line.overrides)
+    return check_overrides(
+        line.overrides,
+        multirun=line.multirun or only_shown,
+        searchpath=_searchpath(line.config_dir),
+    )
 
 
 def _searchpath(config_dir: str | None) -> list[str]:
@@ -83,8 +99,10 @@ def _searchpath(config_dir: str | None) -> list[str]:
     return [f"file://{Path(config_dir).resolve()}"]
 
 
-def _job(composed: DictConfig) -> float:
+def _job(composed: "DictConfig") -> float:
     """Run one experiment of a plain run or of a grid."""
+    from hydra.core.hydra_config import HydraConfig
+
     from asl_exp.config.validate import validate
 
     try:
@@ -107,16 +125,8 @@ def _job(composed: DictConfig) -> float:
             from asl_exp.training.run import run_experiment
 
         return run_experiment(config, Path(HydraConfig.get().runtime.output_dir))
-    except UserError as error:
-        raise SystemExit(_told(error)) from None
-    except RunError as error:
-        print(f"asl_exp: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-
-
-def _told(error: UserError) -> int:
-    print(f"asl_exp: {scrubbed(str(error))}", file=sys.stderr)
-    return 2
+    except (UserError, RunError) as error:
+        raise SystemExit(cli.told(_PROGRAM, error)) from None
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ MODEL is a run folder, its model/ folder or a checkpoint; IMAGE a file, a folder
 
 import argparse
 import glob
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from asl_exp import cli
 from asl_exp.config.errors import UserError
 
 
@@ -19,15 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("images", nargs="+", help="files, folders or patterns")
     parser.add_argument("--top", type=int, default=3, help="letters to show for each image")
     given = parser.parse_args(arguments)
-    try:
-        paths = list(_files(given.images))
-        from asl_exp.serving.predict import show_predictions
+    return cli.answered("asl_exp.predict", lambda: _predict(given.model, given.images, given.top))
 
-        show_predictions(given.model, paths, given.top)
-    except UserError as error:
-        print(f"asl_exp.predict: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+def _predict(model: Path, images: Sequence[str], top: int) -> None:
+    paths = list(_files(images))
+    from asl_exp.serving.predict import show_predictions
+
+    show_predictions(model, paths, top)
 
 
 def _files(given: Sequence[str]) -> Iterator[Path]:
@@ -48,4 +47,4 @@ def _files(given: Sequence[str]) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.start(main)

@@ -4,10 +4,11 @@ Exit status: 0 everything is where it should be; 1 something is still to be deli
 command line is wrong, or the server refuses; 130 interrupted.
 """
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from asl_exp import cli
 from asl_exp.config.errors import UserError
 
 _USAGE: Final = """usage: python -m asl_exp.sync [RUN...] [overrides]
@@ -26,22 +27,16 @@ Overrides are those of python -m asl_exp, for example
   python -m asl_exp.sync runs/RUN tracking=dagshub tracking.repo=OWNER/NAME"""
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command and return its exit status."""
+    stays = "what was delivered stays"
+    return cli.answered("asl_exp.sync", lambda: _run(arguments), interrupted=stays)
+
+
+def _run(arguments: Sequence[str]) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(_USAGE)
         return 0
-    try:
-        return _run(arguments)
-    except UserError as error:
-        print(f"asl_exp.sync: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("asl_exp.sync: interrupted; what was delivered stays", file=sys.stderr)
-        return 130
-
-
-def _run(arguments: list[str]) -> int:
     where = "--where" in arguments
     rest = [argument for argument in arguments if argument != "--where"]
     overrides = [a for a in rest if "=" in a and not Path(a).exists()]
@@ -63,4 +58,4 @@ def _run(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    cli.start(main)

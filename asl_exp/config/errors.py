@@ -24,6 +24,10 @@ class ConfigError(UserError):
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         super().__init__("\n".join([f"{count} in the configuration:", *(f"  {f}" for f in faults)]))
 
+    def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
+        """Rebuild from the faults: errors travel between processes."""
+        return type(self), (self.faults,)
+
 
 class DataError(UserError):
     """The images, the manifest or the split cannot be used as they are."""
@@ -71,6 +75,18 @@ class Interrupted(BaseException):
     def __init__(self, exit_status: int) -> None:
         self.exit_status = exit_status
         super().__init__("interrupted" if exit_status == 130 else "terminated")
+
+
+class PastHydra(BaseException):
+    """Carries an error out of Hydra, which would print any Exception in its own way.
+
+    Attributes:
+        error: a UserError or RunError.
+    """
+
+    def __init__(self, error: UserError | RunError) -> None:
+        self.error = error
+        super().__init__(error)
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

@@ -3,11 +3,13 @@
 Exit status: 0 done; 1 audit found leaks; 2 the configuration or the data is wrong; 130 interrupted.
 """
 
-import sys
+from collections.abc import Sequence
 from typing import Final
 
-from asl_exp.config.errors import UserError
+from asl_exp import cli
+from asl_exp.config.errors import UserError, nearest
 
+_COMMANDS: Final = ("prepare", "audit", "cache")
 _USAGE: Final = """usage: python -m asl_exp.data prepare|audit|cache [overrides]
 
   prepare       decode every image of the experiment once and store its pixels
@@ -19,37 +21,33 @@ Overrides are those of python -m asl_exp, for example
   python -m asl_exp.data audit data=folder data.root=FOLDER data.split=random"""
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    return cli.answered("asl_exp.data", lambda: _command(arguments))
+
+
+def _command(arguments: Sequence[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
         print(_USAGE)
-        return 0 if arguments else 2
-    command, *overrides = arguments
-    if command not in ("prepare", "audit", "cache"):
-        print(f"asl_exp.data: no command '{command}'\n{_USAGE}", file=sys.stderr)
-        return 2
-    try:
-        return _cache(overrides) if command == "cache" else _run(command, overrides)
-    except UserError as error:
-        print(f"asl_exp.data: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("asl_exp.data: interrupted", file=sys.stderr)
-        return 130
+        return 0
+    command, *overrides = arguments or [""]
+    if command not in _COMMANDS:
+        fault = f"no command '{command}'{nearest(command, _COMMANDS)}"
+        raise UserError(f"{fault if command else 'what is to be done?'}\n{_USAGE}")
+    return _cache(overrides) if command == "cache" else _run(command, overrides)
 
 
 def _cache(arguments: list[str]) -> int:
     from pathlib import Path
 
-    from rich.console import Console
-
     from asl_exp.config.compose import compose_config
+    from asl_exp.config.console import Console
     from asl_exp.data.cache_listing import asked_kinds, clear, entries, table, total
 
     words = [argument for argument in arguments if "=" not in argument]
     kinds = asked_kinds(words)
     data = compose_config([argument for argument in arguments if "=" in argument]).data
-    folder, console = Path(data.cache_dir).expanduser(), Console(highlight=False)
+    folder, console = Path(data.cache_dir).expanduser(), Console()
     if kinds:
         n_files, n_bytes = clear(folder, kinds)
         print(f"removed {n_files:,} files, {n_bytes / 1e6:,.1f} MB, from {folder}")
@@ -68,8 +66,7 @@ def _run(command: str, overrides: list[str]) -> int:
     config = compose_config(overrides)
     check_source(config.data)
 
-    from rich.console import Console
-
+    from asl_exp.config.console import Console
     from asl_exp.data.dataset import load_letters
     from asl_exp.model.preprocessing import resolve_preprocessing
 
@@ -94,4 +91,4 @@ def _run(command: str, overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    cli.start(main)

@@ -27,6 +27,10 @@ SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )
 
+FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+"""Of Pillow, whatever a file is called: it would open EPS too, by starting Ghostscript.
+JPEG includes MPO, a JPEG with a preview; PPM includes PGM."""
+
 FILTERS: Final = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -123,10 +127,10 @@ def _opened(source: Source) -> Image.Image:
         if isinstance(source, bytes):
             if not source:
                 raise UnreadableImageError(_name(source), "the file is empty")
-            return Image.open(BytesIO(source))
+            return Image.open(BytesIO(source), formats=FORMATS)
         if Path(source).stat().st_size == 0:
             raise UnreadableImageError(_name(source), "the file is empty")
-        return Image.open(source)
+        return Image.open(source, formats=FORMATS)
     except _BROKEN as error:
         raise UnreadableImageError(_name(source), _reason(error)) from error
 
@@ -180,7 +184,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image that can be read"
+        return f"not an image that can be read; allowed are {', '.join(FORMATS)}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -23,7 +23,7 @@ from asl_exp.data.decode import UnreadableImageError, read_size, too_large
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.near_duplicates import WORDS, Hashes, hash_of_file, hashes_of
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """Raise it when any fact of an unchanged file would come out otherwise."""
 
 _CREATE: Final = """CREATE TABLE IF NOT EXISTS facts (

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from asl_exp.config.console import Console
 from asl_exp.config.errors import UserError
+from asl_exp.config.redact import printable
 from asl_exp.config.schema import Config
 from asl_exp.replica.backlog import Task, deliver_tasks, forget_lost, tasks_left, tasks_named
 from asl_exp.replica.delivery import Outcome
@@ -20,7 +20,7 @@ from asl_exp.replica.upload import Opened, open_plainly
 from asl_exp.tracking.dead_runs import close_dead_runs, folder_of
 from asl_exp.tracking.store import DATABASE, open_store
 
-_console = Console(highlight=False)
+_console = Console()
 
 
 def synchronize(config: Config, named: Sequence[str]) -> int:
@@ -86,13 +86,16 @@ def _opening() -> Iterator[Opened]:
         yield open_plainly
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns, console=_console, transient=True) as progress:
 
         @contextmanager
         def watched(name: str, path: Path):  # type: ignore[no-untyped-def]
-            task = progress.add_task(name, total=path.stat().st_size)
+            task = progress.add_task(printable(name), total=path.stat().st_size)
             try:
                 with path.open("rb") as file, progress.wrap_file(file, task_id=task) as shown:
                     yield shown
@@ -109,7 +112,7 @@ def _show(outcomes: Sequence[tuple[Task, Outcome]]) -> None:
     table.add_column("delivered", overflow="fold")
     table.add_column("left", overflow="fold")
     for task, outcome in outcomes:
-        table.add_row(escape(outcome.name), task.address, _sent(outcome), escape(_left(outcome)))
+        table.add_row(outcome.name, task.address, _sent(outcome), _left(outcome))
     _console.print(table)
 
 
@@ -138,4 +141,4 @@ def _epoch(epoch: int) -> str:
 
 
 def _say(text: str) -> None:
-    _console.print(text, soft_wrap=True, markup=False)
+    _console.print(text, soft_wrap=True)

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from asl_exp.config.console import Console
 from asl_exp.config.errors import UserError
+from asl_exp.config.redact import printable
 from asl_exp.data.decode import Pixels, UnreadableImageError
 from asl_exp.model.recognizer import Recognizer
 
@@ -43,7 +44,7 @@ def _show(rows: Sequence[tuple[str, ...]]) -> None:
     console = Console()
     if not console.is_terminal:
         for row in rows:
-            print("\t".join(row))
+            print("\t".join(map(printable, row)))
         return
     table = Table()
     table.add_column("image", overflow="fold")

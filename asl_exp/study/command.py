@@ -9,7 +9,7 @@ from filelock import FileLock
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from asl_exp.config.errors import Interrupted, RunError, UserError
+from asl_exp.config.errors import Interrupted, PastHydra, RunError, UserError
 from asl_exp.config.study_plan import Plan, plan_study
 from asl_exp.training.launcher import begin_forking
 
@@ -20,18 +20,14 @@ def run_study_command(
     """Run the study that a command line asks for; return its best value, or the front's.
 
     Raises:
-        SystemExit: with status 2 or 1 and one message, where it cannot go on.
+        PastHydra: with what was wrong, where it cannot go on.
         Interrupted: Ctrl-C or SIGTERM, after it has said how to continue.
     """
     try:
         plan = plan_study(arguments, searchpath=_own_folders(config))
         return _run(plan, arguments, config, hydra_context)
-    except UserError as error:
-        print(f"asl_exp: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except RunError as error:
-        print(f"asl_exp: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    except (UserError, RunError) as error:
+        raise PastHydra(error) from None
 
 
 def _own_folders(config: DictConfig) -> list[str]:

@@ -7,7 +7,6 @@ import math
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from asl_exp.config.study_plan import Plan
@@ -41,10 +40,10 @@ class Lines:
         self._print(f"study {plan.name}: {total} trials{goes_on}; in {_public(plan.storage)}")
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("[bold]{task.description}"),
+                TextColumn("{task.description}", style="bold", markup=False),
                 BarColumn(bar_width=None),
                 TextColumn("{task.completed:.0f}/{task.total:.0f} trials"),
-                TextColumn("{task.fields[best]}"),
+                TextColumn("{task.fields[best]}", markup=False),
                 TimeElapsedColumn(),
                 console=console,
                 expand=True,
@@ -77,7 +76,7 @@ class Lines:
         told = [f"trial {trial.number}", self._outcome(trial), params, f"{seconds:.1f} s"]
         if trial.state in COUNTED:
             told.append(self._best(ended))
-        return escape(" | ".join(part for part in told if part))
+        return " | ".join(part for part in told if part)
 
     def _outcome(self, trial: FrozenTrial) -> str:
         if trial.state == TrialState.FAIL:

@@ -15,7 +15,6 @@ from shlex import join
 from typing import Final, Literal
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
-from rich.markup import escape
 
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
@@ -251,4 +250,4 @@ def _show(plan: Plan, survey: Survey, outcome: Outcome) -> None:
 
 
 def _say(text: str) -> None:
-    console.print(escape(text), soft_wrap=True)
+    console.print(text, soft_wrap=True)

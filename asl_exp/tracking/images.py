@@ -40,5 +40,5 @@ def pictures(run_folder: Path) -> dict[str, Path]:
 
 
 def _log(client: MlflowClient, run_id: str, key: str, path: Path) -> None:
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         client.log_image(run_id, image.convert("RGB"), key=key, step=0, synchronous=True)

@@ -15,17 +15,17 @@ from typing import Any
 import psutil
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from asl_exp.config import names
+from asl_exp.config.console import Console
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.dataset import LetterData
 from asl_exp.runs.result import Result
 from asl_exp.training.ranks import rank
 
-console = Console(highlight=False)
+console = Console()
 _hushed = False
 
 
@@ -43,7 +43,7 @@ def hushed(wanted: bool) -> Iterator[None]:
 def say(text: str, *, warning: bool = False) -> None:
     """Print a line, on rank 0, not broken, so that it can be copied and searched."""
     if rank() == 0 and not _hushed:
-        console.print(text, soft_wrap=True, markup=False, style="yellow" if warning else None)
+        console.print(text, soft_wrap=True, style="yellow" if warning else None)
 
 
 def show_config(config: Config) -> None:
@@ -105,7 +105,7 @@ class PhaseProgress(Callback):
             return
         if console.is_terminal:
             self.progress = Progress(
-                TextColumn("[bold]{task.description}"),
+                TextColumn("{task.description}", style="bold", markup=False),
                 TextColumn("epoch {task.fields[epoch]}"),
                 BarColumn(bar_width=None),
                 TextColumn("{task.fields[shown]}"),

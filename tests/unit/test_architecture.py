@@ -24,6 +24,9 @@ ROOMS = (
 
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "timm", "mlflow", "pandas", "kornia", "numpy"}
 
+LIGHT = {"asl_exp.cli", "asl_exp.__version__"}
+"""What doors may share; cli.py is held to the same rule as they."""
+
 
 def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -135,7 +138,8 @@ def test_doors_load_nothing_heavy_before_they_know_what_is_asked(door: str) -> N
     tree = top_level(ast.parse(path.read_text()))
     found = set(imports(tree, of=door, is_package=path.name == "__init__.py"))
     assert not {name.split(".")[0] for name in found} & HEAVY
-    assert {room_of(n) for n in found if n.startswith("asl_exp.")} <= {"config"}
+    ours = {n for n in found if n.startswith("asl_exp.")} - LIGHT
+    assert {room_of(n) for n in ours} <= {"config"}
 
 
 def test_the_check_sees_what_it_forbids() -> None:

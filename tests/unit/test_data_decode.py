@@ -197,3 +197,20 @@ def test_damaged_orientation_data_do_not_hide_the_image() -> None:
     picture(5).save(buffer, "JPEG", exif=exif)
     content = buffer.getvalue().replace(b"Exif\x00\x00", b"Exif\x00\x01")
     assert read(content).shape == (16, 16, 3)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.gif", "a.eps"])
+@pytest.mark.parametrize("form", ["EPS", "PCX", "TGA", "ICO", "XBM", "SGI"])
+def test_only_documented_formats_are_opened(name: str, form: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if form == "EPS":
+        path.write_bytes(EPS)
+    else:
+        Image.new("1" if form == "XBM" else "RGB", (16, 16)).save(path, form)
+    for source in (path, path.read_bytes()):
+        for opened in (read_size, read):
+            with pytest.raises(UnreadableImageError, match="allowed are JPEG"):
+                opened(source)

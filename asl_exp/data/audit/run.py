@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 
+from asl_exp.config.console import Console
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import Config
 from asl_exp.data.audit.findings import TRAIN, Findings, find

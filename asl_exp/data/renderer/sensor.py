@@ -45,5 +45,5 @@ def _blurred(pixels: Bytes, rng: np.random.Generator) -> Bytes:
 def _through_jpeg(pixels: Bytes, quality: int) -> Bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as image:
+    with Image.open(buffer, formats=("JPEG",)) as image:
         return np.array(image.convert("RGB"))

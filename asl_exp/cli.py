@@ -1,0 +1,89 @@
+"""How every command ends: its exit status, and what is said where it goes wrong.
+
+0 done; 2 the configuration or the data is wrong; 130 interrupted (Ctrl-C); 143 terminated; 1 a run
+broke down, or a command's own answer is no. Doors raise the errors of config/errors.py and leave
+the rest to this module, so that all of them say the same fault in the same way.
+
+Nothing but the standard library is imported with it: Ctrl-C is answered in the first milliseconds,
+and a missing package gets a sentence.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from asl_exp.config.errors import Interrupted, PastHydra, RunError, UserError
+from asl_exp.config.process_setup import raise_interrupts
+from asl_exp.config.redact import printable, scrubbed
+
+Door = Callable[[Sequence[str]], int | None]
+
+
+def start(door: Door) -> None:
+    """Run a door on ``sys.argv`` as a whole process: answer signals, then exit with its status."""
+    raise_interrupts(signal.SIGINT, signal.SIGTERM)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
+    sys.exit(door(sys.argv[1:]) or 0)
+
+
+def answered(program: str, command: Callable[[], int | None], *, interrupted: str = "") -> int:
+    """Return the exit status of a command; what went wrong is said on standard error.
+
+    Args:
+        program: whose message it is, such as ``asl_exp.predict``.
+        command: does the work; returns a status, None for 0.
+        interrupted: what is said beside "interrupted" or "terminated".
+
+    Raises:
+        whatever is neither the user's fault nor a run's: a bug keeps its traceback.
+    """
+    try:
+        status = command() or 0
+        sys.stdout.flush()
+    except PastHydra as carrier:
+        return told(program, carrier.error)
+    except (UserError, RunError) as error:
+        return told(program, error)
+    except KeyboardInterrupt:
+        return told(program, Interrupted(130), interrupted)
+    except Interrupted as interruption:
+        return told(program, interruption, interrupted)
+    except BrokenPipeError:
+        return _nobody_reads()
+    except ModuleNotFoundError as error:
+        if _is_ours(error):
+            raise
+        return told(program, UserError(_missing(error)))
+    return status
+
+
+def told(program: str, error: BaseException, more: str = "") -> int:
+    """Say an error on standard error, secrets and control characters out; return the status."""
+    text = f"{program}: {error}" + (f"; {more}" if more else "")
+    print(printable(scrubbed(text), lines=True), file=sys.stderr)
+    if isinstance(error, Interrupted):
+        return error.exit_status
+    return 2 if isinstance(error, UserError) else 1
+
+
+def _nobody_reads() -> int:
+    """End quietly where the output's reader has left, as in ``| head``."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    return 1
+
+
+def _is_ours(error: ModuleNotFoundError) -> bool:
+    return (error.name or "asl_exp").split(".")[0] in ("asl_exp", *sys.stdlib_module_names)
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    return (
+        f"the package '{error.name}' is not installed for {Path(sys.executable)}; in a clone "
+        "`make demo` makes the environment .venv and `source .venv/bin/activate` chooses it, "
+        "elsewhere `pip install -e .` installs what is needed"
+    )
