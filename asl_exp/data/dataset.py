@@ -5,7 +5,7 @@ This is the room's front door: training, evaluation and serving call load_letter
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -18,6 +18,7 @@ from asl_exp.config.schema import DataConfig
 from asl_exp.data.decode import Pixels
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
 from asl_exp.data.pixel_store import DecodedPixels, Geometry, Store
+from asl_exp.data.sources.listing import set_name
 from asl_exp.data.sources.selection import list_images
 from asl_exp.data.split import NAMES, Assignment, leaking, split_manifest
 
@@ -123,6 +124,66 @@ def load_letters(
         leaks=leaking(sets[MAIN].manifest, assignment, config),
         unreadable=unreadable,
         store_digest=sets[MAIN].pixels.digest,
+    )
+
+
+@dataclass(frozen=True)
+class WholeSets:
+    """Sets of images of which nothing is trained on, each whole.
+
+    Attributes:
+        splits: set name to its images of the wanted classes; a set without any is not there.
+        left_out: set name to label to images, of labels that are no wanted class.
+    """
+
+    splits: dict[str, Split]
+    left_out: dict[str, dict[str, int]]
+
+
+def load_whole(
+    config: DataConfig,
+    classes: tuple[str, ...],
+    *,
+    geometry: Geometry,
+    renamed: Mapping[str, str] | None = None,
+) -> WholeSets:
+    """Load all images of a source, and of its external sets, without splitting them.
+
+    Args:
+        config: the group `data`; its split is not looked at.
+        classes: in the order of their indices, those of a model.
+        geometry: of the stored pixels.
+        renamed: label to the class that it means.
+
+    Raises:
+        DataError: with what is wrong and how to mend it.
+    """
+    listing = list_images(config.model_copy(update={"classes": None}))
+    named = set_name(config.root or config.manifest or config.source)
+    tables = {named: listing.images, **listing.external}
+    relabelled = {
+        name: rows.assign(label=rows["label"].replace(dict(renamed or {})))
+        for name, rows in tables.items()
+    }
+    wanted = {name: rows[rows["label"].isin(classes)] for name, rows in relabelled.items()}
+    manifests = {
+        name: make_manifest(rows.reset_index(drop=True), config)
+        for name, rows in wanted.items()
+        if len(rows)
+    }
+    sets = _with_pixels(manifests, geometry, config)
+    unreadable = tuple(one for part in sets.values() for one in part.manifest.unreadable)
+    require_readable(unreadable, config.max_unreadable)
+    _say_left_out(unreadable)
+    return WholeSets(
+        splits={
+            name: part.split(f"external/{name}", np.arange(len(part.manifest.table)), classes)
+            for name, part in sets.items()
+        },
+        left_out={
+            name: dict(rows["label"][~rows["label"].isin(classes)].value_counts().sort_index())
+            for name, rows in relabelled.items()
+        },
     )
 
 

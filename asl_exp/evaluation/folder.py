@@ -18,6 +18,7 @@ from asl_exp.evaluation.figures.confusion import confusion_figure
 from asl_exp.evaluation.figures.mistakes import Images
 from asl_exp.evaluation.figures.one_vs_rest import precision_recall_figure, roc_figure
 from asl_exp.evaluation.figures.reliability import reliability_figure
+from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 
@@ -32,6 +33,21 @@ class _Evaluated:
     table: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is worth on one set.
+
+    Attributes:
+        n_images: scored.
+        scores: accuracy, f1_macro and ece, all 0 to 1.
+        intervals: how sure they are.
+    """
+
+    n_images: int
+    scores: dict[str, float]
+    intervals: Intervals
+
+
 def write_evaluation(
     folder: Path,
     *,
@@ -41,7 +57,7 @@ def write_evaluation(
     classes: Sequence[str],
     table: pd.DataFrame,
     gather: Callable[[Integers], Images],
-) -> dict[str, float]:
+) -> Evaluation:
     """Score one set and fill its folder; what an earlier call left there is replaced.
 
     Args:
@@ -53,9 +69,6 @@ def write_evaluation(
         table: a row for each image in the same order: path, label (a class name), group, source.
         gather: returns the images of the given rows, `(B, S, S, 3)` uint8.
 
-    Returns:
-        accuracy, f1_macro and ece, all 0 to 1.
-
     Raises:
         ValueError: the arguments do not fit each other, or are no probabilities.
     """
@@ -63,11 +76,13 @@ def write_evaluation(
     _check(evaluated)
     folder.mkdir(parents=True, exist_ok=True)
     totals = report.summary(probabilities, labels)
+    groups = known_groups(table["group"].astype(str).tolist())
+    intervals = score_intervals(probabilities, labels, groups)
     _write_predictions(folder, evaluated)
-    _write_reports(folder, evaluated, totals)
+    _write_reports(folder, evaluated, totals, intervals)
     _draw_scores(folder, evaluated, totals)
     _draw_mistakes(folder, evaluated, gather)
-    return totals
+    return Evaluation(len(labels), totals, intervals)
 
 
 def predictions_table(
@@ -90,7 +105,9 @@ def _write_predictions(folder: Path, evaluated: _Evaluated) -> None:
     predictions.to_parquet(folder / "predictions.parquet", index=False)
 
 
-def _write_reports(folder: Path, evaluated: _Evaluated, totals: dict[str, float]) -> None:
+def _write_reports(
+    folder: Path, evaluated: _Evaluated, totals: dict[str, float], intervals: Intervals
+) -> None:
     confusion = scores.confusion_matrix(evaluated.probabilities, evaluated.labels)
     index = pd.Index(evaluated.classes, name="true\\predicted")
     counts = pd.DataFrame(confusion, index=index, columns=evaluated.classes)
@@ -98,7 +115,8 @@ def _write_reports(folder: Path, evaluated: _Evaluated, totals: dict[str, float]
     table = report.class_table(evaluated.probabilities, evaluated.labels, evaluated.classes)
     for suffix, written in (("json", report.as_json), ("txt", report.as_text)):
         path = folder / f"classification_report.{suffix}"
-        path.write_text(written(evaluated.name, totals, table, confusion), encoding="utf-8")
+        content = written(evaluated.name, totals, table, confusion, intervals)
+        path.write_text(content, encoding="utf-8")
 
 
 def _draw_scores(folder: Path, evaluated: _Evaluated, totals: dict[str, float]) -> None:

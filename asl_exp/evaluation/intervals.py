@@ -12,7 +12,7 @@ perfect score has no spread to draw from: its interval is Wilson's, with the gro
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,31 @@ class Intervals:
     n_units: int
     of: Mapping[str, Interval]
     of_classes: Mapping[int, Mapping[str, Interval]]
+
+    def described(self) -> str:
+        """Return what the intervals are over, for a reader."""
+        if not self.of:
+            return f"no interval: all images are of one {self.unit}"
+        known = "" if self.unit == "group" else ", for no groups are known"
+        return f"95 % intervals by bootstrap over {self.n_units:,} {self.unit}s{known}"
+
+    def as_json(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return plain values: score to [low, high], and the same by class."""
+        return {
+            "level": LEVEL,
+            "drawn": self.unit,
+            "n_drawn": self.n_units,
+            "scores": {name: list(interval) for name, interval in self.of.items()},
+            "classes": {
+                classes[index]: {name: list(interval) for name, interval in found.items()}
+                for index, found in self.of_classes.items()
+            },
+        }
+
+
+def known_groups(groups: Sequence[str]) -> Sequence[str] | None:
+    """Return the groups, or None where they are not known of every image."""
+    return groups if all(group and not group.startswith("near:") for group in groups) else None
 
 
 def score_intervals(
@@ -146,19 +171,23 @@ def _confusion(sums: Floats, n_classes: int) -> Floats:
 
 def _accuracy(sums: Floats, n_classes: int) -> Floats:
     confusion = _confusion(sums, n_classes)
-    return np.trace(confusion, axis1=1, axis2=2) / confusion.sum(axis=(1, 2))
+    right: Floats = np.trace(confusion, axis1=1, axis2=2)
+    share: Floats = right / confusion.sum(axis=(1, 2))
+    return share
 
 
 def _f1_macro(sums: Floats, n_classes: int) -> Floats:
     confusion = _confusion(sums, n_classes)
     images, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
     right = np.diagonal(confusion, axis1=1, axis2=2)
-    return np.nanmean(_share(2 * right, images + predicted, images > 0), axis=1)
+    means: Floats = np.nanmean(_share(2 * right, images + predicted, images > 0), axis=1)
+    return means
 
 
 def _ece(sums: Floats, n_classes: int) -> Floats:
     bins = sums[:, n_classes**2 : -2].reshape(-1, 3, scores.N_BINS)
-    return np.abs(bins[:, 1] - bins[:, 2]).sum(axis=1) / bins[:, 0].sum(axis=1)
+    gaps: Floats = np.abs(bins[:, 1] - bins[:, 2]).sum(axis=1) / bins[:, 0].sum(axis=1)
+    return gaps
 
 
 def _mean_of(column: int) -> Callable[[Floats, int], Floats]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from asl_exp.evaluation import one_vs_rest, scores
+from asl_exp.evaluation.intervals import Interval, Intervals
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 N_PAIRS = 10  # most frequent mistakes listed
@@ -43,7 +44,13 @@ def summary(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
     }
 
 
-def as_json(name: str, totals: dict[str, float], table: pd.DataFrame, confusion: Integers) -> str:
+def as_json(
+    name: str,
+    totals: dict[str, float],
+    table: pd.DataFrame,
+    confusion: Integers,
+    intervals: Intervals,
+) -> str:
     """Return the report as JSON; what is not defined is null."""
     content = {
         "set": name,
@@ -51,6 +58,7 @@ def as_json(name: str, totals: dict[str, float], table: pd.DataFrame, confusion:
         "classes_with_images": int((table["images"] > 0).sum()),
         **totals,
         **macro_averages(table),
+        "intervals": intervals.as_json(list(table.index)),
         "classes": {label: _json_row(row) for label, row in table.iterrows()},
         "mistakes": [
             {"true": true, "predicted": predicted, "images": count}
@@ -60,14 +68,24 @@ def as_json(name: str, totals: dict[str, float], table: pd.DataFrame, confusion:
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def as_text(name: str, totals: dict[str, float], table: pd.DataFrame, confusion: Integers) -> str:
+def as_text(
+    name: str,
+    totals: dict[str, float],
+    table: pd.DataFrame,
+    confusion: Integers,
+    intervals: Intervals,
+) -> str:
     """Return the report for a reader; ``-`` stands for a score that is not defined."""
     present = int((table["images"] > 0).sum())
     heading = f"{name}: {table['images'].sum()} images, {present} of {len(table)} classes"
     numbers = {**totals, **macro_averages(table)}
-    lines = [f"{key:<26}{_number(value)}" for key, value in numbers.items()]
+    lines = [
+        f"{key:<26}{_number(value)}{_spread(intervals.of.get(key))}"
+        for key, value in numbers.items()
+    ]
     rows = table.reset_index().to_string(index=False, na_rep="-", float_format="{:.4f}".format)
-    note = "Macro averages are over the classes that have images."
+    told = intervals.described()
+    note = f"Macro averages are over the classes that have images.\nIn brackets: {told}."
     return "\n".join([heading, "", *lines, "", rows, "", note, "", *_pairs(table, confusion), ""])
 
 
@@ -103,6 +121,10 @@ def _json_row(row: "pd.Series[Any]") -> dict[str, int | float | None]:
 
 def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+def _spread(interval: Interval | None) -> str:
+    return "" if interval is None else f"  [{interval[0]:.4f}, {interval[1]:.4f}]"
 
 
 def _number(value: float | None) -> str:

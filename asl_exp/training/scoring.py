@@ -100,7 +100,7 @@ def _score(
                 classes=data.classes,
                 table=split.table,
                 gather=split.gather,
-            )
+            ).scores
         else:
             scores = summary(answers, split.labels)
         result.metrics |= {names.score_key(name, key): value for key, value in scores.items()}

@@ -61,7 +61,7 @@ def some_set(
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
     folder = tmp_path_factory.mktemp("evaluation") / "external" / "other_hands"
-    return folder, write_evaluation(folder, **some_set())
+    return folder, write_evaluation(folder, **some_set()).scores
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -180,7 +180,7 @@ def test_an_earlier_evaluation_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_single_image(tmp_path: Path) -> None:
-    scores = write_evaluation(tmp_path, **some_set(n_images=1, skill=9))
+    scores = write_evaluation(tmp_path, **some_set(n_images=1, skill=9)).scores
 
     assert scores["accuracy"] == 1.0
     assert {path.name for path in tmp_path.iterdir()} == FILES
@@ -192,7 +192,7 @@ def test_a_perfect_classifier_asks_for_no_images(tmp_path: Path) -> None:
     def refuse(indices: np.ndarray) -> np.ndarray:
         raise AssertionError(f"asked for {indices}")
 
-    scores = write_evaluation(tmp_path, **{**some_set(skill=60), "gather": refuse})
+    scores = write_evaluation(tmp_path, **{**some_set(skill=60), "gather": refuse}).scores
 
     assert scores["accuracy"] == scores["f1_macro"] == 1.0
     assert size_of(tmp_path / "misclassified.png")

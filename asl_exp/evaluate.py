@@ -1,0 +1,55 @@
+"""``python -m asl_exp.evaluate RUN... [overrides]``: score kept models on any data.
+
+RUN is a run folder, an MLflow run id or a model folder; several RUNs answer together, by the mean
+of their probabilities. Without overrides the run's own test and external images are scored again;
+with some, all images that they name:
+
+  python -m asl_exp.evaluate runs/RUN data=folder data.root=new_photos
+  python -m asl_exp.evaluate runs/RUN data=manifest data.manifest=photos.csv --map a=A
+
+The files are those of the end of a run, in its evaluation/ folder and its MLflow run.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from asl_exp.config.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score, print the table, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m asl_exp.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", nargs="+", help="run folders, MLflow run ids or model folders")
+    parser.add_argument(
+        "--map", action="append", default=[], metavar="LABEL=CLASS", help="what a label means"
+    )
+    parser.add_argument("--soup", action="store_true", help="average the weights, not the answers")
+    given = parser.parse_intermixed_args(arguments)
+    overrides = [word for word in given.run if "=" in word]
+    runs = [word for word in given.run if "=" not in word]
+    try:
+        if not runs:
+            raise UserError("give a run folder, an MLflow run id or a model folder to score")
+        from asl_exp.serving.evaluate import evaluate, show
+
+        show(evaluate(runs, overrides, _renamed(given.map), soup=given.soup))
+    except UserError as error:
+        print(f"asl_exp.evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _renamed(pairs: Sequence[str]) -> dict[str, str]:
+    renamed = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if len(renamed) < len(pairs):
+        raise UserError(f"--map {' '.join(pairs)}: each must be LABEL=CLASS, and no label twice")
+    return renamed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

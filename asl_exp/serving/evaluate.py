@@ -1,0 +1,315 @@
+"""Scores kept models on any data: one of them, or several together as an ensemble.
+
+One model's scores go into its run's folder and MLflow run; an ensemble has a folder and an MLflow
+run of its own. The images are read as each model's training read them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mlflow.exceptions import MlflowException
+from rich.console import Console
+from rich.table import Table
+
+from asl_exp.config import names
+from asl_exp.config.compose import compose_config
+from asl_exp.config.errors import UserError
+from asl_exp.config.names import Artifact, Tag
+from asl_exp.config.schema import Config
+from asl_exp.data.dataset import Split, load_letters, load_whole
+from asl_exp.data.pixel_store import Geometry
+from asl_exp.evaluation.folder import Evaluation, write_evaluation
+from asl_exp.evaluation.inference import probabilities
+from asl_exp.evaluation.scores import Probabilities
+from asl_exp.model.checkpoint import KeptModel, load_kept_model
+from asl_exp.model.recognizer import find_checkpoint
+from asl_exp.runs.result import Result
+from asl_exp.tracking.recorder import Recorder
+from asl_exp.tracking.store import DATABASE, open_store
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of those that are scored.
+
+    Attributes:
+        given: what the user named it by.
+        kept: the network and how it was trained.
+        folder: its run folder; None for a model folder or a checkpoint alone.
+        result: what its run came to.
+    """
+
+    given: str
+    kept: KeptModel
+    folder: Path | None
+    result: Result | None
+
+    @property
+    def batch_size(self) -> int:
+        """Images at once: as in the run, whose last bits depend on it."""
+        known = self.result.batch_size if self.result else None
+        size = known or self.kept.config.data.batch_size
+        return size if isinstance(size, int) else _BATCH
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was scored.
+
+    Attributes:
+        sets: set name to its evaluation.
+        left_out: set name to label to images whose label the model does not know.
+        absent: set name to the model's classes that have no image there.
+        folder: where the files are.
+    """
+
+    sets: dict[str, Evaluation]
+    left_out: dict[str, dict[str, int]]
+    absent: dict[str, tuple[str, ...]]
+    folder: Path
+
+
+def evaluate(
+    runs: Sequence[str],
+    overrides: Sequence[str] = (),
+    renamed: Mapping[str, str] | None = None,
+    *,
+    soup: bool = False,
+    device: torch.device | None = None,
+) -> Scored:
+    """Score kept models and write and record what they are worth.
+
+    Args:
+        runs: run folders, MLflow run ids, model folders or checkpoints; several are an ensemble.
+        overrides: of the group data, for other images than the run's own test and external sets.
+        renamed: label of the data to class of the model.
+        soup: average the weights of the models instead of their probabilities.
+        device: where the networks run; None: the first GPU if there is one, else the CPU.
+
+    Raises:
+        UserError: no kept model there, models that do not fit each other, or unusable data.
+    """
+    config = compose_config(_data_overrides(overrides))
+    members = [open_member(run, Path(config.runs_dir)) for run in runs]
+    _require_equal_classes(members)
+    if soup:
+        members = [_averaged(members)]
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    elsewhere = any(override.startswith("data") for override in overrides)
+    loaded = [_load(member, config if elsewhere else None, renamed) for member in members]
+    splits, left_out = loaded[0]
+    classes = members[0].kept.classes
+    if not splits:
+        raise UserError(_nothing(left_out, classes))
+    folder = _folder(members if not soup else [], config)
+    sets = {}
+    for name, split in splits.items():
+        answers = _answers(members, [part[name] for part, _ in loaded], device)
+        sets[name] = write_evaluation(
+            folder / Artifact.EVALUATION / name,
+            name=name,
+            probabilities=answers,
+            labels=split.labels,
+            classes=classes,
+            table=split.table,
+            gather=split.gather,
+        )
+    absent = {name: _absent(split, classes) for name, split in splits.items()}
+    scored = Scored(sets, left_out, absent, folder)
+    _record(scored, runs, members[0] if len(runs) == 1 else None, config)
+    return scored
+
+
+def open_member(given: str, runs_dir: Path) -> Member:
+    """Return the kept model that a path or an MLflow run id means.
+
+    Raises:
+        UserError: there is none.
+    """
+    where = Path(given)
+    if not where.exists():
+        where = _folder_of_id(given, runs_dir)
+    folder = where if (where / Artifact.RESULT).is_file() else None
+    if folder is None and (where.parent / Artifact.RESULT).is_file():
+        folder = where.parent
+    result = Result.read(folder) if folder else None
+    return Member(given, load_kept_model(find_checkpoint(where)), folder, result)
+
+
+def _folder_of_id(run_id: str, runs_dir: Path) -> Path:
+    if (runs_dir / DATABASE).is_file():
+        try:
+            return Path(open_store(runs_dir).get_run(run_id).data.tags[Tag.RUN_FOLDER])
+        except (MlflowException, KeyError):
+            pass
+    raise UserError(
+        f"{run_id}: no run folder, no model folder and no run of {runs_dir}; runs_dir=FOLDER "
+        "names another folder of runs"
+    )
+
+
+def _data_overrides(overrides: Sequence[str]) -> list[str]:
+    allowed = ("data", "data.", "runs_dir", "tracking", "tracking.")
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+")
+        if not key.startswith(allowed):
+            raise UserError(
+                f"{key}: a kept model is scored as it is; only data, data.*, runs_dir and "
+                "tracking.* can be given"
+            )
+    return list(overrides)
+
+
+def _require_equal_classes(members: Sequence[Member]) -> None:
+    first = members[0]
+    for other in members[1:]:
+        if other.kept.classes != first.kept.classes:
+            raise UserError(
+                f"{other.given} knows the classes {', '.join(other.kept.classes)} and "
+                f"{first.given} {', '.join(first.kept.classes)}: they cannot answer together"
+            )
+
+
+def _averaged(members: Sequence[Member]) -> Member:
+    """Return one model whose weights are the mean of all (Wortsman et al., ICML 2022)."""
+    states = [member.kept.model.state_dict() for member in members]
+    first = states[0]
+    for member, state in zip(members, states, strict=True):
+        shapes = {k: v.shape for k, v in state.items()}
+        if shapes != {k: v.shape for k, v in first.items()}:
+            raise UserError(
+                f"--soup: {member.given} is another network than {members[0].given}; weights can "
+                "be averaged within one architecture alone"
+            )
+    mean = {
+        key: torch.stack([state[key].double() for state in states]).mean(0).to(tensor.dtype)
+        for key, tensor in first.items()
+    }
+    members[0].kept.model.load_state_dict(mean)
+    return Member("soup", members[0].kept, None, None)
+
+
+def _load(
+    member: Member, config: Config | None, renamed: Mapping[str, str] | None
+) -> tuple[dict[str, Split], dict[str, dict[str, int]]]:
+    """Return a model's sets by name, and the labels left out of each."""
+    kept, own = member.kept, member.kept.config
+    size, interpolation = kept.preprocessing.image_size, kept.preprocessing.interpolation
+    if config is None:
+        data = load_letters(
+            own.data,
+            image_size=size,
+            interpolation=interpolation,
+            seed=own.data.split_seed,
+        )
+        return {n: s for n, s in data.splits.items() if n not in ("train", "val")}, {}
+    geometry = Geometry(size, own.data.resize, interpolation)
+    whole = load_whole(config.data, kept.classes, geometry=geometry, renamed=renamed)
+    left_out = {name: labels for name, labels in whole.left_out.items() if labels}
+    return {split.name: split for split in whole.splits.values()}, left_out
+
+
+def _answers(
+    members: Sequence[Member], splits: Sequence[Split], device: torch.device
+) -> Probabilities:
+    """Return the mean of the models' probabilities, `(N, C)`."""
+    parts = [
+        probabilities(member.kept.model, split, batch_size=member.batch_size, device=device)
+        for member, split in zip(members, splits, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else np.mean(parts, axis=0, dtype=np.float64)
+
+
+def _absent(split: Split, classes: Sequence[str]) -> tuple[str, ...]:
+    there = set(split.labels.tolist())
+    return tuple(name for index, name in enumerate(classes) if index not in there)
+
+
+def _nothing(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> str:
+    found = sorted({label for labels in left_out.values() for label in labels})
+    return (
+        f"no image has a class of the model ({', '.join(classes)}); the labels found are "
+        f"{', '.join(found)}; --map {found[0] if found else 'LABEL'}={classes[0]} says what a "
+        "label means"
+    )
+
+
+def _folder(members: Sequence[Member], config: Config) -> Path:
+    if len(members) == 1:
+        return members[0].folder or _new_folder(config, "evaluation")
+    return _new_folder(config, "ensemble" if members else "soup")
+
+
+def _new_folder(config: Config, what: str) -> Path:
+    made = Path(config.runs_dir) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{what}"
+    made.mkdir(parents=True)
+    return made
+
+
+def _record(scored: Scored, runs: Sequence[str], member: Member | None, config: Config) -> None:
+    """Log scores and files to the run's own MLflow run, or to a new one of several models."""
+    if config.tracking.mode == "off":
+        return
+    result = member.result if member else None
+    if result is not None and result.mlflow_run_id is None:
+        return
+    own = member.kept.config if member else config
+    recorder = Recorder.open(
+        scored.folder.parent if result else Path(config.runs_dir),
+        own.tracking.experiment,
+        result.name if result else scored.folder.name,
+        scored.folder,
+        run_id=result.mlflow_run_id if result else None,
+        tags=None if result else {"evaluated": ", ".join(runs)},
+    )
+    step = max(result.kept_epochs.values(), default=0) if result else 0
+    for name, evaluation in scored.sets.items():
+        recorder.metrics(
+            {names.score_key(name, key): value for key, value in evaluation.scores.items()}, step
+        )
+    recorder.artifacts(scored.folder, Artifact.EVALUATION)
+    recorder.end(result.status if result else "FINISHED")
+
+
+def show(scored: Scored, console: Console | None = None) -> None:
+    """Print the scores with their intervals, and what was left out."""
+    console = console or Console(highlight=False)
+    table = Table()
+    table.add_column("set", style="bold", overflow="fold")
+    for column in ("images", "accuracy", "95 %", "f1_macro", "ece"):
+        table.add_column(column, justify="right")
+    for name, evaluation in scored.sets.items():
+        table.add_row(name, *_cells(evaluation))
+    console.print(table)
+    for name, evaluation in scored.sets.items():
+        console.print(f"{name}: {evaluation.intervals.described()}", markup=False, soft_wrap=True)
+        absent = scored.absent[name]
+        if absent:
+            console.print(f"{name}: no image of {', '.join(absent)}", markup=False, soft_wrap=True)
+    for name, labels in scored.left_out.items():
+        told = ", ".join(f"{label} ({count:,})" for label, count in labels.items())
+        console.print(
+            f"external/{name}: left out {sum(labels.values()):,} images whose label is no class "
+            f"of the model: {told}",
+            markup=False, soft_wrap=True, style="yellow",
+        )  # fmt: skip
+    console.print(f"files: {scored.folder / Artifact.EVALUATION}", markup=False, soft_wrap=True)
+
+
+def _cells(evaluation: Evaluation) -> tuple[Any, ...]:
+    scores = evaluation.scores
+    interval = evaluation.intervals.of.get("accuracy")
+    return (
+        f"{evaluation.n_images:,}",
+        f"{scores['accuracy']:.3f}",
+        "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
+        f"{scores['f1_macro']:.3f}",
+        f"{scores['ece']:.3f}",
+    )

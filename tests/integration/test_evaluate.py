@@ -1,0 +1,142 @@
+"""``python -m asl_exp.evaluate``: kept models scored again, on new photos, and together."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from asl_exp.config.compose import compose_config
+from asl_exp.evaluate import main
+from asl_exp.tracking.store import open_store
+from asl_exp.training.run import run_experiment
+
+LENGTH = ("schedule.transfer.epochs=2", "schedule.finetune.epochs=0", "lr.transfer=3e-3")
+
+
+@pytest.fixture(scope="module")
+def runs_dir(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of the tiny experiment, which differ in their seed."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        config = compose_config([*tiny, *LENGTH, f"seed={seed}", f"runs_dir={folder}"])
+        run_experiment(config, folder / f"run{seed}")
+    return folder
+
+
+@pytest.fixture
+def new_photos(tmp_path: Path) -> Path:
+    """Photos under the labels a, B, C and K, of which the model knows B and C."""
+    generator = np.random.default_rng(0)
+    for label, count in {"a": 3, "B": 5, "C": 4, "K": 2}.items():
+        (tmp_path / "new" / label).mkdir(parents=True)
+        for index in range(count):
+            pixels = generator.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "new" / label / f"{index}.png")
+    return tmp_path / "new"
+
+
+def test_a_runs_own_sets_give_its_scores_again(
+    runs_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs" / "run0"
+    shutil.copytree(runs_dir / "run0", run)
+    before = {p: p.read_bytes() for p in (run / "evaluation").rglob("predictions.parquet")}
+    shutil.rmtree(run / "evaluation")
+    assert main([str(run), "tracking=off"]) == 0
+    assert len(before) == 2
+    for path, content in before.items():
+        was, now = pd.read_parquet(io.BytesIO(content)), pd.read_parquet(path)
+        pd.testing.assert_frame_equal(was, now, check_exact=True)
+    said = capsys.readouterr().out
+    assert "no interval: all images are of one group" in said  # one test signer
+
+
+def test_new_photos_are_scored_into_the_runs_folder_and_its_mlflow_run(
+    runs_dir: Path, new_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs_dir / "run1"
+    words = ["data=folder", f"data.root={new_photos}", f"data.cache_dir={tmp_path}"]
+    assert main([str(run), *words, f"runs_dir={runs_dir}"]) == 0
+    said = capsys.readouterr().out
+    assert "left out 5 images" in said
+    assert "K (2), a (3)" in said
+    assert "no image of A" in said
+    report = json.loads((run / "evaluation/external/new/classification_report.json").read_text())
+    assert report["images"] == 9
+    result = json.loads((run / "result.json").read_text())
+    logged = open_store(runs_dir).get_run(result["mlflow_run_id"])
+    assert logged.data.metrics["external/new/accuracy"] == report["accuracy"]
+    assert logged.info.status == "FINISHED"
+
+
+def test_a_label_can_be_mapped(
+    runs_dir: Path, new_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data=folder", f"data.root={new_photos}", f"data.cache_dir={tmp_path}"]
+    assert main([str(runs_dir / "run1"), *words, "--map", "a=A", "tracking=off"]) == 0
+    assert "left out 2 images" in capsys.readouterr().out
+
+
+def test_several_models_answer_with_the_mean_of_their_probabilities(
+    runs_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [str(runs_dir / "run0"), str(runs_dir / "run1")]
+    assert main([*both, f"runs_dir={runs_dir}"]) == 0
+    folder = next(runs_dir.glob("*_ensemble"))
+    name = "evaluation/test/predictions.parquet"
+    parts = [pd.read_parquet(Path(run) / name) for run in both]
+    together = pd.read_parquet(folder / name)
+    columns = [c for c in together if c.startswith("probability/")]
+    mean = (parts[0][columns] + parts[1][columns]) / 2
+    assert np.allclose(together[columns], mean, atol=1e-6)
+    runs = open_store(runs_dir).search_runs(
+        [e.experiment_id for e in open_store(runs_dir).search_experiments()],
+        f"attributes.run_name = '{folder.name}'",
+    )
+    assert len(runs) == 1
+    assert "test/accuracy" in runs[0].data.metrics
+
+
+def test_a_soup_of_one_model_with_itself_is_that_model(runs_dir: Path) -> None:
+    run = str(runs_dir / "run0")
+    assert main([run, run, "--soup", f"runs_dir={runs_dir}", "tracking=off"]) == 0
+    name = "evaluation/test/predictions.parquet"
+    soup = pd.read_parquet(next(runs_dir.glob("*_soup")) / name)
+    assert np.allclose(
+        soup["confidence"], pd.read_parquet(Path(run) / name)["confidence"], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "nowhere: no run folder, no model folder and no run of"),
+        (["RUN", "lr.transfer=1"], "lr.transfer: a kept model is scored as it is"),
+        (["RUN", "data=folder", "data.root=nowhere"], "data.root"),
+        (["data=folder"], "give a run folder"),
+        (["RUN", "--map", "a"], "--map a: each must be LABEL=CLASS"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(
+    words: list[str], said: str, runs_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(runs_dir / "run0") if word == "RUN" else word for word in words]
+    assert main(given) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_photos_without_a_known_class_are_refused(
+    runs_dir: Path, new_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("B", "C"):
+        shutil.rmtree(new_photos / label)
+    words = ["data=folder", f"data.root={new_photos}", f"data.cache_dir={tmp_path}"]
+    assert main([str(runs_dir / "run0"), *words]) == 2
+    assert "no image has a class of the model (A, B, C); the labels found are K, a" in (
+        capsys.readouterr().err
+    )
