@@ -7,7 +7,6 @@ is written last: bytes without one, or that do not match it, are not read but ma
 The cache folder's locks: ten processes that start together do the work once.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -24,8 +23,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from asl_exp.runs.full_disk import full_disk
+from asl_exp.runs.writing import replaced
 
 
 class NoRoomError(DataError):
@@ -125,27 +124,20 @@ class KeptFile:
         """Fill a temporary file, then give it its name."""
         for left_behind in self.folder.glob(f"{self.name}.*.part"):
             left_behind.unlink(missing_ok=True)
-        part = self.folder / f"{self.name}.{os.getpid()}.part"
         try:
-            _reserve(part, self.n_bytes)
-            about = fill(part)
-            checksum = _checksum(part)
-            _synced(part)
-            part.replace(self.bytes_file)
+            with replaced(self.bytes_file) as part:
+                _reserve(part, self.n_bytes)
+                about = fill(part)
+                checksum = _checksum(part)
             return self._describe(checksum, about)
         except OSError as error:
             raise self._no_room(error) from error
-        finally:
-            part.unlink(missing_ok=True)
 
     def _describe(self, checksum: str, about: Mapping[str, Any]) -> Description:
         changed_ns = self.bytes_file.stat().st_mtime_ns
         description = Description(self.n_bytes, checksum, changed_ns, dict(about))
-        part = self.folder / f"{self.name}.json.{os.getpid()}.part"
-        part.write_text(json.dumps(asdict(description), indent=1), "utf-8")
-        _synced(part)
-        part.replace(self.description_file)
-        _synced(self.folder)
+        with replaced(self.description_file) as part:
+            part.write_text(json.dumps(asdict(description), indent=1), "utf-8")
         return description
 
     def _make_room(self, limit_gb: float, keep: set[str]) -> None:
@@ -165,7 +157,7 @@ class KeptFile:
             )
 
     def _no_room(self, error: OSError) -> DataError:
-        if error.errno in _FULL:
+        if full_disk(error) is not None:
             return NoRoomError(
                 f"data.cache_dir: no room in '{self.folder}' for {self.n_bytes / 1e9:.2f} GB of "
                 f"{self.what}; make room, give another folder with data.cache_dir=, or "
@@ -242,14 +234,6 @@ def _reserve(file: Path, n_bytes: int) -> None:
 def _checksum(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _synced(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _last_use(description: Path) -> float:

@@ -13,7 +13,6 @@ Comparing 87,000 images takes 20 s on one core, so the clusters of a set are kep
 folder, by the digest of its images.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -28,6 +27,7 @@ from scipy.sparse.csgraph import connected_components
 from asl_exp.config.errors import DataError
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.decode_pool import n_cores
+from asl_exp.runs.writing import replaced
 
 THRESHOLD: Final = 30
 """Bits of 256 up to which two images count as near-duplicates."""
@@ -145,16 +145,12 @@ def _kept(file: Path, n_images: int) -> NDArray[np.int64] | None:
 
 
 def _keep(file: Path, found: NDArray[np.int64]) -> None:
-    part = file.with_suffix(f".{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as opened:
+        with replaced(file) as part, part.open("wb") as opened:
             np.save(opened, found)
-        part.replace(file)
     except OSError as error:
         raise DataError(
             f"data.cache_dir: '{file}' cannot be written: {error.strerror}; make room, or give "
             "another folder with data.cache_dir="
         ) from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from omegaconf import OmegaConf
-
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
+from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import read_config
 
 PUBLISHED: Final = {
     "tf_efficientnet_b7": {"train": 1.00, "val": 0.95, "test": 0.96, "external": 0.53},
@@ -52,9 +52,8 @@ def read_row(run: Path) -> Row:
     Raises:
         UserError: the folder holds no finished run.
     """
-    result = _result(run)
-    config = OmegaConf.load(run / Artifact.CONFIG / "resolved.yaml")
-    metrics = result["metrics"]
+    metrics = _finished(run).metrics
+    config = read_config(run)
     measured = {split: metrics[names.score_key(split, "accuracy")] for split in SPLITS[:3]}
     external = {
         key: value
@@ -73,13 +72,12 @@ def read_row(run: Path) -> Row:
     }
 
 
-def _result(run: Path) -> dict[str, Any]:
-    path = run / Artifact.RESULT
-    if not path.is_file():
+def _finished(run: Path) -> Result:
+    result = Result.read(run)
+    if result is None:
         raise UserError(f"{run}: not a run folder, it has no {Artifact.RESULT}")
-    result: dict[str, Any] = json.loads(path.read_text())
-    if result["status"] != "FINISHED":
-        raise UserError(f"{run}: its status is {result['status']}; repeat the run first")
+    if result.status != "FINISHED":
+        raise UserError(f"{run}: its status is {result.status}; repeat the run first")
     return result
 
 

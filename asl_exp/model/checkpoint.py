@@ -10,6 +10,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.schema import Config
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.preprocessing import Preprocessing
+from asl_exp.runs.writing import replaced
 
 _PREFIX = "model."  # the network's name within the LightningModule
 
@@ -76,12 +77,11 @@ def take_weights(model: LetterClassifier, path: Path) -> int:
 
 
 def save_kept_model(model: LetterClassifier, about: dict[str, Any], path: Path) -> None:
-    """Write the whole network as a checkpoint of a run, under another name first."""
+    """Write the whole network as a checkpoint of a run, in one step."""
     tensors = {f"{_PREFIX}{name}": tensor for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_name(f".{path.name}.writing")
-    torch.save({"state_dict": tensors, "asl_exp": about}, written)
-    written.replace(path)
+    with replaced(path) as part:
+        torch.save({"state_dict": tensors, "asl_exp": about}, part)
 
 
 def model_state(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -1,6 +1,5 @@
 """Recognises letters with a kept model and the preprocessing that it was trained with."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.model.checkpoint import KeptModel, load_kept_model
+from asl_exp.runs.run_folder import kept_checkpoint
 
 CHECKPOINT = "checkpoint.ckpt"
 """Name of the checkpoint inside a model folder's artifacts."""
@@ -61,17 +61,18 @@ class Recognizer:
 
 
 def find_checkpoint(where: Path) -> Path:
-    """Return the kept checkpoint that a path means: the last phase's of a run folder."""
+    """Return the kept checkpoint that a path means: the last phase's of a run folder.
+
+    Raises:
+        UserError: there is none, or the folder's result.json cannot be read.
+    """
     if where.is_file():
         return where
     for inside in (f"artifacts/{CHECKPOINT}", f"{Artifact.MODEL}/artifacts/{CHECKPOINT}"):
         if (where / inside).is_file():
             return where / inside
-    result = where / Artifact.RESULT
-    if result.is_file():
-        checkpoints: dict[str, str] = json.loads(result.read_text())["checkpoints"]
-        if checkpoints:
-            return where / list(checkpoints.values())[-1]
+    if kept := kept_checkpoint(where):
+        return kept
     raise UserError(
         f"{where}: no kept model; give a run folder, its model/ folder, or a .ckpt file"
     )

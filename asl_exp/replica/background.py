@@ -5,7 +5,6 @@ it, and a server that is slow or down costs training nothing. It stands in the u
 also where worker processes train.
 """
 
-import json
 import sqlite3
 import threading
 import time
@@ -17,7 +16,6 @@ from typing import Final
 from mlflow.exceptions import MlflowException
 
 from asl_exp.config.errors import UserError
-from asl_exp.config.names import Artifact
 from asl_exp.config.schema import TrackingConfig
 from asl_exp.replica.api import NotNowError, RejectedError, ReplicaError
 from asl_exp.replica.backlog import undelivered
@@ -25,6 +23,7 @@ from asl_exp.replica.delivery import Delivery, Outcome
 from asl_exp.replica.ledger import Ledger
 from asl_exp.replica.local_run import LocalRun
 from asl_exp.replica.login import open_replica, refusal, replica_address
+from asl_exp.runs.result import Result
 from asl_exp.tracking.store import open_store
 
 _REST_S: Final = 5.0
@@ -164,10 +163,12 @@ class Deliverer(threading.Thread):
         """Return the ids of this process's runs that are not on the replica whole."""
         run_ids = []
         for folder in self._folders:
-            with suppress(OSError, ValueError):
-                run_id = json.loads((folder / Artifact.RESULT).read_text())["mlflow_run_id"]
-                if run_id and run_id not in self._whole:
-                    run_ids.append(str(run_id))
+            result = None
+            with suppress(UserError):
+                result = Result.read(folder)
+            run_id = result.mlflow_run_id if result is not None else None
+            if run_id and run_id not in self._whole:
+                run_ids.append(run_id)
         return run_ids
 
     def summary(self) -> list[str]:

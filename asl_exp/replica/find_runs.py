@@ -1,7 +1,7 @@
 """From a run's folder to its MLflow run and back, here and on replicas."""
 
-import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +10,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from asl_exp.config.errors import UserError
-from asl_exp.config.names import Artifact, Tag
+from asl_exp.config.names import Tag
 from asl_exp.replica.ledger import Ledger
+from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import checkpoints_on_disk, run_folders
 from asl_exp.tracking.store import every_run
 
 ALL: Final = "all"
@@ -53,18 +55,12 @@ def _ids(ledger: Ledger, given: str) -> list[str]:
 
 def _ids_of_path(path: Path) -> Iterator[str]:
     """Yield the run of the nearest folder above that is one, or all runs below."""
-    above = (folder / Artifact.RESULT for folder in (path, *path.resolve().parents))
-    results = [file for file in above if file.is_file()][:1]
-    results = results or sorted(
-        [*path.glob(f"*/{Artifact.RESULT}"), *path.glob(f"*/*/{Artifact.RESULT}")]
-    )
-    for file in results:
-        try:
-            run_id = json.loads(file.read_text()).get("mlflow_run_id")
-        except (OSError, ValueError):
-            continue
-        if run_id:
-            yield str(run_id)
+    for folder in run_folders(path):
+        result = None
+        with suppress(UserError):  # one run's damaged file is not in the way of the others
+            result = Result.read(folder)
+        if result is not None and result.mlflow_run_id:
+            yield result.mlflow_run_id
 
 
 def where_lines(ledger: Ledger, run: Run, folder: Path | None) -> Iterator[str]:
@@ -73,8 +69,8 @@ def where_lines(ledger: Ledger, run: Run, folder: Path | None) -> Iterator[str]:
     yield f"  MLflow run   {run.info.run_id}"
     if folder is not None:
         yield f"  folder       {folder}{'' if folder.is_dir() else ' (not there)'}"
-        for checkpoint in sorted((folder / Artifact.CHECKPOINTS).glob("*.ckpt")):
-            yield f"  checkpoint   {checkpoint}"
+        for checkpoint in checkpoints_on_disk(folder).values():
+            yield f"  checkpoint   {folder / checkpoint}"
     yield f"  artifacts    {run.info.artifact_uri}"
     for entry in ledger.entries("run_id = ?", run.info.run_id):
         whole = "" if entry.settled else " (not whole yet)"

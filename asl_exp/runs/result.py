@@ -1,14 +1,16 @@
-"""result.json: what a run came to, written whole or not at all."""
+"""result.json: what a run came to; read and written here alone."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
+from asl_exp.runs.writing import replaced
 
 
 @dataclass
@@ -28,6 +30,8 @@ class Result:
         monitor, objective: the metric that chose the kept checkpoint, and its value.
         seconds: by stage.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     name: str
     signature: str
@@ -54,10 +58,16 @@ class Result:
             UserError: its file is damaged, or of another version of asl_exp.
         """
         path = run_folder / Artifact.RESULT
+        if not path.is_file():
+            return None
         try:
-            return cls(**json.loads(path.read_text())) if path.is_file() else None
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}: cannot be read ({error})") from error
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise _unreadable(path, f"{place + ': ' if place else ''}{first['msg']}") from error
+        except OSError as error:
+            raise _unreadable(path, error.strerror) from error
 
     def write(self, run_folder: Path) -> None:
         """Replace ``result.json`` in one step."""
@@ -65,11 +75,13 @@ class Result:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write to a temporary name, flush to the disk, rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        json.dump(values, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Replace a JSON file in one step."""
+    with replaced(path) as part:
+        part.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+
+
+def _unreadable(path: Path, reason: object) -> UserError:
+    return UserError(
+        f"{path}: damaged, or of another version of asl_exp ({reason}); put back the copy among "
+        "the run's MLflow artifacts, or repeat the run"
+    )

@@ -14,13 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 
 from asl_exp.config.compose import Composition, compose_config, compose_parts, hydra_opened
-from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, flatten, signature
 from asl_exp.config.study_plan import Plan
+from asl_exp.runs.run_folder import CONFIG_FILE, read_config
 from asl_exp.study import trial_facts
 from asl_exp.study.results import Survey, score, shown
-from asl_exp.training.record import read_config
 
 BEST = "best.yaml"
 _OWN_GROUPS = ("experiment", "sweep")
@@ -58,7 +57,7 @@ def _write(plan: Plan, survey: Survey, name: str, trial: FrozenTrial) -> list[st
 def trial_config(plan: Plan, trial: FrozenTrial) -> Config:
     """Return what a trial ran with: as its folder has it, or composed anew where that is gone."""
     folder = trial_facts.run_folder(trial)
-    if folder is not None and (folder / Artifact.CONFIG / "resolved.yaml").is_file():
+    if folder is not None and (folder / CONFIG_FILE).is_file():
         return read_config(folder)
     return compose_config(_overrides(plan, trial), plan.searchpath)
 

@@ -19,6 +19,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.runs.lock import held
 from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import checkpoints_on_disk
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.tracking.store import every_run, open_store
 
@@ -93,8 +94,7 @@ def _killed(client: MlflowClient, run: Run, folder: Path, result: Result | None)
     failure = f"{_DIED} after epoch {epoch}" if epoch >= 0 else f"{_DIED} before an epoch ended"
     if result is not None:
         result.status, result.failure = "KILLED", failure
-        kept = sorted((folder / Artifact.CHECKPOINTS).glob("*.ckpt"))
-        result.checkpoints |= {p.stem: f"{Artifact.CHECKPOINTS}/{p.name}" for p in kept}
+        result.checkpoints = checkpoints_on_disk(folder)
         result.write(folder)
         recorder.artifacts(folder, Artifact.CHECKPOINTS, Artifact.RESULT)
     recorder.tags({Tag.FAILURE: failure, Tag.LAST_EPOCH: epoch})

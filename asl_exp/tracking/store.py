@@ -23,6 +23,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
 from asl_exp.config import names
+from asl_exp.runs.writing import replaced
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -48,12 +49,12 @@ def open_store(runs_dir: Path) -> MlflowClient:
 
 def _make_store(runs_dir: Path) -> None:
     """Make the tables under another name; a store half made by a killed run could not be opened."""
-    made, whole = (runs_dir / f".{DATABASE}.{part}" for part in ("made", "whole"))
+    made = runs_dir / f".{DATABASE}.made"
     for left_over in runs_dir.glob(f"{made.name}*"):
         left_over.unlink()
     MlflowClient(f"sqlite:///{made.resolve()}").search_experiments(max_results=1)
-    shutil.copyfile(made, whole)  # a copy, since the client holds the file open
-    whole.replace(runs_dir / DATABASE)
+    with replaced(runs_dir / DATABASE) as part:
+        shutil.copyfile(made, part)  # a copy, since the client holds the file open
     made.unlink()
 
 

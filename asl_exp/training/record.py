@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
-from omegaconf import OmegaConf
 
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
@@ -27,6 +26,7 @@ from asl_exp.replica.delivery import ALIAS, register_here
 from asl_exp.replica.login import replica_tag
 from asl_exp.runs.full_disk import full_disk
 from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import checkpoints_on_disk, write_config
 from asl_exp.tracking.datasets import dataset_inputs
 from asl_exp.tracking.deferred_signals import undisturbed
 from asl_exp.tracking.description import Story, description
@@ -130,19 +130,6 @@ def record_start(
     recorder.artifacts(folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
 
 
-def write_config(config: Config, run_folder: Path) -> None:
-    """Write ``config/resolved.yaml``."""
-    folder = run_folder / Artifact.CONFIG
-    folder.mkdir(exist_ok=True)
-    OmegaConf.save(OmegaConf.create(config.model_dump()), folder / "resolved.yaml")
-
-
-def read_config(run_folder: Path) -> Config:
-    """Return the configuration of a run from its folder."""
-    saved = OmegaConf.load(run_folder / Artifact.CONFIG / "resolved.yaml")
-    return Config.model_validate(OmegaConf.to_container(saved))
-
-
 def record_end(
     recorder: Recorder,
     config: Config,
@@ -203,10 +190,7 @@ def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> N
     if result is None or result.status == "FINISHED":
         return
     result.status, result.failure = status, failure
-    for phase in config.schedule:  # what was kept before is still good
-        checkpoint = f"{Artifact.CHECKPOINTS}/{phase}.ckpt"
-        if (run_folder / checkpoint).is_file():
-            result.checkpoints[phase] = checkpoint
+    result.checkpoints = checkpoints_on_disk(run_folder, config.schedule)
     result.write(run_folder)
     if result.mlflow_run_id and config.tracking.mode != "off":
         recorder = _reopened(config, result, run_folder)

@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
@@ -14,6 +13,7 @@ from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, signature
 from asl_exp.runs.lock import LOCK, held
 from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import read_config
 from asl_exp.training.rendezvous import is_first
 from asl_exp.training.state import FOLDER
 from asl_exp.training.terminal import say
@@ -75,10 +75,7 @@ def _named(config: Config, folder: Path) -> Path:
 
 def _differences(config: Config, folder: Path) -> Iterator[str]:
     """Yield a line for each setting that differs between a run and this configuration."""
-    saved = Config.model_validate(
-        OmegaConf.to_container(OmegaConf.load(folder / Artifact.CONFIG / "resolved.yaml"))
-    )
-    then, now = compared_settings(saved), compared_settings(config)
+    then, now = compared_settings(read_config(folder)), compared_settings(config)
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
             yield f"  {key}: the run has {then.get(key)}, given is {now.get(key)}"

@@ -20,10 +20,11 @@ from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import read_config
 from asl_exp.tracking.model_folder import save_model_folder
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.observer import Depth
-from asl_exp.training.record import read_config, record_completed
+from asl_exp.training.record import record_completed
 from asl_exp.training.shared_inputs import letters
 from asl_exp.training.terminal import Stages
 

@@ -1,14 +1,18 @@
 """Which runs are closed for dead: those without a process, and studies without a living trial."""
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
 
+from asl_exp.config.compose import compose_config
 from asl_exp.config.names import Tag
+from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.lock import held
 from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import write_config
 from asl_exp.tracking.dead_runs import close_dead_runs
 from asl_exp.tracking.recorder import Recorder
 
@@ -58,6 +62,40 @@ def test_a_run_whose_folder_is_held_lives(runs: Path) -> None:
         "checkpoints",
         "result.json",
     }
+
+
+def test_a_run_killed_in_its_second_phase_offers_that_phases_model(runs: Path) -> None:
+    begin(runs, "dead")
+    folder = runs / "dead"
+    write_config(compose_config(["backbone.pretrained=false"]), folder)
+    (folder / "checkpoints").mkdir()
+    for name in ("transfer.ckpt", "finetune.ckpt", ".finetune.ckpt.writing", "old-v1.ckpt"):
+        (folder / "checkpoints" / name).write_bytes(b"kept")
+    close_dead_runs(runs)
+    result = Result.read(folder)
+    assert result is not None
+    assert list(result.checkpoints) == ["transfer", "finetune"]
+    assert find_checkpoint(folder) == folder / "checkpoints" / "finetune.ckpt"
+
+
+def test_a_result_that_names_its_phases_in_another_order_offers_the_last_phase(
+    tmp_path: Path,
+) -> None:
+    write_config(compose_config(["backbone.pretrained=false"]), tmp_path)
+    checkpoints = {name: f"checkpoints/{name}.ckpt" for name in ("finetune", "transfer")}
+    Result("run", "signature", status="KILLED", checkpoints=checkpoints).write(tmp_path)
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "finetune.ckpt"
+
+
+def test_a_run_whose_configuration_is_lost_offers_what_was_written_last(runs: Path) -> None:
+    begin(runs, "dead")
+    (runs / "dead" / "checkpoints").mkdir()
+    for seconds, name in enumerate(("transfer", "finetune")):
+        file = runs / "dead" / "checkpoints" / f"{name}.ckpt"
+        file.write_bytes(b"kept")
+        os.utime(file, (1000 + seconds, 1000 + seconds))
+    close_dead_runs(runs)
+    assert find_checkpoint(runs / "dead").name == "finetune.ckpt"
 
 
 def test_a_closed_run_can_be_taken_up_again(runs: Path) -> None:

@@ -5,23 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from asl_exp.config.compose import compose_config
 from asl_exp.evaluation.comparison import main, markdown, read_row
+from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import write_config
 
-CONFIG = """
-backbone: {name: vgg19, pretrained: true, image_size: 100}
-data: {source: folder, split: group}
-lr: {transfer: 0.0001, finetune: 0.00001}
-"""
+CONFIG = [
+    "backbone=vgg19", "backbone.image_size=100", "data=folder", "data.root=photos",
+    "data.split=group", "lr.transfer=0.0001", "lr.finetune=0.00001",
+]  # fmt: skip
 
 
 def make_run(folder: Path, status: str = "FINISHED") -> Path:
-    (folder / "config").mkdir(parents=True)
-    (folder / "config" / "resolved.yaml").write_text(CONFIG)
+    folder.mkdir()
+    write_config(compose_config(CONFIG), folder)
     metrics = {
         "train/accuracy": 0.99, "val/accuracy": 0.9, "test/accuracy": 0.875,
         "test/f1_macro": 0.5, "external/kaggle/accuracy": 0.4321, "external/kaggle/ece": 0.1,
     }  # fmt: skip
-    (folder / "result.json").write_text(json.dumps({"status": status, "metrics": metrics}))
+    Result("run", "signature", status=status, metrics=metrics).write(folder)
     return folder
 
 

@@ -19,6 +19,7 @@ from asl_exp.config.classes import SIGNS
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.data.hands.hand import N_JOINTS, Floats
 from asl_exp.data.sources.listing import some
+from asl_exp.runs.writing import replaced
 
 ABOUT: Final = ("label", "source", "group")
 COORDINATES: Final = tuple(f"{axis}{joint}" for joint in range(N_JOINTS) for axis in "xy")
@@ -82,23 +83,20 @@ def write_joint_rows(rows: JointRows, file: Path) -> None:
     scaled = np.round(moved / np.maximum(largest, 1e-9), _DECIMALS).reshape(len(rows), -1)
     table = rows.table[list(ABOUT)].reset_index(drop=True)
     whole = pd.concat([table, pd.DataFrame(scaled, columns=list(COORDINATES))], axis=1)
-    part = file.with_name(f".{file.name}.part")
+    if not file.name.endswith((".parquet", ".csv", ".csv.gz")):
+        raise DataError(
+            f"'{file}' has an ending that is not known; give a name that ends in .csv, "
+            ".csv.gz or .parquet"
+        )
     try:
-        if file.name.endswith(".parquet"):
-            whole.to_parquet(part, index=False)
-        elif file.name.endswith((".csv", ".csv.gz")):
-            packed = file.name.endswith(".gz")
-            whole.to_csv(part, index=False, compression="gzip" if packed else None)
-        else:
-            raise DataError(
-                f"'{file}' has an ending that is not known; give a name that ends in .csv, "
-                ".csv.gz or .parquet"
-            )
-        part.replace(file)
+        with replaced(file) as part:
+            if file.name.endswith(".parquet"):
+                whole.to_parquet(part, index=False)
+            else:
+                packed = file.name.endswith(".gz")
+                whole.to_csv(part, index=False, compression="gzip" if packed else None)
     except OSError as error:
         raise DataError(f"'{file}' cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read(file: Path, key: str) -> pd.DataFrame:

@@ -1,0 +1,104 @@
+"""What a run's folder holds beside result.json: the saved configuration and the kept checkpoints.
+
+Also finds the run folders around a path. Who works on a run is told by lock.py.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+from yaml import YAMLError
+
+from asl_exp.config.errors import UserError
+from asl_exp.config.names import Artifact
+from asl_exp.config.schema import Config
+from asl_exp.runs.result import Result
+from asl_exp.runs.writing import replaced
+
+CONFIG_FILE: Final = f"{Artifact.CONFIG}/resolved.yaml"
+
+
+def write_config(config: Config, run_folder: Path) -> None:
+    """Save the resolved configuration of a run."""
+    file = run_folder / CONFIG_FILE
+    file.parent.mkdir(exist_ok=True)
+    with replaced(file) as part:
+        OmegaConf.save(OmegaConf.create(config.model_dump()), part)
+
+
+def read_config(run_folder: Path) -> Config:
+    """Return the configuration of a run from its folder.
+
+    Raises:
+        UserError: it is missing, damaged, or of another version of asl_exp.
+    """
+    file = run_folder / CONFIG_FILE
+    try:
+        return Config.model_validate(OmegaConf.to_container(OmegaConf.load(file)))
+    except FileNotFoundError:
+        raise UserError(
+            f"{run_folder}: no configuration of a run (it has no {CONFIG_FILE})"
+        ) from None
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(
+            f"{file}: damaged, or of another version of asl_exp ({key}: "
+            f"{error.errors()[0]['msg']}); the run's MLflow artifacts have a copy"
+        ) from error
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{file}: cannot be read ({reason}); the run's MLflow artifacts have a copy"
+        ) from error
+
+
+def checkpoints_on_disk(run_folder: Path, phases: Iterable[str] = ()) -> dict[str, str]:
+    """Return phase to path within the folder of every kept checkpoint, in the phases' order.
+
+    Args:
+        run_folder: of the run.
+        phases: in their order; where none are given, those of the saved configuration, or, where
+            that cannot be read, whatever there is, the oldest first.
+    """
+    folder = run_folder / Artifact.CHECKPOINTS
+    there = {file.stem: file for file in folder.glob("[!.]*.ckpt")}
+    in_order = list(phases) or _saved_phases(run_folder)
+    if not in_order:
+        in_order = sorted(there, key=lambda name: there[name].stat().st_mtime)
+    return {p: f"{Artifact.CHECKPOINTS}/{p}.ckpt" for p in in_order if p in there}
+
+
+def kept_checkpoint(run_folder: Path) -> Path | None:
+    """Return the checkpoint that a run offers, its last phase's; None where it has none.
+
+    Raises:
+        UserError: result.json cannot be read.
+    """
+    result = Result.read(run_folder)
+    if result is None or not result.checkpoints:
+        return None
+    names = list(result.checkpoints)
+    in_order = [phase for phase in _saved_phases(run_folder) if phase in names]
+    return run_folder / result.checkpoints[(in_order or names)[-1]]
+
+
+def run_folders(path: Path) -> list[Path]:
+    """Return the nearest run folder at or above a path, else those up to two levels below it."""
+    above = [folder for folder in (path, *path.resolve().parents) if _is_run(folder)][:1]
+    below = (*path.glob(f"*/{Artifact.RESULT}"), *path.glob(f"*/*/{Artifact.RESULT}"))
+    return above or [file.parent for file in sorted(below)]  # grids and studies nest
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / Artifact.RESULT).is_file()
+
+
+def _saved_phases(run_folder: Path) -> list[str]:
+    """Return the phases in their order; none where the configuration cannot be read."""
+    try:
+        return list(read_config(run_folder).schedule)
+    except UserError:
+        return []
