@@ -73,6 +73,7 @@ class Tag:
     PRETRAINED: Final = "pretrained"
     SPLIT: Final = "split"
     SPLIT_LEAKS: Final = "split_leaks"
+    CAUTION: Final = "caution"
     RUN_FOLDER: Final = "run_folder"
     BATCH_SIZE: Final = "batch_size"
     CHANGED: Final = "changed"

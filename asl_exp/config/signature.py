@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from asl_exp.config.compose import compose_config
@@ -73,7 +74,17 @@ def run_name(config: Config) -> str:
     """
     changed = changed_settings(config)
     special = {name: changed[key] for key, name in _IN_NAMES.items() if key in changed}
-    return " ".join(filter(None, (config.backbone.name, config.data.source, spelled(special))))
+    return " ".join(filter(None, (config.backbone.name, data_name(config), spelled(special))))
+
+
+def data_name(config: Config) -> str:
+    """Return what tells this data from others: its source, and whose folder or manifest it is."""
+    source = config.data.source
+    given = {"folder": config.data.root, "manifest": config.data.manifest}.get(source)
+    if not given:
+        return source
+    whose = "/".join(Path(given).absolute().with_suffix("").parts[-2:]).strip("/")
+    return f"{source} {whose[-40:]}"
 
 
 def as_command(config: Config) -> list[str] | None:

@@ -18,9 +18,10 @@ from asl_exp.config.schema import DataConfig
 from asl_exp.data.decode import Pixels
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
 from asl_exp.data.pixel_store import DecodedPixels, Geometry, Store
-from asl_exp.data.sources.listing import set_name
+from asl_exp.data.recordings import Grouping
+from asl_exp.data.sources.listing import Listing, set_name
 from asl_exp.data.sources.selection import list_images
-from asl_exp.data.split import NAMES, Assignment, leaking, split_manifest
+from asl_exp.data.split import NAMES, Assignment, caution, leaking, split_manifest
 
 MAIN: Final = "main"
 """The name, among the sets, of the images that are split."""
@@ -52,6 +53,7 @@ class Split:
         table: N rows: path, key, label, group, source, width, height, sha256.
         pixels: what its rows are gathered from.
         rows: (N,) the rows there.
+        caution: what must stand wherever its score is shown; "" where all is well.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Split:
     table: pd.DataFrame
     pixels: PixelSource
     rows: NDArray[np.int64]
+    caution: str = ""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -79,6 +82,9 @@ class LetterData:
         splits: "train", "val", "test", then "external/<set>".
         split_rule: group, random, leave_out or column.
         leaks: near-copies of training images may be in val or test.
+        caution: what must stand wherever a score of val or test is shown; "" where the groups are
+            given and none is cut.
+        grouping: where the groups come from.
         unreadable: "path: reason" of each image left out.
         store_digest: of the pixels of the main set; "" where they are not stored.
     """
@@ -88,8 +94,15 @@ class LetterData:
     splits: dict[str, Split]
     split_rule: str
     leaks: bool
+    caution: str
+    grouping: Grouping
     unreadable: tuple[str, ...]
     store_digest: str
+
+    @property
+    def cautions(self) -> dict[str, str]:
+        """Split or external set to what must stand beside its score, where there is anything."""
+        return {name: split.caution for name, split in self.splits.items() if split.caution}
 
 
 def load_letters(
@@ -108,7 +121,9 @@ def load_letters(
     """
     listing = list_images(config)
     tables = {MAIN: listing.images, **listing.external}
-    manifests = {name: make_manifest(rows, config) for name, rows in tables.items()}
+    manifests = {
+        name: make_manifest(rows, config, external=name != MAIN) for name, rows in tables.items()
+    }
     # Asked again below: here so that its faults come before the hours that decoding may take.
     split_manifest(manifests[MAIN], listing.classes, config, seed)
     sets = _with_pixels(manifests, Geometry(image_size, config.resize, interpolation), config)
@@ -116,12 +131,15 @@ def load_letters(
     require_readable(unreadable, config.max_unreadable)
     _say_left_out(unreadable)
     assignment = split_manifest(sets[MAIN].manifest, listing.classes, config, seed)
+    said = caution(sets[MAIN].manifest, assignment, config)
     return LetterData(
         classes=listing.classes,
         digest=_digest(sets, assignment, listing.classes),
-        splits=_splits(sets, assignment, listing.classes),
+        splits=_splits(sets, assignment, listing, said),
         split_rule=config.split,
         leaks=leaking(sets[MAIN].manifest, assignment, config),
+        caution=said,
+        grouping=sets[MAIN].manifest.grouping,
         unreadable=unreadable,
         store_digest=sets[MAIN].pixels.digest,
     )
@@ -195,10 +213,12 @@ class _Set:
     pixels: PixelSource
     rows: NDArray[np.int64]
 
-    def split(self, name: str, chosen: NDArray[np.int64], classes: tuple[str, ...]) -> Split:
+    def split(
+        self, name: str, chosen: NDArray[np.int64], classes: tuple[str, ...], caution: str
+    ) -> Split:
         table = self.manifest.table.iloc[chosen].reset_index(drop=True)
         labels = label_indices(table, classes)
-        return Split(name, labels, table[TABLE], self.pixels, self.rows[chosen])
+        return Split(name, labels, table[TABLE], self.pixels, self.rows[chosen], caution)
 
 
 def _with_pixels(
@@ -238,15 +258,20 @@ def _stored(manifest: Manifest, store: Store, keep: list[str], config: DataConfi
 
 
 def _splits(
-    sets: dict[str, _Set], assignment: Assignment, classes: tuple[str, ...]
+    sets: dict[str, _Set], assignment: Assignment, listing: Listing, said: str
 ) -> dict[str, Split]:
     inside = {
-        name: sets[MAIN].split(name, np.flatnonzero(assignment == index), classes)
+        name: sets[MAIN].split(
+            name, np.flatnonzero(assignment == index), listing.classes, said if index else ""
+        )
         for index, name in enumerate(NAMES)
     }
     external = {
         f"external/{name}": part.split(
-            f"external/{name}", np.arange(len(part.manifest.table)), classes
+            f"external/{name}",
+            np.arange(len(part.manifest.table)),
+            listing.classes,
+            listing.left_out.get(name, ""),
         )
         for name, part in sets.items()
         if name != MAIN

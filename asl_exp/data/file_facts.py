@@ -1,4 +1,4 @@
-"""What is known of each image file: digest, size, perceptual hash; or why it cannot be read.
+"""What is known of each image file: digest, size, perceptual hash, tiny copy, or its fault.
 
 Kept in a small database under the cache folder, by path, size and time of change, so that an
 unchanged set of 87,000 files is recognised without reading them again. Losing the database costs
@@ -21,17 +21,25 @@ from asl_exp.config.errors import DataError
 from asl_exp.data.cache_files import locked
 from asl_exp.data.decode import UnreadableImageError, read_size, too_large
 from asl_exp.data.decode_pool import for_chunks
-from asl_exp.data.near_duplicates import WORDS, Hashes, hash_of_file, hashes_of
+from asl_exp.data.near_duplicates import (
+    WORDS,
+    Hashes,
+    hash_of_pixels,
+    hashes_of,
+    small_pixels,
+)
+from asl_exp.data.recordings import SIDE, Backgrounds, made_tiny
 
 _VERSION: Final = 3
 """Raise it when any fact of an unchanged file would come out otherwise."""
 
-_CREATE: Final = """CREATE TABLE IF NOT EXISTS facts (
-    path TEXT PRIMARY KEY, version INTEGER, bytes INTEGER, changed_ns INTEGER,
-    sha256 TEXT, width INTEGER, height INTEGER, phash BLOB, fault TEXT)"""
-_FIND: Final = """SELECT sha256, width, height, phash, fault FROM facts
-    WHERE path = ? AND version = ? AND bytes = ? AND changed_ns = ?"""
-_KEEP: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TABLE: Final = f"facts_{_VERSION}"
+_CREATE: Final = f"""CREATE TABLE IF NOT EXISTS {_TABLE} (
+    path TEXT PRIMARY KEY, bytes INTEGER, changed_ns INTEGER,
+    sha256 TEXT, width INTEGER, height INTEGER, phash BLOB, tiny BLOB, fault TEXT)"""
+_FIND: Final = f"""SELECT sha256, width, height, phash, tiny, fault FROM {_TABLE}
+    WHERE path = ? AND bytes = ? AND changed_ns = ?"""
+_KEEP: Final = f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class Fact:
         sha256: of its bytes, hexadecimal.
         width, height: in pixels, as stored; 0 where the header cannot be read.
         phash: perceptual hash of 32 bytes; None where it was not asked for.
+        tiny: the image at SIDE x SIDE pixels, RGB; None where it was not asked for.
         fault: why the image cannot be read; None where it can, as far as was looked.
     """
 
@@ -49,6 +58,7 @@ class Fact:
     width: int
     height: int
     phash: bytes | None
+    tiny: bytes | None
     fault: str | None
 
 
@@ -60,10 +70,12 @@ class Facts:
     width: NDArray[np.int32]
     height: NDArray[np.int32]
     phash: Hashes
+    tiny: Backgrounds
     fault: list[str]
 
 
 _NO_HASH: Final = bytes(8 * WORDS)
+_NO_TINY: Final = bytes(SIDE * SIDE * 3)
 
 Stamp = tuple[int, int]
 """Bytes, and nanoseconds of the last change."""
@@ -81,7 +93,8 @@ def gather_facts(
 ) -> Facts:
     """Return the facts of every path, opening only files that are new or changed.
 
-    With `decoded`, each image is decoded once, for its perceptual hash and to know that it can be.
+    With `decoded`, each image is decoded once, for its perceptual hash and its background, and to
+    know that it can be.
     """
     file = Path(cache_dir).expanduser() / "facts.sqlite"
     work = partial(_examined, max_megapixels, decoded)
@@ -148,7 +161,7 @@ def _opened(file: Path) -> sqlite3.Connection:
 def _known(database: sqlite3.Connection, paths: Sequence[str], decoded: bool) -> list[Fact | None]:
     facts: list[Fact | None] = []
     for path in paths:
-        row = database.execute(_FIND, (_key(path), _VERSION, *_stamp(path))).fetchone()
+        row = database.execute(_FIND, (_key(path), *_stamp(path))).fetchone()
         fact = Fact(*row) if row else None
         enough = fact is not None and (not decoded or fact.phash is not None or fact.fault)
         facts.append(fact if enough else None)
@@ -169,18 +182,19 @@ def _examine(path: str, max_megapixels: float, decoded: bool) -> Fact:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if not decoded or too_large(width, height, max_megapixels):
-            return Fact(digest, width, height, None, None)
-        return Fact(digest, width, height, hash_of_file(path), None)
+            return Fact(digest, width, height, None, None, None)
+        pixels = small_pixels(path)
+        return Fact(digest, width, height, hash_of_pixels(pixels), made_tiny(pixels), None)
     except UnreadableImageError as error:
-        return Fact(digest, width, height, None, error.reason)
+        return Fact(digest, width, height, None, None, error.reason)
     except OSError as error:
-        return Fact(digest, width, height, None, (error.strerror or str(error)).lower())
+        return Fact(digest, width, height, None, None, (error.strerror or str(error)).lower())
 
 
 def _line(path: str, stamp: Stamp, fact: Fact) -> tuple[object, ...]:
     return (
-        _key(path), _VERSION, *stamp,
-        fact.sha256, fact.width, fact.height, fact.phash, fact.fault,
+        _key(path), *stamp,
+        fact.sha256, fact.width, fact.height, fact.phash, fact.tiny, fact.fault,
     )  # fmt: skip
 
 
@@ -190,6 +204,9 @@ def _columns(facts: list[Fact], max_megapixels: float) -> Facts:
         width=np.array([fact.width for fact in facts], np.int32),
         height=np.array([fact.height for fact in facts], np.int32),
         phash=hashes_of([fact.phash or _NO_HASH for fact in facts]),
+        tiny=np.frombuffer(b"".join([fact.tiny or _NO_TINY for fact in facts]), np.uint8).reshape(
+            -1, SIDE, SIDE, 3
+        ),
         fault=[_fault(fact, max_megapixels) for fact in facts],
     )
 

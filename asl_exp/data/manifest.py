@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -14,6 +14,14 @@ from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.file_facts import Facts, gather_facts
 from asl_exp.data.near_duplicates import Hashes, near_clusters
+from asl_exp.data.recordings import (
+    NEEDED,
+    Backgrounds,
+    Grouping,
+    Recordings,
+    fewest,
+    find_recordings,
+)
 from asl_exp.data.sources.listing import is_file_key
 
 _DIGESTED: Final = ("key", "label", "group", "source", "sha256")
@@ -26,12 +34,16 @@ class Manifest:
     Attributes:
         table: the columns of a listing, and sha256, width, height.
         phash: (N, 4) perceptual hashes; zeros where they were not needed.
+        tiny: (N, SIDE, SIDE, 3) images made tiny; zeros where they were not needed.
         unreadable: "path: reason" of each image left out.
+        grouping: where the groups come from.
     """
 
     table: pd.DataFrame
     phash: Hashes
-    unreadable: tuple[str, ...]
+    tiny: Backgrounds
+    unreadable: tuple[str, ...] = ()
+    grouping: Grouping = field(default_factory=Grouping)
 
     @cached_property
     def digest(self) -> str:
@@ -51,15 +63,17 @@ class Manifest:
         keep = np.ones(len(self.table), bool)
         keep[list(rows)] = False
         left_out = zip(self.table["path"].iloc[list(rows)], reasons, strict=True)
-        return Manifest(
+        return replace(
+            self,
             table=self.table[keep].reset_index(drop=True),
             phash=self.phash[keep],
+            tiny=self.tiny[keep],
             unreadable=(*self.unreadable, *(f"{path}: {reason}" for path, reason in left_out)),
         )
 
 
-def make_manifest(listed: pd.DataFrame, config: DataConfig) -> Manifest:
-    """Find out the facts of each image; group near-duplicates where the source knows no groups.
+def make_manifest(listed: pd.DataFrame, config: DataConfig, *, external: bool = False) -> Manifest:
+    """Find out the facts of each image, and its recording where the source knows no groups.
 
     Raises:
         DataError: one image under two labels, or more unreadable images than allowed.
@@ -68,10 +82,15 @@ def make_manifest(listed: pd.DataFrame, config: DataConfig) -> Manifest:
     facts = _facts(listed["path"].tolist(), config, decoded=ungrouped or not config.store)
     known = listed.assign(sha256=facts.sha256, width=facts.width, height=facts.height)
     faulty = [row for row, fault in enumerate(facts.fault) if fault]
-    manifest = Manifest(known, facts.phash, ()).without(faulty, [facts.fault[r] for r in faulty])
+    manifest = Manifest(known, facts.phash, facts.tiny).without(
+        faulty, [facts.fault[r] for r in faulty]
+    )
     require_readable(manifest.unreadable, config.max_unreadable)
     _require_one_label(manifest.table)
-    return _grouped(manifest, config.cache_dir) if ungrouped else manifest
+    if not ungrouped:
+        return manifest
+    needed = NEEDED if config.split == "group" and not external else 1
+    return _grouped(manifest, config.cache_dir, needed)
 
 
 def label_indices(table: pd.DataFrame, classes: tuple[str, ...]) -> NDArray[np.int64]:
@@ -118,9 +137,62 @@ def _require_one_label(table: pd.DataFrame) -> None:
     )
 
 
-def _grouped(manifest: Manifest, cache_dir: str) -> Manifest:
-    """Give each image the group "near:KEY", KEY being the first image of its cluster."""
+def _grouped(manifest: Manifest, cache_dir: str, needed: int) -> Manifest:
+    """Give each image without a group the name of its recording, where those can be told apart.
+
+    Elsewhere, and where a class would be in fewer than `needed` groups, near-duplicates alone are
+    kept together: "near:KEY", KEY being the first image of its cluster.
+    """
     table = manifest.table
-    cluster = near_clusters(manifest.phash, manifest.pixel_digest, cache_dir)
-    names = "near:" + table["key"].iloc[cluster].reset_index(drop=True)
-    return Manifest(table.assign(group=names), manifest.phash, manifest.unreadable)
+    if table.empty:
+        return manifest
+    near = near_clusters(manifest.phash, manifest.pixel_digest, cache_dir)
+    missing = (table["group"] == "").to_numpy()
+    alike = ("near:" + table["key"].iloc[near]).to_numpy(str)
+    known = np.where(missing, alike, table["group"].to_numpy(str))
+    found = _recordings(manifest, near, missing)
+    groups = known.copy().astype(object)
+    for rows, recordings, prefix in found:
+        if recordings is not None:
+            groups[rows] = [f"{prefix}{name}" for name in recordings.names]
+    grouping = _grouping(table["label"].to_numpy(str), groups.astype(str), found, needed)
+    if grouping.kind == "unknown" and grouping.n_groups < needed:
+        groups = known.astype(object)
+    return replace(manifest, table=table.assign(group=groups.astype(str)), grouping=grouping)
+
+
+_Found = list[tuple[NDArray[np.int64], Recordings | None, str]]
+"""Rows of a source, what was found in them, and what stands before their names."""
+
+
+def _recordings(manifest: Manifest, near: NDArray[np.int64], missing: NDArray[np.bool_]) -> _Found:
+    """Look for recordings in the rows of each source that have no group."""
+    table, found = manifest.table, []
+    several = table["source"].nunique() > 1
+    for source in dict.fromkeys(table["source"][missing]):
+        rows = np.flatnonzero(missing & (table["source"] == source).to_numpy())
+        recordings = find_recordings(
+            table["key"].iloc[rows].tolist(), table["label"].iloc[rows].tolist(),
+            manifest.tiny[rows], near[rows],
+        )  # fmt: skip
+        found.append((rows, recordings, f"{source}/" if several else ""))
+    return found
+
+
+def _grouping(
+    labels: NDArray[np.str_], groups: NDArray[np.str_], found: _Found, needed: int
+) -> Grouping:
+    told = [recordings for _, recordings, _ in found if recordings is not None]
+    evidence = ", ".join(dict.fromkeys(one.evidence for one in told))
+    n_least = fewest(labels, groups)
+    if n_least < needed:
+        detail = (
+            f"a class is in {n_least} of the recordings found (from {evidence}), and train, val "
+            f"and test need {needed}"
+        )
+        return Grouping("unknown", n_least, detail=detail)
+    if len(told) < len(found):
+        detail = "file names, numbers and backgrounds do not tell recordings apart"
+        return Grouping("unknown", max(n_least, needed), detail=detail)
+    n_groups = len(np.unique(groups))
+    return Grouping("inferred", n_groups, evidence, all(one.sure for one in told))

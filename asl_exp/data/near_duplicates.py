@@ -44,21 +44,28 @@ _BLOCK: Final = 256
 _PREFILTER_WORDS: Final = 2
 
 
+def small_pixels(path: str) -> Pixels:
+    """Return the pixels (64, 64, 3) of which an image file's hash is made.
+
+    Raises:
+        UnreadableImageError: the file cannot be decoded.
+    """
+    return read_image(
+        path,
+        size=_PIXELS_SIDE,
+        resize="squash",
+        interpolation="bilinear",
+        max_megapixels=float("inf"),
+    )
+
+
 def hash_of_file(path: str) -> bytes:
     """Return the 32 bytes of an image file's hash.
 
     Raises:
         UnreadableImageError: the file cannot be decoded.
     """
-    return hash_of_pixels(
-        read_image(
-            path,
-            size=_PIXELS_SIDE,
-            resize="squash",
-            interpolation="bilinear",
-            max_megapixels=float("inf"),
-        )
-    )
+    return hash_of_pixels(small_pixels(path))
 
 
 def hash_of_pixels(pixels: Pixels) -> bytes:

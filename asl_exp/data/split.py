@@ -278,12 +278,19 @@ def leaking(manifest: Manifest, assignment: Assignment, config: DataConfig) -> b
     """Tell whether val or test holds near-copies of training images, as far as is known.
 
     A random split counts as leaking, whatever the images are; any other leaks where it cuts a group
-    or where the same bytes are on both sides.
+    or where the same bytes are on both sides. A group that was inferred counts where it is sure.
     """
     if config.split == "random":
         return True
     inside = assignment == TRAIN
     table = manifest.table
-    return any(
-        bool(table[name][inside].isin(table[name][~inside]).any()) for name in ("group", "sha256")
-    )
+    known = ("group", "sha256") if manifest.grouping.sure else ("sha256",)
+    return any(bool(table[name][inside].isin(table[name][~inside]).any()) for name in known)
+
+
+LEAKING: Final = "leaking split"
+
+
+def caution(manifest: Manifest, assignment: Assignment, config: DataConfig) -> str:
+    """Return what must stand beside a score of val or test; nothing where all is well."""
+    return LEAKING if leaking(manifest, assignment, config) else manifest.grouping.caution

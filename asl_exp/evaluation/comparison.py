@@ -13,7 +13,7 @@ from typing import Any, Final
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
-from asl_exp.runs.result import Result
+from asl_exp.runs.result import Result, spelled_cautions
 from asl_exp.runs.run_folder import read_config
 
 PUBLISHED: Final = {
@@ -66,6 +66,7 @@ def read_row(run: Path) -> Row:
         "image_size": config.backbone.image_size,
         "data": config.data.source,
         "split": config.data.split,
+        "caution": spelled_cautions(result.get("cautions") or {}),
         "lr": {"transfer": config.lr.transfer, "finetune": config.lr.finetune},
         "measured": {**measured, **external},
         "published": PUBLISHED.get(config.backbone.name, {}),
@@ -98,7 +99,7 @@ def _line(row: Row) -> str:
         "pretrained" if row["pretrained"] else "random",
         str(row["image_size"] or "its own"),
         row["data"],
-        row["split"],
+        row["split"] if row["caution"] == "none" else f"{row['split']}: {row['caution']}",
     ]
     return f"| {' | '.join([*about, *(_cell(row, split) for split in SPLITS)])} |"
 

@@ -31,6 +31,12 @@ class _Evaluated:
     labels: Labels
     classes: list[str]
     table: pd.DataFrame
+    caution: str = ""
+
+    def line(self, more: str = "", **values: float) -> str:
+        """Return what stands below a figure's title; the caution in a line of its own."""
+        said = ", ".join(filter(None, (line(len(self.labels), **values), more)))
+        return "\n".join(filter(None, (said, self.caution)))
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ def write_evaluation(
     classes: Sequence[str],
     table: pd.DataFrame,
     gather: Callable[[Integers], Images],
+    caution: str = "",
 ) -> Evaluation:
     """Score one set and fill its folder; what an earlier call left there is replaced.
 
@@ -68,11 +75,12 @@ def write_evaluation(
         classes: C different names.
         table: a row for each image in the same order: path, label (a class name), group, source.
         gather: returns the images of the given rows, `(B, S, S, 3)` uint8.
+        caution: what must stand beside every score, in figures and reports.
 
     Raises:
         ValueError: the arguments do not fit each other, or are no probabilities.
     """
-    evaluated = _Evaluated(name, probabilities, labels, list(classes), table)
+    evaluated = _Evaluated(name, probabilities, labels, list(classes), table, caution)
     _check(evaluated)
     folder.mkdir(parents=True, exist_ok=True)
     totals = report.summary(probabilities, labels)
@@ -115,44 +123,44 @@ def _write_reports(
     table = report.class_table(evaluated.probabilities, evaluated.labels, evaluated.classes)
     for suffix, written in (("json", report.as_json), ("txt", report.as_text)):
         path = folder / f"classification_report.{suffix}"
-        content = written(evaluated.name, totals, table, confusion, intervals)
+        content = written(evaluated.name, totals, table, confusion, intervals, evaluated.caution)
         path.write_text(content, encoding="utf-8")
 
 
 def _draw_scores(folder: Path, evaluated: _Evaluated, totals: dict[str, float]) -> None:
-    answers, n_images = (evaluated.probabilities, evaluated.labels), len(evaluated.labels)
+    answers = (evaluated.probabilities, evaluated.labels)
     confusion_figure(
         folder / "confusion_matrix.png",
         scores.confusion_matrix(*answers),
         evaluated.classes,
         f"Confusion matrix: {evaluated.name}",
-        line(n_images, accuracy=totals["accuracy"], macro_F1=totals["f1_macro"]),
+        evaluated.line(accuracy=totals["accuracy"], macro_F1=totals["f1_macro"]),
     )
     reliability_figure(
         folder / "reliability.png",
         scores.reliability(*answers),
         f"Reliability: {evaluated.name}",
-        line(n_images, accuracy=totals["accuracy"], expected_calibration_error=totals["ece"]),
+        evaluated.line(accuracy=totals["accuracy"], expected_calibration_error=totals["ece"]),
     )
     _draw_rankings(folder, evaluated)
 
 
 def _draw_rankings(folder: Path, evaluated: _Evaluated) -> None:
-    answers, n_images = (evaluated.probabilities, evaluated.labels), len(evaluated.labels)
+    answers = (evaluated.probabilities, evaluated.labels)
     roc, precision_recall = one_vs_rest.roc(*answers), one_vs_rest.precision_recall(*answers)
     roc_figure(
         folder / "roc.png",
         roc,
         evaluated.classes,
         f"ROC, each class against the rest: {evaluated.name}",
-        line(n_images, macro_area=roc.macro_area),
+        evaluated.line(macro_area=roc.macro_area),
     )
     precision_recall_figure(
         folder / "precision_recall.png",
         precision_recall,
         evaluated.classes,
         f"Precision and recall: {evaluated.name}",
-        line(n_images, macro_average_precision=precision_recall.macro_area),
+        evaluated.line(macro_average_precision=precision_recall.macro_area),
     )
 
 
@@ -174,7 +182,7 @@ def _draw_mistakes(
         images,
         captions,
         f"Most confident mistakes: {evaluated.name}",
-        f"{line(len(evaluated.labels))}, {_shown(shown, wrong)}",
+        evaluated.line(_shown(shown, wrong)),
     )
 
 

@@ -50,10 +50,12 @@ def as_json(
     table: pd.DataFrame,
     confusion: Integers,
     intervals: Intervals,
+    caution: str = "",
 ) -> str:
     """Return the report as JSON; what is not defined is null."""
     content = {
         "set": name,
+        **({"caution": caution} if caution else {}),
         "images": int(table["images"].sum()),
         "classes_with_images": int((table["images"] > 0).sum()),
         **totals,
@@ -74,10 +76,12 @@ def as_text(
     table: pd.DataFrame,
     confusion: Integers,
     intervals: Intervals,
+    caution: str = "",
 ) -> str:
     """Return the report for a reader; ``-`` stands for a score that is not defined."""
     present = int((table["images"] > 0).sum())
     heading = f"{name}: {table['images'].sum()} images, {present} of {len(table)} classes"
+    heading = "\n".join(filter(None, (heading, caution)))
     numbers = {**totals, **macro_averages(table)}
     lines = [
         f"{key:<26}{_number(value)}{_spread(intervals.of.get(key))}"

@@ -27,6 +27,7 @@ class Result:
         start: digests of the data and of the weights before training.
         batch_size: global; found out where the configuration says auto.
         split, split_leaks: the rule of the split, and whether near-copies may be on both sides.
+        cautions: split or external set to what must stand beside its score.
         monitor, objective: the metric that chose the kept checkpoint, and its value.
         seconds: by stage.
     """
@@ -42,6 +43,7 @@ class Result:
     batch_size: int | None = None
     split: str | None = None
     split_leaks: bool | None = None
+    cautions: dict[str, str] = field(default_factory=dict)
     monitor: str | None = None
     objective: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -72,6 +74,14 @@ class Result:
     def write(self, run_folder: Path) -> None:
         """Replace ``result.json`` in one step."""
         write_json(run_folder / Artifact.RESULT, asdict(self))
+
+
+def spelled_cautions(cautions: Mapping[str, str]) -> str:
+    """Return ``groups unknown: may leak (val, test)``, each caution once; "none" without any."""
+    told: dict[str, list[str]] = {}
+    for name, caution in cautions.items():
+        told.setdefault(caution, []).append(name)
+    return "; ".join(f"{what} ({', '.join(names)})" for what, names in told.items()) or "none"
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ def write_figures(survey: Survey, folder: Path) -> dict[str, str]:
             missing[name] = reason
             (folder / f"{name}.png").unlink(missing_ok=True)
         else:
+            canvas.mark(figure, survey.caution)
             canvas.save(figure, folder / f"{name}.png")
     return missing
 

@@ -59,9 +59,14 @@ def _table(survey: Survey) -> str:
         for row in results.best_rows(survey)
     )
     return (
-        f"<h2>Best trials</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>"
+        f"<h2>Best trials{_caution(survey)}</h2>"
+        f"<div class='scroll'><table><tr>{head}</tr>{rows}</table></div>"
         "<p>All trials are in <code>trials.csv</code>.</p>"
     )
+
+
+def _caution(survey: Survey) -> str:
+    return f" <small>{escape(survey.caution)}</small>" if survey.caution else ""
 
 
 def _figures(survey: Survey) -> Iterator[str]:
@@ -70,7 +75,7 @@ def _figures(survey: Survey) -> Iterator[str]:
         drawn = figure.to_html(
             full_html=False, include_plotlyjs=False, config={"displaylogo": False}
         )
-        yield f"<h2>{escape(heading)}</h2><div class='scroll'>{drawn}</div>"
+        yield f"<h2>{escape(heading)}{_caution(survey)}</h2><div class='scroll'>{drawn}</div>"
 
 
 def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:

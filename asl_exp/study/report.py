@@ -81,7 +81,7 @@ def write_outcome(
     (folder / "study.html").write_text(
         html_page(survey, f"Study {plan.name}", sentences, _again(plan, survey)), encoding="utf-8"
     )
-    _write_confirmation(folder, comparisons)
+    _write_confirmation(folder, comparisons, survey.caution)
     outcome = Outcome(folder, sentences, notes)
     told = _markdown(plan, survey, outcome, repeat)
     (folder / "README.md").write_text(told, encoding="utf-8")
@@ -98,6 +98,7 @@ def _sentences(survey: Survey, comparisons: Sequence[Comparison]) -> list[str]:
     front = f" {len(survey.front)} trials are on the front." if len(survey.metrics) > 1 else ""
     return [
         f"{word}: trial {survey.best.number} with {told} ({survey.counted()}).{front}",
+        *([f"Scores: {survey.caution}."] if survey.caution else []),
         *(sentence for one in comparisons for sentence in one.sentences()),
     ]
 
@@ -106,7 +107,7 @@ def _again(plan: Plan, survey: Survey) -> str:
     return command(plan.folder / BEST) if survey.best else ""
 
 
-def _write_confirmation(folder: Path, comparisons: Sequence[Comparison]) -> None:
+def _write_confirmation(folder: Path, comparisons: Sequence[Comparison], caution: str) -> None:
     """Write what was repeated; what an earlier winner's repetitions gave goes."""
     for name in (CONFIRMATION_FILE, CONFIRMATION_FIGURE):
         (folder / name).unlink(missing_ok=True)
@@ -115,6 +116,7 @@ def _write_confirmation(folder: Path, comparisons: Sequence[Comparison]) -> None
         (folder / CONFIRMATION_FILE).write_text(f"{content}\n", encoding="utf-8")
     figure = confirm_figure(list(comparisons))
     if figure is not None:
+        canvas.mark(figure, caution)
         canvas.save(figure, folder / CONFIRMATION_FIGURE)
 
 
@@ -173,6 +175,7 @@ def _best_tags(survey: Survey) -> dict[str, object]:
         return {}
     run_id = trial_facts.run_id(survey.best)
     return {
+        **({Tag.CAUTION: survey.caution} if survey.caution else {}),
         Tag.BEST_TRIAL: survey.best.number,
         Tag.TRIAL_VALUES: pairs(survey.best.params),
         **({Tag.BEST_RUN: run_id} if run_id else {}),

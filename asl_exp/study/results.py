@@ -128,6 +128,12 @@ class Survey:
             else None
         )
 
+    @cached_property
+    def caution(self) -> str:
+        """What must stand beside the scores, or nothing."""
+        said = dict.fromkeys(trial_facts.caution(trial) for trial in self.trials)
+        return "; ".join(filter(None, said))
+
     def drawn(self, key: str) -> tuple[FrozenTrial, ...]:
         """Return the finished trials that have a value for a key."""
         return tuple(trial for trial in self.finished if key in trial.params)
@@ -170,6 +176,7 @@ def _row(survey: Survey, trial: FrozenTrial | None) -> Iterator[tuple[str, Any]]
     yield "started", trial and trial.datetime_start
     yield "mlflow_run_id", trial and trial_facts.run_id(trial)
     yield "run_folder", trial and trial_facts.given_folder(trial)
+    yield "caution", trial and trial_facts.caution(trial)
     yield "failure", trial and trial_facts.failure(trial)
 
 
@@ -207,7 +214,7 @@ def _time(trial: FrozenTrial) -> str:
 
 def rich_table(survey: Survey, title: str) -> Table:
     """Return the table for the terminal."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=": ".join(filter(None, (title, survey.caution))), title_justify="left")
     for column in header(survey):
         name = column.replace(".", ".\n", 1)
         table.add_column(name, justify="right", style="bold" if column in survey.metrics else None)

@@ -23,13 +23,13 @@ from asl_exp.config.errors import (
 from asl_exp.config.names import EVERY_EPOCH, Artifact, needs_scores
 from asl_exp.config.schema import Config
 from asl_exp.config.study_plan import Plan
-from asl_exp.runs.result import Result
+from asl_exp.runs.result import Result, spelled_cautions
 from asl_exp.study.heartbeat import Heart
 from asl_exp.study.mlflow_parent import child_tags
 from asl_exp.study.pruning import TrialWatcher
 from asl_exp.study.sampling import suggest
 from asl_exp.study.study import PARENT_RUN, OpenStudy
-from asl_exp.study.trial_facts import MLFLOW_RUN, RUN_FOLDER
+from asl_exp.study.trial_facts import CAUTION, MLFLOW_RUN, RUN_FOLDER
 from asl_exp.training.observer import Depth
 from asl_exp.training.run import run_experiment
 
@@ -157,8 +157,12 @@ def _concerns_every_trial(error: UserError, plan: Plan) -> bool:
 
 
 def _note_run(trial: Trial, folder: Path) -> None:
-    """Keep which MLflow run it was, unless the trial was given up for dead."""
+    """Keep which MLflow run it was and its cautions, unless the trial was given up for dead."""
     result = Result.read(folder)
-    if result is not None and result.mlflow_run_id:
-        with suppress(UpdateFinishedTrialError):
-            trial.set_user_attr(MLFLOW_RUN, result.mlflow_run_id)
+    if result is None:
+        return
+    caution = spelled_cautions(result.cautions) if result.cautions else None
+    for key, value in ((MLFLOW_RUN, result.mlflow_run_id), (CAUTION, caution)):
+        if value:
+            with suppress(UpdateFinishedTrialError):
+                trial.set_user_attr(key, value)

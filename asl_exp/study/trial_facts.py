@@ -11,6 +11,7 @@ from asl_exp.study.claims import REASON
 
 RUN_FOLDER: Final = "run_folder"
 MLFLOW_RUN: Final = "mlflow_run_id"
+CAUTION: Final = "caution"
 """User attributes of a trial, set as it starts and as it ends."""
 
 
@@ -31,6 +32,11 @@ def run_id(trial: FrozenTrial) -> str | None:
     if known is None and (folder := run_folder(trial)) and (result := Result.read(folder)):
         return result.mlflow_run_id
     return known
+
+
+def caution(trial: FrozenTrial) -> str:
+    """Return what must stand beside a trial's scores, or nothing."""
+    return str(trial.user_attrs.get(CAUTION) or "")
 
 
 def failure(trial: FrozenTrial) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from asl_exp.config import names
 from asl_exp.config.names import Artifact
+from asl_exp.runs.result import spelled_cautions
 
 _MOST_CONFUSIONS: Final = 5
 _WIDTH: Final = 100  # characters
@@ -33,7 +34,7 @@ class Story:
         phases: name to first and last epoch, counted across phases.
         kept_epochs: name to the epoch kept.
         monitor: the metric that chose the kept epoch.
-        leaks: the split may have near-copies on both sides.
+        cautions: split or external set to what must stand beside its score.
     """
 
     run_id: str
@@ -46,7 +47,7 @@ class Story:
     phases: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     kept_epochs: Mapping[str, int] = field(default_factory=dict)
     monitor: str | None = None
-    leaks: bool = False
+    cautions: Mapping[str, str] = field(default_factory=dict)
 
 
 def description(story: Story) -> str:
@@ -67,8 +68,8 @@ def _outcome(story: Story) -> Iterator[str]:
     if story.status not in ("FINISHED", "RUNNING"):
         reason = f": {_one_line(story.failure)}" if story.failure else ""
         yield f"**{story.status}**{reason}"
-    if story.leaks:
-        yield "**The split leaks:** near-copies of training images may be in val and test."
+    if story.cautions:
+        yield f"**{spelled_cautions(story.cautions)}**"
 
 
 def _results(story: Story) -> Iterator[str]:

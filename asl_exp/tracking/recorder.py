@@ -121,6 +121,12 @@ class Recorder:
                 link_tree(run_folder / name, root / name)
 
     @undisturbed()
+    def rename(self, name: str) -> None:
+        """Give the run another name: charts and comparisons of the UI show nothing else of it."""
+        if self.client and self.run_id:
+            self.client.update_run(self.run_id, name=name)
+
+    @undisturbed()
     def end(self, status: str) -> None:
         """Close the run: FINISHED, FAILED or KILLED."""
         if self.client and self.run_id:

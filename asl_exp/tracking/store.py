@@ -84,6 +84,7 @@ _COLUMNS: Final = (
     "attributes.`Dataset`",
     f"metrics.`{_KEPT}`",
     f"metrics.`{_TEST}`",
+    f"tags.`{names.Tag.CAUTION}`",
     "params.`backbone.name`",
     *(f"params.`{key}`" for key in _SETTINGS),
     f"tags.`{names.Tag.CHANGED}`",

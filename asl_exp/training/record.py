@@ -25,7 +25,7 @@ from asl_exp.model.classifier import LetterClassifier
 from asl_exp.replica.delivery import ALIAS, register_here
 from asl_exp.replica.login import replica_tag
 from asl_exp.runs.full_disk import full_disk
-from asl_exp.runs.result import Result
+from asl_exp.runs.result import Result, spelled_cautions
 from asl_exp.runs.run_folder import checkpoints_on_disk, write_config
 from asl_exp.tracking.datasets import dataset_inputs
 from asl_exp.tracking.deferred_signals import undisturbed
@@ -103,6 +103,7 @@ def record_start(
 ) -> None:
     """Write and record what the run starts from."""
     result.split, result.split_leaks = data.split_rule, data.leaks
+    result.cautions = data.cautions
     if rank() > 0:
         return
     result.write(folder)
@@ -120,6 +121,7 @@ def record_start(
             Tag.DATA_DIGEST: data.digest,
             Tag.SPLIT: data.split_rule,
             Tag.SPLIT_LEAKS: data.leaks,
+            Tag.CAUTION: spelled_cautions(data.cautions),
             Tag.PRETRAINED: model.weights.pretrained,
             Tag.WEIGHTS_SOURCE: model.weights.source,
             Tag.WEIGHTS_DIGEST: model.weights.digest or "none",
@@ -127,6 +129,8 @@ def record_start(
             **_note(recorder, config, result, folder),
         }
     )
+    if "leak" in data.caution:
+        recorder.rename(f"{result.name} [{'leaks' if data.leaks else 'may leak'}]")
     recorder.artifacts(folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
 
 
@@ -236,7 +240,7 @@ def _note(recorder: Recorder, config: Config, result: Result, folder: Path) -> d
         phases=_boundaries(folder / Artifact.EPOCHS),
         kept_epochs=result.kept_epochs,
         monitor=result.monitor,
-        leaks=bool(result.split_leaks),
+        cautions=result.cautions,
     )
     return {MLFLOW_RUN_NOTE: description(story)}
 

@@ -158,6 +158,12 @@ def _say_data(config: Config, data: LetterData) -> None:
         )
     counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits.items())
     say(f"data: {len(data.classes)} classes; images: {counts}")
+    if data.caution:
+        reason = f" ({data.grouping.detail})" if data.grouping.detail else ""
+        say(f"{data.caution}{reason}", warning=data.leaks or "leak" in data.caution)
+    for name, caution in data.cautions.items():
+        if caution != data.caution:
+            say(f"{name}: {caution}", warning=True)
     if data.leaks:
         say(
             f"data.split={data.split_rule} leaks: near-copies of training images may be in val "

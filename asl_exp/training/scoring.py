@@ -54,6 +54,7 @@ def finish(
                 pd.read_csv(run_folder / Artifact.EPOCHS),
                 run_folder / Artifact.LEARNING_CURVES,
                 kept=result.kept_epochs,
+                caution=data.caution,
             )
         with stages("model"):
             kept = list(result.checkpoints.values())[-1]
@@ -101,6 +102,7 @@ def _score(
                 classes=data.classes,
                 table=split.table,
                 gather=split.gather,
+                caution=split.caution,
             ).scores
         else:
             scores = summary(answers, split.labels)

@@ -222,7 +222,10 @@ def show_outcome(
         rows.setdefault(name, {}).update({"images": len(split), **scores})
     phase, epoch = list(result.kept_epochs.items())[-1]
     say(f"{result.name}: checkpoint of phase {phase}, epoch {epoch}, best {result.monitor}")
-    show_result("leaking split" if data.leaks else "", rows)
+    show_result(data.caution, rows)
+    for name, caution in data.cautions.items():
+        if caution != data.caution:
+            say(f"{name}: {caution}", warning=True)
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
     say(f"time: {spent}")
     say(f"run folder: {run_folder}")

@@ -40,7 +40,7 @@ def findings(folder: Path, planted: str) -> Findings:
         cache_dir=str(folder / "cache"),
     )  # fmt: skip
     data = load_letters(config, image_size=SIZE, interpolation="bilinear", seed=0)
-    return find(data, look_at(data.splits, lambda done: None))
+    return find(data, look_at(data.splits, config, lambda done: None))
 
 
 def test_a_clean_split_has_no_findings(tmp_path: Path) -> None:

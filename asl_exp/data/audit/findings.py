@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 from asl_exp.data.audit.looks import Looks
 from asl_exp.data.dataset import LetterData
 from asl_exp.data.near_duplicates import THRESHOLD, near_pairs
+from asl_exp.data.recordings import Kind
 
 TRAIN: Final = "train"
+DOUBT: Final[dict[Kind, str]] = {
+    "given": "",
+    "inferred": "the groups were recognised, not given: look at the sheets whether they are right.",
+    "unknown": "whether other frames of the same recording or person are there is not known: give "
+    "a column group (data=manifest) or a folder for each person.",
+}
+"""What an audit cannot know, by where the groups come from."""
+
 _LISTED: Final = 1_000
 """Pairs that the JSON lists; all of them are counted."""
 
@@ -26,6 +35,9 @@ class Findings:
             of images), kind ("exact" or "near"), bits (by which their hashes differ).
         cut_groups: groups that are in more than one of train, val and test.
         split_rule: group, random, leave_out or column.
+        groups: given, inferred or unknown.
+        caution: what must stand beside a score of val or test; "" where all is well.
+        cautions: the same of every split and external set that has one.
         digest: of the data.
         unreadable: "path: reason" of each image left out.
     """
@@ -34,6 +46,9 @@ class Findings:
     pairs: pd.DataFrame
     cut_groups: tuple[str, ...]
     split_rule: str
+    groups: Kind
+    caution: str
+    cautions: dict[str, str]
     digest: str
     unreadable: tuple[str, ...]
 
@@ -73,6 +88,9 @@ class Findings:
         names = list(dict.fromkeys(self.images["split"]))
         return {
             "leaks": self.leaks,
+            "groups": self.groups,
+            "caution": self.caution,
+            "cautions": self.cautions,
             "split_rule": self.split_rule,
             "data_digest": self.digest,
             "near_threshold_bits": THRESHOLD,
@@ -122,6 +140,9 @@ def find(data: LetterData, looks: Looks) -> Findings:
         pairs=_pairs(images, looks),
         cut_groups=_cut_groups(images),
         split_rule=data.split_rule,
+        groups=data.grouping.kind,
+        caution=data.caution,
+        cautions=data.cautions,
         digest=data.digest,
         unreadable=data.unreadable,
     )

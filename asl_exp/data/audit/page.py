@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from asl_exp.config.schema import AugmentationConfig
-from asl_exp.data.audit.findings import TRAIN, Findings
+from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings
 from asl_exp.data.audit.sheets import SHOWN_PAIRS, augmented_sheet, contact_sheet, pair_image
 from asl_exp.data.dataset import LetterData
 from asl_exp.data.near_duplicates import THRESHOLD
@@ -25,6 +25,7 @@ th:first-child, td:first-child { text-align: left; }
 .scroll { overflow-x: auto; }
 .verdict { padding: .8rem 1rem; border-left: .4rem solid; font-size: 1.1rem; }
 .bad { border-color: #b00020; background: #fdecee; }
+.unsure { border-color: #b36b00; background: #fdf4e3; }
 .good { border-color: #1b7f3b; background: #eaf6ee; }
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem; }
 figure { margin: 0; } figcaption { font-size: .8rem; overflow-wrap: anywhere; }
@@ -40,7 +41,7 @@ def html_page(data: LetterData, findings: Findings, augmentation: AugmentationCo
         _splits(facts),
         _pairs(data, findings),
         _classes(facts, data.classes),
-        _groups(facts),
+        _groups(facts, findings),
         _left_out(findings),
         "<h2>What the network sees in training</h2><p>The first image of a row is as it is stored, "
         "the others are random changes of it.</p>",
@@ -60,6 +61,12 @@ def html_page(data: LetterData, findings: Findings, augmentation: AugmentationCo
 
 def _verdict(findings: Findings) -> str:
     rule = f"<code>data.split={escape(findings.split_rule)}</code>"
+    if not findings.leaks and findings.caution:
+        return (
+            f"<p class='verdict unsure'><b>{escape(findings.caution)}</b> ({rule}). No image of "
+            "val, test or an external set has a copy or near-copy among the training images; "
+            f"{escape(DOUBT[findings.groups])}</p>"
+        )
     if not findings.leaks:
         return (
             "<p class='verdict good'>No image of val, test or an external set has a copy or "
@@ -93,7 +100,8 @@ def _splits(facts: dict[str, Any]) -> str:
     ]  # fmt: skip
     rows = [
         [
-            name, f"{one['n_images']:,}", len(one["classes"]), len(one["groups"]),
+            name, f"{one['n_images']:,}", len(one["classes"]),
+            "unknown" if facts["groups"] == "unknown" else len(one["groups"]),
             one["exact_copies_in_train"], one["near_copies_in_train"],
             one["of_groups_in_train"],
             _span(one["brightness"]), _span(one["width"]), _span(one["height"]),
@@ -142,9 +150,10 @@ def _classes(facts: dict[str, Any], classes: tuple[str, ...]) -> str:
 _GROUP_ROWS: Final = 60
 
 
-def _groups(facts: dict[str, Any]) -> str:
+def _groups(facts: dict[str, Any], findings: Findings) -> str:
     sections = []
-    for title, key in (("source", "sources"), ("group", "groups")):
+    known = [("source", "sources"), ("group", "groups")]
+    for title, key in known[:1] if findings.groups == "unknown" else known:
         names = sorted({name for one in facts["splits"].values() for name in one[key]})
         rows = [
             [name, *(one[key].get(name, 0) for one in facts["splits"].values())]

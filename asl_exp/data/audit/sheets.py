@@ -26,7 +26,7 @@ def contact_sheet(split: Split, classes: tuple[str, ...]) -> Image.Image:
         found = np.flatnonzero(split.labels == index)
         n_shown = min(_A_CLASS, len(found))
         spread = found[np.linspace(0, len(found) - 1, n_shown).astype(np.int64)]
-        rows.append([_small(image) for image in split.gather(spread)])
+        rows.append([_small(image) for image in split.gather(spread)] if n_shown else [])
     return _grid(rows, list(classes))
 
 

@@ -4,7 +4,7 @@ A source returns one table of the columns below; sources.py joins and checks the
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +23,13 @@ class Listing:
         images: those to train, validate and test on.
         external: one table for each set that is never trained on, by its name.
         classes: in the order of their indices.
+        left_out: external set to the labels that are no classes and their counts, in words.
     """
 
     images: pd.DataFrame
     external: dict[str, pd.DataFrame]
     classes: tuple[str, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def table(

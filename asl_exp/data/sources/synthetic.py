@@ -14,6 +14,7 @@ from asl_exp.config.schema import SyntheticConfig
 from asl_exp.data import renderer
 from asl_exp.data.file_facts import Facts
 from asl_exp.data.near_duplicates import WORDS
+from asl_exp.data.recordings import SIDE
 from asl_exp.data.sources.listing import table
 
 PREFIX: Final = "synthetic:"
@@ -52,6 +53,7 @@ def facts_of(paths: list[str]) -> Facts:
         width=sizes,
         height=sizes,
         phash=np.zeros((len(paths), WORDS), np.uint64),
+        tiny=np.zeros((len(paths), SIDE, SIDE, 3), np.uint8),
         fault=[""] * len(paths),
     )
 

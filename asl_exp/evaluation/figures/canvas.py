@@ -36,9 +36,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def title(figure: Figure, what: str, line: str) -> None:
-    """Write what is shown, and below it what the line says: images and scores."""
+    """Write what is shown, and below it what the line says: images, scores, then any caution."""
     fitting = int(figure.get_figwidth() / 0.1)  # characters at that size, in inches each
-    rows = [shortened(what, fitting), shortened(line, fitting)]
+    rows = [shortened(row, fitting) for row in (what, *line.split("\n"))]
     figure.suptitle("\n".join(map(plain, rows)), fontsize=12)
 
 
@@ -68,6 +68,18 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=13, transform=axes.transAxes)
 
 
+def mark(figure: Figure, caution: str) -> None:
+    """Write below everything what must stand beside the scores shown, if there is anything."""
+    if caution:
+        figure.supxlabel(plain(caution), fontsize=10, color=ORANGE)
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG; without matplotlib's version in it, so that equal figures are equal files."""
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+    """Write a PNG whose title is in its metadata as well; equal figures are equal files."""
+    told = "\n".join(filter(None, (figure.get_suptitle(), figure.get_supxlabel())))
+    figure.savefig(
+        path,
+        format="png",
+        dpi=DPI,
+        metadata={"Software": None, "Title": told.replace(r"\$", "$")},
+    )

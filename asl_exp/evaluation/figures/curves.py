@@ -18,7 +18,10 @@ LOG_FROM_RATIO = 100  # between the highest and the lowest loss
 
 
 def learning_curves(
-    history: pd.DataFrame, path: Path, kept: Mapping[str, int] | None = None
+    history: pd.DataFrame,
+    path: Path,
+    kept: Mapping[str, int] | None = None,
+    caution: str = "",
 ) -> None:
     """Draw loss, accuracy and learning rate by epoch into a PNG.
 
@@ -27,6 +30,7 @@ def learning_curves(
             of `names.EPOCH_METRICS`; a column may be missing, a value NaN.
         path: the PNG to write.
         kept: phase to the epoch (counted across phases) whose checkpoint was kept.
+        caution: what must stand beside a score of val.
     """
     figure = canvas.new_figure(9, 8.4)
     if history.empty:
@@ -34,7 +38,7 @@ def learning_curves(
         canvas.say(figure.add_subplot(), "no epoch was trained")
     else:
         rows = history.sort_values("epoch", kind="stable").drop_duplicates("epoch", keep="last")
-        canvas.title(figure, "Learning curves", _line(rows))
+        canvas.title(figure, "Learning curves", "\n".join(filter(None, (_line(rows), caution))))
         _draw(figure, rows, kept or {})
     canvas.save(figure, path)
 
