@@ -19,7 +19,7 @@ from asl_exp.data.decode import Pixels
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
 from asl_exp.data.pixel_store import DecodedPixels, Geometry, Store
 from asl_exp.data.recordings import Grouping
-from asl_exp.data.sources.listing import Listing, set_name
+from asl_exp.data.sources.listing import Listing, left_out_words, set_name
 from asl_exp.data.sources.selection import list_images
 from asl_exp.data.split import NAMES, Assignment, caution, leaking, split_manifest
 
@@ -185,7 +185,7 @@ def load_whole(
     }
     wanted = {name: rows[rows["label"].isin(classes)] for name, rows in relabelled.items()}
     manifests = {
-        name: make_manifest(rows.reset_index(drop=True), config)
+        name: make_manifest(rows.reset_index(drop=True), config, external=True)
         for name, rows in wanted.items()
         if len(rows)
     }
@@ -195,7 +195,12 @@ def load_whole(
     _say_left_out(unreadable)
     return WholeSets(
         splits={
-            name: part.split(f"external/{name}", np.arange(len(part.manifest.table)), classes)
+            name: part.split(
+                f"external/{name}",
+                np.arange(len(part.manifest.table)),
+                classes,
+                left_out_words(relabelled[name]["label"], classes),
+            )
             for name, part in sets.items()
         },
         left_out={

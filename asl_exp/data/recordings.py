@@ -119,7 +119,8 @@ def made_tiny(pixels: Pixels) -> bytes:
     """Return an image (S, S, 3), S a multiple of SIDE, as the bytes of SIDE x SIDE pixels."""
     step = pixels.shape[0] // SIDE
     mean = pixels.reshape(SIDE, step, SIDE, step, 3).mean((1, 3))
-    return mean.round().astype(np.uint8).tobytes()
+    tiny: Pixels = mean.round().astype(np.uint8)
+    return tiny.tobytes()
 
 
 def find_recordings(

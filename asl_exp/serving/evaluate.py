@@ -120,6 +120,7 @@ def evaluate(
             classes=classes,
             table=split.table,
             gather=split.gather,
+            caution=split.caution,
         )
     absent = {name: _absent(split, classes) for name, split in splits.items()}
     scored = Scored(sets, left_out, absent, folder)

@@ -61,6 +61,22 @@ def some(names: Iterable[object], limit: int = 8) -> str:
     return ", ".join(listed[:limit]) + more
 
 
+def left_out_words(labels: "pd.Series[str]", classes: Sequence[str]) -> str:
+    """Return which labels are no classes, with their images, or nothing."""
+    outside = labels[~labels.isin(classes)]
+    if outside.empty:
+        return ""
+    counts = outside.value_counts()
+    named = some([f"{name} {counts[name]}" for name in sorted(counts.index, key=natural)], 12)
+    return f"left out: {len(outside):,} of {len(labels):,} images, of other labels: {named}"
+
+
+def natural(name: str) -> tuple[int, int, str]:
+    """Return the key by which names are sorted: numbers as numbers, before words."""
+    number = name.isascii() and name.isdigit()
+    return (0, int(name), "") if number else (1, 0, name)
+
+
 def is_file_key(path: str) -> bool:
     """Tell whether a path names a file, not a rendered image."""
     return not path.startswith("synthetic:")

@@ -13,7 +13,14 @@ from asl_exp.config.rules import SYNTHETIC_EXTERNAL
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.sources.asl_alphabet import list_asl_alphabet, require_copy
 from asl_exp.data.sources.folder import list_folder
-from asl_exp.data.sources.listing import Listing, is_file_key, set_name, some
+from asl_exp.data.sources.listing import (
+    Listing,
+    is_file_key,
+    left_out_words,
+    natural,
+    set_name,
+    some,
+)
 from asl_exp.data.sources.manifest_csv import list_manifest
 from asl_exp.data.split import NAMES
 
@@ -51,6 +58,7 @@ def list_images(config: DataConfig) -> Listing:
         images=_of_classes(inside, classes),
         external={name: _required(rows, classes, name) for name, rows in external.items()},
         classes=classes,
+        left_out={name: left_out_words(rows["label"], classes) for name, rows in external.items()},
     )
 
 
@@ -136,7 +144,7 @@ def _unique_name(given: str, config: DataConfig) -> str:
 
 def _classes(inside: pd.DataFrame, config: DataConfig) -> tuple[str, ...]:
     """Return the classes asked for, all of which must have images; or all that are found."""
-    found = sorted(set(inside["label"]))
+    found = sorted(set(inside["label"]), key=natural)
     wanted = parse_classes(config.classes)
     if wanted is None:
         if len(found) < 2:
