@@ -52,7 +52,8 @@ def read_row(run: Path) -> Row:
     Raises:
         UserError: the folder holds no finished run.
     """
-    metrics = _finished(run).metrics
+    result = _finished(run)
+    metrics = result.metrics
     config = read_config(run)
     measured = {split: metrics[names.score_key(split, "accuracy")] for split in SPLITS[:3]}
     external = {
@@ -66,7 +67,7 @@ def read_row(run: Path) -> Row:
         "image_size": config.backbone.image_size,
         "data": config.data.source,
         "split": config.data.split,
-        "caution": spelled_cautions(result.get("cautions") or {}),
+        "caution": spelled_cautions(result.cautions),
         "lr": {"transfer": config.lr.transfer, "finetune": config.lr.finetune},
         "measured": {**measured, **external},
         "published": PUBLISHED.get(config.backbone.name, {}),
