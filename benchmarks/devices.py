@@ -52,7 +52,7 @@ def measure_state(folder: Path) -> dict[str, float]:
     from asl_exp.config.compose import compose_config
     from asl_exp.model.classifier import build_classifier
     from asl_exp.model.preprocessing import resolve_preprocessing
-    from asl_exp.training.state import FOLDER, _add
+    from asl_exp.training.state import FOLDER, add_state
 
     config = compose_config([*OVERRIDES])
     model = build_classifier(config, 6, resolve_preprocessing(config.backbone))
@@ -64,7 +64,7 @@ def measure_state(folder: Path) -> dict[str, float]:
         began, written = time.perf_counter(), folder / FOLDER / ".writing"
         with written.open("wb") as file:
             torch.save({k: {n: t.clone() for n, t in v.items()} for k, v in content.items()}, file)
-        _add(written)
+        add_state(written)
         seconds.append(time.perf_counter() - began)
     size = max(path.stat().st_size for path in (folder / FOLDER).iterdir())
     return {"state_s": round(statistics.median(seconds), 4), "state_mb": round(size / 1e6, 2)}

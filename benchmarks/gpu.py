@@ -103,7 +103,7 @@ def bare(config: Config, device: torch.device, n_steps: int) -> float:
 
 def ours(config: Config, folder: Path) -> float:
     """Return images/s of the median epoch of a run, as the run records it."""
-    run_experiment(config, folder, depth="validation")
+    run_experiment(config, folder, evaluate="validation")
     with (folder / "epochs.csv").open() as table:
         names = table.readline().strip().split(",")
         speeds = [float(line.split(",")[names.index("images_per_second")]) for line in table]

@@ -69,7 +69,7 @@ def point(sizes: dict[str, int]) -> dict[str, float]:
                  "trainer.accelerator=cpu", "data.workers=1",
                  f"data.cache_dir={name}/cache", f"runs_dir={name}/runs"]
             )  # fmt: skip
-            run_experiment(config, Path(name) / "runs" / str(trial), depth="validation")
+            run_experiment(config, Path(name) / "runs" / str(trial), evaluate="validation")
         taken = time.process_time() - started
         disk = {
             part: sum(f.stat().st_size for f in (Path(name) / part).rglob("*") if f.is_file()) / 1e6

@@ -12,12 +12,14 @@ from asl_exp.config.schema import Config
 from asl_exp.data.dataset import LetterData
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.runs.result import Result
+from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.batch_size import with_batch_size
-from asl_exp.training.cpu import keep_freed_memory
-from asl_exp.training.phase import run_phase
-from asl_exp.training.run import _device
+from asl_exp.training.current_run import Run
+from asl_exp.training.device import device_of, set_up
+from asl_exp.training.phase import train_phase
 from asl_exp.training.shared_inputs import classifier, letters
-from asl_exp.training.terminal import Stages, hushed
+from asl_exp.training.terminal import hushed
 
 
 class Bench:
@@ -35,11 +37,9 @@ class Bench:
             *material(), *overrides, "tracking=off", f"data.cache_dir={folder / 'cache'}",
             f"trainer.accelerator={'gpu' if gpu else 'cpu'}",
         ]  # fmt: skip
-        self.device = torch.device("cuda" if gpu else "cpu")
-        if not gpu:
-            keep_freed_memory()
         self.config = self.configured()
-        _device(self.config)  # sets torch's threads and environment as in a run
+        self.device = device_of(self.config.trainer, 0)
+        set_up(self.device, self.config.trainer)
         self.preprocessing = resolve_preprocessing(self.config.backbone)
         self.data: LetterData = letters(self.config, self.preprocessing)
 
@@ -55,21 +55,25 @@ class Bench:
     def phase(self, name: str, *more: str) -> list[dict[str, Any]]:
         """Run a phase; return the metrics of its epochs."""
         config = self.configured(*more)
-        model, rows = self.network(config), []  # type: ignore[var-annotated]
-        n_train = len(self.data.splits["train"])
+        model, n_train = self.network(config), len(self.data.splits["train"])
         config = with_batch_size(
             config, model, n_train, self.preprocessing, self.device, known=None
         )
         self.n_runs += 1
+        run = Run(
+            config=config,
+            folder=self.folder / "runs" / str(self.n_runs),
+            device=self.device,
+            data=self.data,
+            model=model,
+            preprocessing=self.preprocessing,
+            recorder=Recorder(None, None),
+            result=Result(name="benchmark", signature=""),
+        )
+        run.folder.mkdir(parents=True)
         with hushed(True):
-            run_phase(
-                model, self.data, config, name,
-                run_folder=self.folder / "runs" / str(self.n_runs), device=self.device,
-                stages=Stages(), finished=[], rows=rows, metadata={},
-                record_epoch=lambda epoch, metrics: None,
-                record_views=lambda phase, views: None,
-            )  # fmt: skip
-        return rows
+            train_phase(run, name)
+        return run.epochs
 
     def pixels(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a split's images (N, 3, S, S) uint8 and labels, in memory."""

@@ -103,7 +103,9 @@ def main() -> None:
                 number = len(losses.setdefault(kind, []))
                 runs = folder / kind.replace(" ", "_")
                 config = bench.configured(*kinds[kind], f"runs_dir={runs}")
-                losses[kind].append(run_experiment(config, runs / str(number), depth="validation"))
+                losses[kind].append(
+                    run_experiment(config, runs / str(number), evaluate="validation")
+                )
                 walls.setdefault(kind, []).append(time.perf_counter() - began)
                 waits.setdefault(kind, []).append(waited.seconds)
 

@@ -24,7 +24,7 @@ def run(overrides: list[str], folder: Path) -> dict[str, float]:
     from asl_exp.runs.result import Result
     from asl_exp.training.run import run_experiment
 
-    run_experiment(compose_config(overrides), folder, depth="scores")
+    run_experiment(compose_config(overrides), folder, evaluate="scores")
     result = Result.read(folder)
     assert result is not None
     found = {key: result.metrics[key] for key in SCORED[:3]}

@@ -11,7 +11,7 @@ from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.study.claims import INTERRUPTED, REASON, Budget
 from asl_exp.study.study import DATA_DIGEST, OpenStudy
 from asl_exp.study.trial import run_trial
-from asl_exp.training.cpu import keep_freed_memory
+from asl_exp.training.device import keep_freed_memory
 from asl_exp.training.shared_inputs import letters
 
 _POLL_S = 0.5

@@ -30,7 +30,7 @@ from asl_exp.study.best_preset import trial_config
 from asl_exp.study.mlflow_parent import CONFIRMATION, child_tags
 from asl_exp.study.results import Survey, score
 from asl_exp.study.study import DATA_DIGEST
-from asl_exp.training.observer import Depth
+from asl_exp.training.observer import Evaluate
 from asl_exp.training.run import run_experiment
 
 
@@ -141,8 +141,8 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class _Onlooker:
-    """Gives a repetition its tags and ends none."""
+class _Tags:
+    """An observer that gives a repetition its tags and ends none."""
 
     tags: Mapping[str, str]
 
@@ -229,12 +229,14 @@ class Repeater:
         if known is None or known.status != "FINISHED":
             self.say(f"{config.name} ...")
             resume = str(folder) if known is not None else False
-            depth: Depth = "scores" if needs_scores(self.plan.sweep.objectives) else "validation"
+            evaluate: Evaluate = (
+                "scores" if needs_scores(self.plan.sweep.objectives) else "validation"
+            )
             run_experiment(
                 config.model_copy(update={"resume": resume}),
                 folder,
-                watcher=_Onlooker(tags),
-                depth=depth,
+                observer=_Tags(tags),
+                evaluate=evaluate,
             )
             known = Result.read(folder)
         assert known is not None

@@ -1,4 +1,4 @@
-"""Looks on as a trial trains: hands its epochs to the pruner, and ends it where told.
+"""The observer of a trial: hands its epochs to the pruner, and ends it where told.
 
 Called after every epoch, which on stored features takes less than a tenth of a second; so it asks
 the storage for no more than it must.
@@ -23,8 +23,8 @@ _GLANCE_S = 1.0
 
 
 @dataclass
-class TrialWatcher:
-    """Watches one trial; opens the storage anew where it is used in a worker process.
+class TrialObserver:
+    """Told of one trial's epochs; opens the storage anew where it is used in a worker process.
 
     Attributes:
         plan: of the study.

@@ -26,11 +26,11 @@ from asl_exp.config.study_plan import Plan
 from asl_exp.runs.result import Result, spelled_cautions
 from asl_exp.study.heartbeat import Heart
 from asl_exp.study.mlflow_parent import child_tags
-from asl_exp.study.pruning import TrialWatcher
+from asl_exp.study.pruning import TrialObserver
 from asl_exp.study.sampling import suggest
 from asl_exp.study.study import PARENT_RUN, OpenStudy
 from asl_exp.study.trial_facts import CAUTION, MLFLOW_RUN, RUN_FOLDER
-from asl_exp.training.observer import Depth
+from asl_exp.training.observer import Evaluate
 from asl_exp.training.run import run_experiment
 
 
@@ -63,9 +63,9 @@ def run_trial(opened: OpenStudy, trial: Trial) -> Outcome:
         folder = _new_folder(plan.folder / f"{trial.number}_{config.backbone.name}")
         trial.set_user_attr(RUN_FOLDER, str(folder))
         tags = child_tags(plan, opened.study.user_attrs.get(PARENT_RUN), str(trial.number))
-        watcher = TrialWatcher(plan, trial.number, _compared(plan), tags, opened)
+        observer = TrialObserver(plan, trial.number, _compared(plan), tags, opened)
         try:
-            return _train(plan, config, folder, watcher)
+            return _train(plan, config, folder, observer)
         finally:
             _note_run(trial, folder)
 
@@ -111,10 +111,10 @@ def _new_folder(folder: Path) -> Path:
     return free
 
 
-def _train(plan: Plan, config: Config, folder: Path, watcher: TrialWatcher) -> Outcome:
-    depth: Depth = "scores" if needs_scores(plan.sweep.objectives) else "validation"
+def _train(plan: Plan, config: Config, folder: Path, observer: TrialObserver) -> Outcome:
+    evaluate: Evaluate = "scores" if needs_scores(plan.sweep.objectives) else "validation"
     try:
-        run_experiment(config, folder, watcher=watcher, depth=depth)
+        run_experiment(config, folder, observer=observer, evaluate=evaluate)
     except PrunedError:
         return Outcome(TrialState.PRUNED)
     except RunError as error:

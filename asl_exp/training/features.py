@@ -1,8 +1,7 @@
-"""Stored features: what a phase's frozen part makes of each image, not made again every epoch.
+"""Stored features: what the frozen part of a network makes of each image, computed once.
 
-Here it is decided whether a phase goes from them; feature_files.py computes and keeps them.
-
-Batches of stored features, in the very order in which their images would come.
+Here it is decided whether a phase trains on them, and their batches are made, in the very order in
+which the images would come; feature_files.py computes and keeps the files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
-from asl_exp.config.schema import AugmentationConfig, Config, PhaseConfig
+from asl_exp.config.schema import AugmentationConfig, PhaseConfig
 from asl_exp.data.augmentation import Augmentation
 from asl_exp.data.cache_files import NoRoomError, Rows
-from asl_exp.data.dataset import LetterData, Split
+from asl_exp.data.dataset import Split
 from asl_exp.data.loader import Batch, BatchLoader
-from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.feature_cut import Cut, find_cut
+from asl_exp.training.current_run import Run
 from asl_exp.training.feature_files import FeatureFile, Source
 from asl_exp.training.ranks import first_of_folder
 from asl_exp.training.terminal import say
@@ -53,21 +52,19 @@ def n_views(phase: PhaseConfig, augmentation: AugmentationConfig) -> int:
     return phase.views or min(_DEFAULT_VIEWS, phase.epochs)
 
 
-def stored_features(
-    model: LetterClassifier, data: LetterData, config: Config, name: str, device: torch.device
-) -> StoredFeatures | None:
-    """Return the features of a phase, computed where they are not kept; None to go without.
+def stored_features(run: Run, name: str) -> StoredFeatures | None:
+    """Return the features of a phase, computed where the cache lacks them; None to go without.
 
     Raises:
         DataError: ``features=always``, and there is no way or no room.
     """
-    phase = config.schedule[name]
-    cut, reason = _place(model, data, config, phase)
+    config, phase = run.config, run.config.schedule[name]
+    cut, reason = _place(run, phase)
     if cut is None:
         _go_without(name, phase, reason)
         return None
-    model.eval().to(device)
-    files = _files(model, cut, data, config, phase, device)
+    run.model.eval().to(run.device)
+    files = _files(run, phase, cut)
     needed, limit = sum(one.n_bytes for one in files), 1e9 * config.data.cache_limit_gb
     if phase.features == "auto" and needed > _AUTO_SHARE * limit:
         _go_without(name, phase, f"would take {needed / 1e9:.1f} GB of data.cache_limit_gb")
@@ -88,20 +85,19 @@ def _augments(augmentation: AugmentationConfig) -> bool:
     return any(augmentation.model_dump().values())
 
 
-def _place(
-    model: LetterClassifier, data: LetterData, config: Config, phase: PhaseConfig
-) -> tuple[Cut | None, str]:
+def _place(run: Run, phase: PhaseConfig) -> tuple[Cut | None, str]:
     """Return where to cut, or None and the reason."""
+    config = run.config
     if phase.features == "never" or phase.trainable == "all":
         return None, ""
-    if not data.store_digest:
+    if not run.data.store_digest:
         return None, "need stored pixels (data.store=true)"
     if config.augmentation.mixup or config.augmentation.cutmix:
         return None, "cannot be mixed (augmentation.mixup, augmentation.cutmix)"
-    layers = trained_layers(model, phase)
+    layers = trained_layers(run.model, phase)
     if layers and config.trainer.compile:
         return None, "cannot be taken inside a compiled backbone (trainer.compile)"
-    cut = find_cut(model, layers)
+    cut = find_cut(run.model, layers)
     return cut, "" if cut else "have no single place in this backbone below its last layers"
 
 
@@ -112,33 +108,27 @@ def _go_without(name: str, phase: PhaseConfig, reason: str) -> None:
         say(f"{name}: no stored features: they {reason}")
 
 
-def _files(
-    model: LetterClassifier,
-    cut: Cut,
-    data: LetterData,
-    config: Config,
-    phase: PhaseConfig,
-    device: torch.device,
-) -> list[FeatureFile]:
+def _files(run: Run, phase: PhaseConfig, cut: Cut) -> list[FeatureFile]:
     """Return the file of each view of the training images, then that of the validation images."""
+    config, splits = run.config, run.data.splits
     folder = Path(config.data.cache_dir).expanduser() / "features"
-    precision = config.trainer.precision
     source = Source(
-        model, cut, precision, device, data.store_digest, folder, has_folder=first_of_folder(folder)
+        run.model,
+        cut,
+        config.trainer.precision,
+        run.device,
+        run.data.store_digest,
+        folder,
+        has_folder=first_of_folder(folder),
     )
     about = {"backbone": config.backbone.name, **source.describe()}
-    changes = Augmentation(config.augmentation, len(data.classes))
+    augmented = _augments(config.augmentation)
+    changes = Augmentation(config.augmentation, len(run.data.classes)) if augmented else None
     views = [
-        FeatureFile(
-            source,
-            about,
-            data.splits["train"],
-            changes if _augments(config.augmentation) else None,
-            view,
-        )
+        FeatureFile(source, about, splits["train"], changes, view)
         for view in range(n_views(phase, config.augmentation))
     ]
-    return [*views, FeatureFile(source, about, data.splits["val"])]
+    return [*views, FeatureFile(source, about, splits["val"])]
 
 
 _RESIDENT_BYTES = 2_000_000_000

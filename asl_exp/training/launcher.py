@@ -36,6 +36,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, UserError, WorkerError
 from asl_exp.config.schema import Config, TrainerConfig
+from asl_exp.training.device import device_of
 from asl_exp.training.ranks import gather
 from asl_exp.training.rendezvous import address_for_others, interface, is_first, meeting_point
 from asl_exp.training.state import state_names
@@ -136,11 +137,11 @@ def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> 
         import torch.distributed as dist
 
         config = Config.model_validate(values)
-        on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
-        if on_gpu:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        device = device_of(config.trainer, int(os.environ["LOCAL_RANK"]))
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         _tell_gloo_the_way(config.trainer)
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         objective = train(config, _folder_of_all(config.trainer, Path(run_folder)))
         dist.barrier()
         dist.destroy_process_group()

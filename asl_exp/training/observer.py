@@ -1,14 +1,15 @@
-"""What may look on as a run trains: a study, which reports epochs and may end a run early."""
+"""What a study passes to a run: an observer told of each epoch, and how much is evaluated."""
 
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
-Depth = Literal["everything", "scores", "validation"]
-"""What a run makes of its kept checkpoint: all files; test and external scores alone; neither."""
+Evaluate = Literal["everything", "scores", "validation"]
+"""What is made of the kept checkpoint: all files of a run; test and external scores; nothing more
+than the validation metrics of its epoch."""
 
 
-class Watcher(Protocol):
-    """Looks on; sent to the worker processes where there are several devices, so picklable.
+class Observer(Protocol):
+    """Told of each epoch; may end the run. Sent to worker processes, so it can be pickled.
 
     Attributes:
         tags: further tags of the MLflow run.
@@ -17,5 +18,5 @@ class Watcher(Protocol):
     tags: Mapping[str, str]
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Take an epoch's metrics, on rank 0; return whether the run is to end here."""
+        """Take an epoch's metrics, on rank 0; return whether the run ends here."""
         ...

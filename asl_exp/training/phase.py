@@ -4,10 +4,10 @@ Each phase has a fresh Trainer and optimizer. A backbone unfrozen inside a runni
 averaged between devices, and freezes again when resumed; two fits have neither fault.
 """
 
+import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from asl_exp.config import names
 from asl_exp.config.errors import OutOfMemoryError, UserError
-from asl_exp.config.names import Artifact
+from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config, PhaseConfig
-from asl_exp.data.dataset import LetterData
 from asl_exp.data.loader import BatchLoader
 from asl_exp.model.checkpoint import save_kept_model, take_weights
-from asl_exp.model.classifier import LetterClassifier
 from asl_exp.training.batch_size import step_images
+from asl_exp.training.callbacks import EpochHistory, StateWriter
+from asl_exp.training.current_run import PhaseResult, Run
+from asl_exp.training.device import one_thread
 from asl_exp.training.features import FeatureLoader, StoredFeatures, stored_features
 from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.ranks import (
@@ -37,8 +38,8 @@ from asl_exp.training.ranks import (
     world_size,
 )
 from asl_exp.training.state import FOLDER as STATE
-from asl_exp.training.state import State, StateKeeper
-from asl_exp.training.terminal import PhaseProgress, Stages
+from asl_exp.training.state import State
+from asl_exp.training.terminal import PhaseProgress
 from asl_exp.training.trainable import saves_part
 
 _STATES_APART_S = 1.0
@@ -50,139 +51,97 @@ _SMALL_STEP_FLOP = 300e6
 _VALIDATED_TOGETHER = 512
 """Stored features in a batch of validation, whose size changes nothing that is counted."""
 
-EpochMetrics = dict[str, float]
 
-
-@dataclass(frozen=True)
-class PhaseResult:
-    """What a phase came to.
-
-    Attributes:
-        name: of the phase.
-        first_epoch, n_epochs: counted across phases; early stopping may end before the plan.
-        kept_epoch: whose weights are kept, counted across phases.
-        monitor, kept_value: the metric that decided, and its value then.
-        kept_metrics: every metric of the kept epoch.
-        checkpoint: of the kept epoch.
-    """
-
-    name: str
-    first_epoch: int
-    n_epochs: int
-    kept_epoch: int
-    monitor: str
-    kept_value: float
-    kept_metrics: EpochMetrics
-    checkpoint: str
-
-
-def run_phase(
-    model: LetterClassifier,
-    data: LetterData,
-    config: Config,
-    name: str,
-    *,
-    run_folder: Path,
-    device: torch.device,
-    stages: Stages,
-    finished: list[PhaseResult],
-    rows: list[dict[str, Any]],
-    metadata: dict[str, Any],
-    record_epoch: Callable[[int, EpochMetrics], None],
-    record_views: Callable[[str, int], None],
-    state: State | None = None,
-) -> PhaseResult:
-    """Fit ``model`` as the phase says and leave the weights of its kept epoch in it.
+def train_phase(run: Run, name: str) -> None:
+    """Fit the network as a phase says, leave the kept epoch's weights in it, note the result.
 
     Args:
-        model: with the weights to start from; changed in place.
-        data: with the splits ``train`` and ``val``.
-        config: the whole experiment; ``config.schedule[name]`` is the phase.
-        name: of the phase; its checkpoint is ``run_folder/checkpoints/<name>.ckpt``.
-        run_folder: of the run.
-        device: of this rank.
-        stages: told how long stored features took.
-        finished: the phases before this one.
-        rows: the metrics of every epoch so far; this phase's are added.
-        metadata: what checkpoints carry beside the weights.
-        record_epoch: told epoch and metrics after every epoch.
-        record_views: told the phase and how many views it goes from as stored features.
-        state: to go on from, if it is of this phase.
+        run: in progress; the phase goes on from the run's state, if that is of this phase.
+        name: of the phase; its checkpoint is ``checkpoints/<name>.ckpt`` in the run folder.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
+        OutOfMemoryError: with the settings that would help.
         RanksDifferError: the ranks' weights are not equal at the end.
     """
-    phase = config.schedule[name]
-    first_epoch = sum(done.n_epochs for done in finished)
-    progress = PhaseProgress(name, phase, [row[phase.monitor] for row in rows[first_epoch:]])
+    run.recorder.tags({Tag.PHASE: name})
+    with run.stages(name):
+        state = run.state_of(name)
+        if not (state and state.phase_done):
+            with run.stages("features"):
+                features = stored_features(run, name)
+            _note_views(run, name, features)
+            _fit(run, name, features, state)
+        run.phases.append(_take_kept(run, name))
 
-    def on_epoch(epoch: int, metrics: EpochMetrics) -> None:
-        rows.append({"epoch": epoch, "phase": name, **metrics})
-        progress.show_epoch(epoch - first_epoch, metrics)
-        record_epoch(epoch, metrics)
 
-    if not (state and state.phase_done):
-        with stages("features"):
-            features = stored_features(model, data, config, name, device)
-        record_views(name, len(features.train) if features else 0)
-        cut = features.cut if features else None
-        module = PhaseModule(
-            model, config, name, n_classes=len(data.classes),
-            n_train_images=len(data.splits["train"]), first_epoch=first_epoch,
-            metadata=metadata, on_epoch=on_epoch, cut=cut,
-        )  # fmt: skip
-        before = [asdict(done) for done in finished]
-        keeper = StateKeeper(
-            run_folder, name, before, rows, config.trainer.state_minutes,
-            apart_s=_STATES_APART_S if cut else 0.0,
-        )  # fmt: skip
-        keepers = _keepers(name, phase, run_folder, part=saves_part(phase, cut))
-        callbacks = [*keepers, keeper, *_stopper(phase), progress]
-        trainer = _trainer(config, phase, callbacks, run_folder)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6, torch 2.15
-            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen
-            warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # start_at
-            warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")
-            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # equal on all ranks
-            warnings.filterwarnings("ignore", message=".*broadcast_buffers.*deprecated.*")
-            warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-            train, val = _loaders(data, config, trainer, features, first_epoch)
-            if state and state.batch:
-                train.start_at(len(rows), state.batch)
-                sums = state.sums_of(rank(), world_size())
-                if sums is not None:
-                    module.take_up_sums(sums)
-            with (
-                _memory_named(config, name),
-                _kept_whole(model, name, run_folder, metadata),
-                _threads(module, _batch_size(config), device),
-            ):
-                trainer.fit(module, train, val, ckpt_path=state.path if state else None)
-        model.cpu()
-        require_equal({"weights": state_digest(model)})
-    return _take_kept(model, name, phase, run_folder, first_epoch, rows, metadata)
+def _note_views(run: Run, name: str, features: StoredFeatures | None) -> None:
+    """Say in the folder and in MLflow how many stored views the phase goes from."""
+    run.result.stored_views[name] = len(features.train) if features else 0
+    if rank() == 0:
+        run.result.write(run.folder)
+    run.recorder.tags({Tag.STORED_VIEWS: json.dumps(run.result.stored_views)})
+
+
+def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | None) -> None:
+    phase, cut = run.config.schedule[name], features.cut if features else None
+    module = PhaseModule(run, name, cut)
+    earlier = run.epochs[run.first_epoch :]
+    progress = PhaseProgress(name, phase, [row[phase.monitor] for row in earlier])
+    callbacks = [
+        EpochHistory(run, name, progress),
+        *_keepers(run, name, part=saves_part(phase, cut)),
+        StateWriter(run, name, apart_s=_STATES_APART_S if cut else 0.0),
+        *_stopper(phase),
+        progress,
+    ]
+    with _expected_warnings():
+        trainer = _trainer(run, phase, callbacks)
+        train, val = _loaders(run, trainer, features)
+        if state and state.batch:
+            train.start_at(len(run.epochs), state.batch)
+            sums = state.sums_of(rank(), world_size())
+            if sums is not None:
+                module.resume_sums(sums)
+        with (
+            memory_named(run.config, name),
+            _kept_completed(run, name),
+            one_thread(run.device.type == "cpu" and _small_steps(module)),
+        ):
+            trainer.fit(module, train, val, ckpt_path=state.path if state else None)
+    run.model.cpu()
+    require_equal({"weights": state_digest(run.model)})
 
 
 @contextmanager
-def _threads(module: PhaseModule, batch_size: int, device: torch.device) -> Iterator[None]:
-    """Leave small steps of a head to one thread of the CPU."""
-    before = torch.get_num_threads()
-    if device.type == "cpu" and module.trains_head_alone:
-        weights = sum(parameter.numel() for parameter in module.network.head.parameters())
-        if 4 * batch_size * weights < _SMALL_STEP_FLOP:  # forward, and the weights' gradient
-            torch.set_num_threads(1)
-    try:
+def _expected_warnings() -> Iterator[None]:
+    """Silence what Lightning and torch say of things that are meant as they are."""
+    with warnings.catch_warnings():
+        for message in (
+            ".*GPU available but not used.*",
+            ".*LeafSpec.*",  # Lightning 2.6, torch 2.15
+            ".*exists and is not empty.*",
+            ".*in eval mode at the start.*",  # frozen
+            ".*dataloader is not resumable.*",  # start_at
+            ".*Grad strides do not match.*",
+            ".*sync_dist=True.*",  # equal on all ranks
+            ".*broadcast_buffers.*deprecated.*",
+            ".*`srun` command is available.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
         yield
-    finally:
-        torch.set_num_threads(before)
+
+
+def _small_steps(module: PhaseModule) -> bool:
+    """Return whether a step is that of a small head, which a second thread would slow down."""
+    weights = sum(parameter.numel() for parameter in module.network.head.parameters())
+    flop = 4 * _batch_size(module.config) * weights  # forward, and the weights' gradient
+    return module.trains_head_alone and flop < _SMALL_STEP_FLOP
 
 
 @contextmanager
-def _memory_named(config: Config, name: str) -> Iterator[None]:
-    """Turn the end of memory into the settings that would help."""
+def memory_named(config: Config, name: str) -> Iterator[None]:
+    """Turn an out-of-memory error into one that names the settings that would help."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -197,71 +156,63 @@ def _memory_named(config: Config, name: str) -> Iterator[None]:
 
 
 def _is_memory(error: RuntimeError) -> bool:
-    """Return whether torch says so; its CPU allocator has no error class of its own."""
+    """Return whether torch ran out of memory; its CPU allocator has no error class of its own."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _take_kept(
-    model: LetterClassifier,
-    name: str,
-    phase: PhaseConfig,
-    run_folder: Path,
-    first_epoch: int,
-    rows: list[dict[str, Any]],
-    metadata: dict[str, Any],
-) -> PhaseResult:
+def _take_kept(run: Run, name: str) -> PhaseResult:
     """Load the kept epoch's weights, on all ranks from rank 0's disk."""
-    checkpoint = f"{Artifact.CHECKPOINTS}/{name}.ckpt"
+    checkpoint, monitor = f"{Artifact.CHECKPOINTS}/{name}.ckpt", run.config.schedule[name].monitor
     kept_epoch = [-1]
     if rank() == 0:
+        part_kept = _kept_part(run, name).exists()
         kept_epoch = [
-            _make_whole(model, name, run_folder, metadata)
-            if _kept_part(run_folder, name).exists()
-            else take_weights(model, run_folder / checkpoint)
+            _complete_kept(run, name)
+            if part_kept
+            else take_weights(run.model, run.folder / checkpoint)
         ]
-    send_from_rank_zero(model, kept_epoch)
-    metrics = {
-        key: value for key, value in rows[kept_epoch[0]].items() if key in names.EPOCH_METRICS
-    }
+    send_from_rank_zero(run.model, kept_epoch)
+    row, first = run.epochs[kept_epoch[0]], run.first_epoch
+    metrics = {key: value for key, value in row.items() if key in names.EPOCH_METRICS}
     return PhaseResult(
-        name, first_epoch, len(rows) - first_epoch, kept_epoch[0], phase.monitor,
-        metrics[phase.monitor], metrics, checkpoint,
-    )  # fmt: skip
+        name=name,
+        first_epoch=first,
+        n_epochs=len(run.epochs) - first,
+        kept_epoch=kept_epoch[0],
+        monitor=monitor,
+        kept_value=metrics[monitor],
+        kept_metrics=metrics,
+        checkpoint=checkpoint,
+    )
 
 
-def _kept_part(run_folder: Path, name: str) -> Path:
+def _kept_part(run: Run, name: str) -> Path:
     """Return where a phase on stored features keeps its best epoch until it ends."""
-    return run_folder / STATE / f"kept_{name}.ckpt"
+    return run.folder / STATE / f"kept_{name}.ckpt"
 
 
-def _make_whole(
-    model: LetterClassifier, name: str, run_folder: Path, metadata: dict[str, Any]
-) -> int:
-    """Write the best epoch's checkpoint with the frozen part, as all have it; return the epoch."""
-    epoch = take_weights(model, _kept_part(run_folder, name))
-    about = {**metadata, "phase": name, "epoch": epoch}
-    save_kept_model(model, about, run_folder / Artifact.CHECKPOINTS / f"{name}.ckpt")
+def _complete_kept(run: Run, name: str) -> int:
+    """Write the best epoch's checkpoint with its frozen part; return the epoch."""
+    epoch = take_weights(run.model, _kept_part(run, name))
+    about = {**run.metadata, "phase": name, "epoch": epoch}
+    save_kept_model(run.model, about, run.folder / Artifact.CHECKPOINTS / f"{name}.ckpt")
     return epoch
 
 
 @contextmanager
-def _kept_whole(
-    model: LetterClassifier, name: str, run_folder: Path, metadata: dict[str, Any]
-) -> Iterator[None]:
+def _kept_completed(run: Run, name: str) -> Iterator[None]:
     """Leave a checkpoint that can be used also where the phase does not come to its end."""
     try:
         yield
     except BaseException:
-        if rank() == 0 and _kept_part(run_folder, name).exists():
-            _make_whole(model, name, run_folder, metadata)
+        if rank() == 0 and _kept_part(run, name).exists():
+            _complete_kept(run, name)
         raise
 
 
-def _keepers(
-    name: str, phase: PhaseConfig, run_folder: Path, *, part: bool
-) -> Iterator[ModelCheckpoint]:
-    folder = run_folder / Artifact.CHECKPOINTS
-    kept = _kept_part(run_folder, name) if part else folder / f"{name}.ckpt"
+def _keepers(run: Run, name: str, *, part: bool) -> Iterator[ModelCheckpoint]:
+    phase, folder = run.config.schedule[name], run.folder / Artifact.CHECKPOINTS
+    kept = _kept_part(run, name) if part else folder / f"{name}.ckpt"
     yield ModelCheckpoint(
         kept.parent,
         filename=kept.stem,
@@ -297,33 +248,30 @@ def _stopper(phase: PhaseConfig) -> Iterator[EarlyStopping]:
         )
 
 
-def _trainer(
-    config: Config, phase: PhaseConfig, callbacks: list[Callback], run_folder: Path
-) -> pl.Trainer:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-        return pl.Trainer(
-            accelerator=config.trainer.accelerator,
-            devices=config.trainer.devices,
-            # Buffers are equalised once an epoch; DDP would do it at every step, and in validation,
-            # where ranks may have different numbers of batches, wait for ever.
-            strategy=DDPStrategy(broadcast_buffers=False) if world_size() > 1 else "auto",
-            num_nodes=config.trainer.num_nodes,
-            # Left to look for itself, Lightning takes a SLURM job's tasks for the run's devices.
-            plugins=[TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment()],
-            precision=config.trainer.precision,
-            deterministic="warn" if config.trainer.deterministic else None,
-            max_epochs=phase.epochs,
-            accumulate_grad_batches=config.trainer.accumulate,
-            gradient_clip_val=config.optimizer.clip_norm,
-            callbacks=callbacks,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # it would pad; BatchLoader shares each batch exactly
-            default_root_dir=run_folder,
-        )
+def _trainer(run: Run, phase: PhaseConfig, callbacks: list[Callback]) -> pl.Trainer:
+    config = run.config
+    return pl.Trainer(
+        accelerator=run.device.type,
+        devices=config.trainer.devices,
+        # Buffers are equalised once an epoch; DDP would do it at every step, and in validation,
+        # where ranks may have different numbers of batches, wait for ever.
+        strategy=DDPStrategy(broadcast_buffers=False) if world_size() > 1 else "auto",
+        num_nodes=config.trainer.num_nodes,
+        # Left to look for itself, Lightning takes a SLURM job's tasks for the run's devices.
+        plugins=[TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment()],
+        precision=config.trainer.precision,
+        deterministic="warn" if config.trainer.deterministic else None,
+        max_epochs=phase.epochs,
+        accumulate_grad_batches=config.trainer.accumulate,
+        gradient_clip_val=config.optimizer.clip_norm,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # it would pad; BatchLoader shares each batch exactly
+        default_root_dir=run.folder,
+    )
 
 
 def _batch_size(config: Config) -> int:
@@ -332,18 +280,14 @@ def _batch_size(config: Config) -> int:
 
 
 def _loaders(
-    data: LetterData,
-    config: Config,
-    trainer: pl.Trainer,
-    features: StoredFeatures | None,
-    first_epoch: int,
+    run: Run, trainer: pl.Trainer, features: StoredFeatures | None
 ) -> tuple[BatchLoader, BatchLoader]:
+    data, config = run.data, run.config
     if len(data.splits["val"]) < trainer.world_size:  # a rank without any would never report
         raise UserError(
             f"trainer.devices: {trainer.world_size} devices in all, but val has only "
             f"{len(data.splits['val'])} images; use fewer devices or a larger data.val_fraction"
         )
-    device = trainer.strategy.root_device
     shared: dict[str, Any] = {
         "batch_size": _batch_size(config),
         "seed": config.seed,
@@ -352,9 +296,9 @@ def _loaders(
     }
     train, val = data.splits["train"], data.splits["val"]
     if features is None:
-        shared["pin_memory"] = device.type == "cuda"
+        shared["pin_memory"] = run.device.type == "cuda"
         return BatchLoader(train, shuffle=True, **shared), BatchLoader(val, shuffle=False, **shared)
-    shared |= {"device": device, "first_epoch": first_epoch}
+    shared |= {"device": run.device, "first_epoch": run.first_epoch}
     of_val = {**shared, "batch_size": max(shared["batch_size"], _VALIDATED_TOGETHER)}
     return (
         FeatureLoader(train, features.train, shuffle=True, **shared),

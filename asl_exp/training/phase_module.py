@@ -1,21 +1,14 @@
 """The LightningModule of one phase: steps, losses, and the metrics of an epoch.
 
 Losses and counts stay on the device until the epoch ends; nothing in a step waits for them. All
-randomness of a step is a function of seed, epoch, batch and rank, so a run can be taken up again
-anywhere without the state of any random generator.
-
-Means over the images of an epoch, on the device, over all ranks.
-
-A step only keeps what it counted; many steps are added at once. Where a step trains a head on
-stored features it takes microseconds, and three of torchmetrics's means took a fifth of it. (Its
-MeanMetric also looks for NaN at every update, which waits for the device, and drops what it finds.)
+randomness of a step is a function of seed, epoch, batch and rank, so a run can be resumed anywhere
+without the state of any random generator.
 """
 
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,12 +19,13 @@ from torch import nn
 
 from asl_exp.config import names
 from asl_exp.config.errors import NonFiniteLossError
-from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.config.schema import PhaseConfig
 from asl_exp.data.augmentation import Augmentation
 from asl_exp.evaluation.scores import f1_by_class
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.feature_cut import Cut
 from asl_exp.training.batch_size import step_images
+from asl_exp.training.current_run import Run
 from asl_exp.training.optimizer import RateShape, make_optimizer
 from asl_exp.training.ranks import average_statistics, sum_over_ranks
 from asl_exp.training.trainable import (
@@ -52,32 +46,20 @@ class PhaseModule(pl.LightningModule):
     """Trains what a phase trains.
 
     Args:
-        model: the network, with the weights that the phase starts from.
-        config: the whole experiment.
+        run: in progress; its network has the weights that the phase starts from.
         phase_name: a key of ``config.schedule``.
-        n_classes: C.
-        n_train_images: in an epoch, over all ranks.
-        first_epoch: epochs of earlier phases; makes orders and augmentations differ by phase.
-        metadata: plain values that every checkpoint carries, see model/checkpoint.py.
-        on_epoch: told the metrics of every finished epoch.
         cut: batches are stored features from there, not images.
     """
 
-    def __init__(
-        self,
-        model: LetterClassifier,
-        config: Config,
-        phase_name: str,
-        *,
-        n_classes: int,
-        n_train_images: int,
-        first_epoch: int,
-        metadata: dict[str, Any],
-        on_epoch: Callable[[int, dict[str, float]], None],
-        cut: Cut | None = None,
-    ) -> None:
+    def __init__(self, run: Run, phase_name: str, cut: Cut | None = None) -> None:
         super().__init__()
-        self.phase: PhaseConfig = config.schedule[phase_name]
+        self.config, self.phase_name, self.cut = run.config, phase_name, cut
+        self.phase: PhaseConfig = run.config.schedule[phase_name]
+        self.n_classes = n_classes = len(run.data.classes)
+        self.n_train_images = len(run.data.splits["train"])  # in an epoch, over all ranks
+        self.first_epoch = run.first_epoch  # makes orders and augmentations differ by phase
+        self.metadata = run.metadata
+        model, config = run.model, run.config
         part = saves_part(self.phase, cut)
         self.trains_head_alone = cut is not None and not cut.module
         head_alone = part and self.trains_head_alone
@@ -85,17 +67,9 @@ class PhaseModule(pl.LightningModule):
         # 200 that would be a sixth of the time of an epoch of its head.
         self.model = nn.ModuleDict({"head": model.head}) if head_alone else model
         self._network = (model.eval() if head_alone else model,)
-        self.config = config
-        self.phase_name = phase_name
-        self.n_train_images = n_train_images
-        self.first_epoch = first_epoch
-        self.metadata = metadata
-        self.on_epoch = on_epoch
-        self.cut = cut
         self.augmentation = Augmentation(config.augmentation, n_classes)
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.regularization.label_smoothing)
         self.train_means, self.val_loss = ImageMeans(3), ImageMeans(1)  # loss, hits, penalty
-        self.n_classes = n_classes
         self._answers: list[torch.Tensor] = []  # of validation: label * C + predicted class
         self.validation: dict[str, float] = {}
         self._last_batch, self._seeds_of = -1, -1
@@ -285,7 +259,17 @@ class PhaseModule(pl.LightningModule):
         return sum_over_ranks(counts.to(self.device)).cpu().numpy().reshape(self.n_classes, -1)
 
     def on_train_epoch_end(self) -> None:
-        """Report the epoch; stop where a loss was not finite."""
+        """Let the rate follow the validation loss."""
+        shape = self.lr_schedulers()
+        assert isinstance(shape, RateShape)
+        shape.observe(self.validation[names.VAL_LOSS])
+
+    def epoch_metrics(self) -> dict[str, float]:
+        """Return the metrics of the epoch that ends, and begin to count anew; all ranks take part.
+
+        Raises:
+            NonFiniteLossError: a loss of training or validation was not finite.
+        """
         self._stop_if_not_finite()
         if not math.isfinite(self.validation[names.VAL_LOSS]):
             raise NonFiniteLossError(
@@ -293,7 +277,7 @@ class PhaseModule(pl.LightningModule):
                 f"{self.epoch}, after its last batch; try a smaller learning rate"
             )
         loss, accuracy, penalty = self.train_means.take()
-        metrics = {
+        return {
             names.TRAIN_LOSS: loss,
             names.TRAIN_ACCURACY: accuracy,
             names.TRAIN_L2_PENALTY: penalty,
@@ -301,18 +285,14 @@ class PhaseModule(pl.LightningModule):
             names.IMAGES_PER_SECOND: self._n_images * self.trainer.world_size / self._train_s,
             **self.validation,
         }
-        shape = self.lr_schedulers()
-        assert isinstance(shape, RateShape)
-        shape.observe(self.validation[names.VAL_LOSS])
-        self.on_epoch(self.epoch, metrics)
 
     def epoch_sums(self) -> torch.Tensor:
         """Return what this rank has counted in the epoch so far."""
         self._stop_if_not_finite()
         return self.train_means.sums.cpu()
 
-    def take_up_sums(self, sums: torch.Tensor) -> None:
-        """Go on counting where ``epoch_sums`` was taken."""
+    def resume_sums(self, sums: torch.Tensor) -> None:
+        """Go on counting from what ``epoch_sums`` returned."""
         self.train_means.sums = sums
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -330,7 +310,12 @@ _KEPT = 256  # batches until they are added, which waits for the device
 
 
 class ImageMeans:
-    """Sums batch means times images, batch after batch in float64; a NaN stays to be seen.
+    """Means over the images of an epoch, of all ranks; a NaN stays to be seen.
+
+    Sums batch means times images in float64. A step only keeps what it counted; many steps are
+    added at once: where a step trains a head on stored features it takes microseconds, and three of
+    torchmetrics's means took a fifth of it. (Its MeanMetric also looks for NaN at every update,
+    which waits for the device, and drops what it finds.)
 
     Args:
         n: of numbers a batch.

@@ -20,8 +20,6 @@ from asl_exp.config.signature import (
     signature,
     spelled,
 )
-from asl_exp.data.dataset import LetterData
-from asl_exp.model.classifier import LetterClassifier
 from asl_exp.replica.delivery import ALIAS, register_here
 from asl_exp.replica.login import replica_tag
 from asl_exp.runs.full_disk import full_disk
@@ -33,9 +31,9 @@ from asl_exp.tracking.description import Story, description
 from asl_exp.tracking.environment import command, git_commit, source_tags, write_environment
 from asl_exp.tracking.images import log_pictures
 from asl_exp.tracking.recorder import Recorder
-from asl_exp.training.phase import PhaseResult
+from asl_exp.training.current_run import Run
 from asl_exp.training.ranks import rank
-from asl_exp.training.terminal import Stages, say
+from asl_exp.training.terminal import say
 
 _OUTCOME = (
     Artifact.CHECKPOINTS,
@@ -51,7 +49,7 @@ _OUTCOME = (
 def begin_record(
     config: Config, run_folder: Path, start: dict[str, str], tags: Mapping[str, str]
 ) -> tuple[Recorder, Result]:
-    """Open the run's record, or take it up again; only rank 0 writes.
+    """Begin the run's record, or go on with it; only rank 0 writes.
 
     An interrupt waits until the folder names the MLflow run; else nothing could close it.
 
@@ -62,7 +60,7 @@ def begin_record(
         tags: further ones of the MLflow run.
 
     Raises:
-        UserError: the run that is taken up began from something else.
+        UserError: the run that is resumed began from something else.
     """
     result = Result.read(run_folder) or Result(
         name=config.name or run_name(config),
@@ -93,25 +91,19 @@ def begin_record(
     return recorder, result
 
 
-def record_start(
-    recorder: Recorder,
-    result: Result,
-    config: Config,
-    data: LetterData,
-    model: LetterClassifier,
-    folder: Path,
-) -> None:
+def record_start(run: Run) -> None:
     """Write and record what the run starts from."""
+    config, data, result, weights = run.config, run.data, run.result, run.model.weights
     result.split, result.split_leaks = data.split_rule, data.leaks
     result.cautions = data.cautions
     if rank() > 0:
         return
-    result.write(folder)
-    write_config(config, folder)
-    write_environment(folder / Artifact.ENVIRONMENT)
-    recorder.params(flatten(config.model_dump()))
-    recorder.inputs(dataset_inputs(data, config.data.source))
-    recorder.tags(
+    result.write(run.folder)
+    write_config(config, run.folder)
+    write_environment(run.folder / Artifact.ENVIRONMENT)
+    run.recorder.params(flatten(config.model_dump()))
+    run.recorder.inputs(dataset_inputs(data, config.data.source))
+    run.recorder.tags(
         {
             **source_tags(),
             Tag.CHANGED: spelled(changed_settings(config)) or "nothing",
@@ -122,57 +114,53 @@ def record_start(
             Tag.SPLIT: data.split_rule,
             Tag.SPLIT_LEAKS: data.leaks,
             Tag.CAUTION: spelled_cautions(data.cautions),
-            Tag.PRETRAINED: model.weights.pretrained,
-            Tag.WEIGHTS_SOURCE: model.weights.source,
-            Tag.WEIGHTS_DIGEST: model.weights.digest or "none",
-            Tag.WEIGHTS_LOADED: model.weights,
-            **_note(recorder, config, result, folder),
+            Tag.PRETRAINED: weights.pretrained,
+            Tag.WEIGHTS_SOURCE: weights.source,
+            Tag.WEIGHTS_DIGEST: weights.digest or "none",
+            Tag.WEIGHTS_LOADED: weights,
+            **_note(run.recorder, config, result, run.folder),
         }
     )
     if "leak" in data.caution:
-        recorder.rename(f"{result.name} [{'leaks' if data.leaks else 'may leak'}]")
-    recorder.artifacts(folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
+        run.recorder.rename(f"{result.name} [{'leaks' if data.leaks else 'may leak'}]")
+    run.recorder.artifacts(run.folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
 
 
-def record_end(
-    recorder: Recorder,
-    config: Config,
-    result: Result,
-    phases: list[PhaseResult],
-    folder: Path,
-    stages: Stages,
-) -> None:
+def record_end(run: Run) -> None:
     """Record the scores, keep every file of the run with it, and close it as FINISHED."""
-    result.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
+    result, recorder, folder = run.result, run.recorder, run.folder
+    result.seconds = {name: round(seconds, 3) for name, seconds in run.stages.seconds.items()}
     scores = _scores(result)
-    if any(recorder.last_step(key) < 0 for key in scores):  # else killed after this, taken up again
-        recorder.metrics(scores, step=phases[-1].kept_epoch)
+    if any(recorder.last_step(key) < 0 for key in scores):  # else killed after this, and resumed
+        recorder.metrics(scores, step=run.phases[-1].kept_epoch)
+    finished = replace(result, status="FINISHED")
     recorder.tags(
         {
             Tag.PHASE_BOUNDARIES: json.dumps(_boundaries(folder / Artifact.EPOCHS)),
             Tag.KEPT_EPOCHS: json.dumps(result.kept_epochs),
-            **_note(recorder, config, replace(result, status="FINISHED"), folder),
+            **_note(recorder, run.config, finished, folder),
         }
     )
     recorder.artifacts(folder, *_OUTCOME)
     log_pictures(recorder, folder)
-    _register(recorder, config, folder)
+    _register(recorder, run.config, folder)
     recorder.end("FINISHED")
-    result.status = "FINISHED"  # last: a run killed before this line is taken up again
+    result.status = "FINISHED"  # last: a run killed before this line is resumed
     result.write(folder)
     recorder.artifacts(folder, Artifact.RESULT)
 
 
-def record_completed(config: Config, result: Result, run_folder: Path) -> None:
+def record_completed(run: Run) -> None:
     """Record the scores and files that a finished run got later."""
-    result.write(run_folder)
+    config, result, folder = run.config, run.result, run.folder
+    result.write(folder)
     if result.mlflow_run_id and config.tracking.mode != "off":
-        recorder = _reopened(config, result, run_folder)
+        recorder = _reopened(config, result, folder)
         recorder.metrics(_scores(result), step=list(result.kept_epochs.values())[-1])
-        recorder.artifacts(run_folder, *_OUTCOME, Artifact.RESULT)
-        log_pictures(recorder, run_folder)
-        _register(recorder, config, run_folder)
-        recorder.tags(_note(recorder, config, result, run_folder))
+        recorder.artifacts(folder, *_OUTCOME, Artifact.RESULT)
+        log_pictures(recorder, folder)
+        _register(recorder, config, folder)
+        recorder.tags(_note(recorder, config, result, folder))
         recorder.end(result.status)
 
 

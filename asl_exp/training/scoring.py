@@ -1,68 +1,52 @@
 """The end of a run: the kept checkpoint's scores, its figures, and the model folder.
 
-A study's trials end with less than a run of its own; ``complete_run`` gives one of them the rest.
+A study's trials are evaluated less than a run of its own; ``complete_run`` gives one of them the
+rest.
 """
 
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from asl_exp.config import names
 from asl_exp.config.names import Artifact
-from asl_exp.config.schema import Config
-from asl_exp.data.dataset import LetterData
 from asl_exp.evaluation.figures.curves import learning_curves
 from asl_exp.evaluation.folder import write_evaluation
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.evaluation.report import summary
 from asl_exp.model.checkpoint import load_kept_model
-from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import read_config
 from asl_exp.tracking.model_folder import save_model_folder
+from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.batch_size import step_images
-from asl_exp.training.observer import Depth
+from asl_exp.training.current_run import Run
+from asl_exp.training.device import device_of
+from asl_exp.training.ranks import rank
 from asl_exp.training.record import record_completed
 from asl_exp.training.shared_inputs import letters
-from asl_exp.training.terminal import Stages
 
 
-def finish(
-    model: LetterClassifier,
-    data: LetterData,
-    device: torch.device,
-    config: Config,
-    run_folder: Path,
-    result: Result,
-    *,
-    stages: Stages,
-    depth: Depth = "everything",
-) -> None:
-    """Score the kept checkpoint, which ``model`` has, and make the files that ``depth`` asks for.
+def score(run: Run) -> float:
+    """Note what was kept, score it, and make the files that the run's ``evaluate`` asks for.
 
-    Reads ``epochs.csv`` and ``result.checkpoints``; the scores go into ``result.metrics``.
+    Returns:
+        The kept checkpoint's value of the metric that its phase monitored, on all ranks.
     """
-    if depth == "validation":
-        return
-    with stages("evaluation"):
-        _score(model, data, device, config, run_folder, result, files=depth == "everything")
-    if depth == "everything":
-        with stages("figures"):
-            learning_curves(
-                pd.read_csv(run_folder / Artifact.EPOCHS),
-                run_folder / Artifact.LEARNING_CURVES,
-                kept=result.kept_epochs,
-                caution=data.caution,
-            )
-        with stages("model"):
-            kept = list(result.checkpoints.values())[-1]
-            save_model_folder(run_folder / kept, run_folder / Artifact.MODEL)
+    result, kept = run.result, run.phases[-1]
+    result.monitor, result.objective = kept.monitor, kept.kept_value
+    result.metrics |= kept.kept_metrics
+    result.checkpoints = {done.name: done.checkpoint for done in run.phases}
+    result.kept_epochs = {done.name: done.kept_epoch for done in run.phases}
+    if rank() == 0:
+        _write_epochs(run)
+        _evaluate(run)
+    return kept.kept_value
 
 
 def complete_run(run_folder: Path) -> None:
-    """Give a finished run of lesser depth all that one of its own has.
+    """Give a finished run that was evaluated less all that a run of its own has.
 
     Raises:
         UserError: the run has no kept model, or its data has changed.
@@ -70,40 +54,65 @@ def complete_run(run_folder: Path) -> None:
     result = Result.read(run_folder)
     config = read_config(run_folder)
     kept = load_kept_model(find_checkpoint(run_folder))
-    data = letters(config, kept.preprocessing)
     assert result is not None
-    sized = config.data.model_copy(update={"batch_size": result.batch_size})
-    config = config.model_copy(update={"data": sized})
-    finish(kept.model, data, torch.device("cpu"), config, run_folder, result, stages=Stages())
-    record_completed(config, result, run_folder)
+    run = Run(
+        config=config,
+        folder=run_folder,
+        device=device_of(config.trainer, 0),
+        data=letters(config, kept.preprocessing),
+        model=kept.model,
+        preprocessing=kept.preprocessing,
+        recorder=Recorder(None, None),
+        result=result,
+    )
+    _evaluate(run)
+    record_completed(run)
 
 
-def _score(
-    model: LetterClassifier,
-    data: LetterData,
-    device: torch.device,
-    config: Config,
-    folder: Path,
-    result: Result,
-    *,
-    files: bool,
-) -> None:
-    """Score test and every external set; with ``files`` each set gets its folder."""
-    for name, split in data.splits.items():
-        if name in ("train", "val"):
-            continue
-        answers = probabilities(model, split, batch_size=step_images(config), device=device)
-        if files:
-            scores = write_evaluation(
-                folder / Artifact.EVALUATION / name,
-                name=name,
-                probabilities=answers,
-                labels=split.labels,
-                classes=data.classes,
-                table=split.table,
-                gather=split.gather,
-                caution=split.caution,
-            ).scores
-        else:
-            scores = summary(answers, split.labels)
-        result.metrics |= {names.score_key(name, key): value for key, value in scores.items()}
+def _write_epochs(run: Run) -> None:
+    """Replace ``epochs.csv`` in one step: a run that is killed here and resumed reads it."""
+    path = run.folder / Artifact.EPOCHS
+    part = path.with_name(f".{path.name}.part")
+    pd.DataFrame(run.epochs).to_csv(part, index=False)
+    part.replace(path)
+
+
+def _evaluate(run: Run) -> None:
+    """Score the network, which has the kept weights; with ``everything``, write all files."""
+    if run.evaluate == "validation":
+        return
+    with run.stages("evaluation"):
+        for name in run.data.splits:
+            if name not in ("train", "val"):
+                _score_split(run, name)
+    if run.evaluate == "everything":
+        with run.stages("figures"):
+            learning_curves(
+                pd.read_csv(run.folder / Artifact.EPOCHS),
+                run.folder / Artifact.LEARNING_CURVES,
+                kept=run.result.kept_epochs,
+                caution=run.data.caution,
+            )
+        with run.stages("model"):
+            kept = list(run.result.checkpoints.values())[-1]
+            save_model_folder(run.folder / kept, run.folder / Artifact.MODEL)
+
+
+def _score_split(run: Run, name: str) -> None:
+    """Score the test split or an external set; with ``everything`` it gets its folder."""
+    split, batch_size = run.data.splits[name], step_images(run.config)
+    answers = probabilities(run.model, split, batch_size=batch_size, device=run.device)
+    if run.evaluate == "everything":
+        scores = write_evaluation(
+            run.folder / Artifact.EVALUATION / name,
+            name=name,
+            probabilities=answers,
+            labels=split.labels,
+            classes=run.data.classes,
+            table=split.table,
+            gather=split.gather,
+            caution=split.caution,
+        ).scores
+    else:
+        scores = summary(answers, split.labels)
+    run.result.metrics |= {names.score_key(name, key): value for key, value in scores.items()}

@@ -5,7 +5,7 @@ start of the workers, which takes seconds.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from made_runs import made_run
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import Config
@@ -21,11 +22,10 @@ from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.training.launcher import Train, run_in_workers
-from asl_exp.training.phase import PhaseResult, run_phase
+from asl_exp.training.phase import train_phase
 from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.ranks import gather, rank, state_digest, world_size
 from asl_exp.training.state import State, find_state
-from asl_exp.training.terminal import Stages
 
 PLAIN = (
     "backbone.pretrained=false", "backbone.image_size=32", "head.hidden=[16]", "data.classes=A-C",
@@ -51,6 +51,17 @@ BREAKS_IN = 4
 
 class _Broken(Exception):  # noqa: N818
     pass
+
+
+class _Breaker:
+    """An observer that breaks the run."""
+
+    tags: dict[str, str] = {}
+
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        if epoch == BREAKS_IN:
+            raise _Broken
+        return False
 
 
 def train(config: Config, folder: Path) -> float:
@@ -94,25 +105,15 @@ def _phases(
     data = _cut(load_letters(config.data, image_size=32, interpolation="bilinear", seed=0), sizes)
     torch.manual_seed(0)
     model = build_classifier(config, len(data.classes), preprocessing)
-    rows: list[dict[str, Any]] = list(state.rows) if state else []
-    done: list[Any] = [PhaseResult(**phase) for phase in state.phases] if state else []
+    observer = _Breaker() if breaks else None
+    run = made_run(config, model, data, folder, state=state, observer=observer)
     digests: list[list[str]] = []
-
-    def record_epoch(epoch: int, metrics: dict[str, float]) -> None:
-        if breaks and epoch == BREAKS_IN:
-            raise _Broken
-
     with _listening() as validated:
-        for name in list(config.schedule)[len(done) :]:
-            done.append(run_phase(
-                model, data, config, name, run_folder=folder, finished=done, rows=rows,
-                metadata={}, record_epoch=record_epoch, state=state, device=torch.device("cpu"),
-                stages=Stages(), record_views=lambda phase, number: None,
-            ))  # fmt: skip
+        for name in run.phases_left:
+            train_phase(run, name)
             digests.append(gather(state_digest(model)))
-            state = None
     return {
-        "rows": rows,
+        "rows": run.epochs,
         "digests": digests,
         "validated": [sorted(chain(*ranks)) for ranks in zip(*gather(validated), strict=True)],
     }

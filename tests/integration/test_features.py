@@ -25,7 +25,7 @@ class Ran:
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         self.config = compose_config([*overrides, f"runs_dir={folder.parent}"])
-        self.objective = run_experiment(self.config, folder, depth="scores")
+        self.objective = run_experiment(self.config, folder, evaluate="scores")
         result = Result.read(folder)
         assert result is not None
         self.result = result
@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on_from_its_features(
             raise RuntimeError("killed")
         add(log, row)
 
-    monkeypatch.setattr("asl_exp.training.phases._STATES_APART_S", 1e-9)
+    monkeypatch.setattr("asl_exp.training.phase._STATES_APART_S", 1e-9)
     monkeypatch.setattr(EpochLog, "add", die_later)
     with pytest.raises(RuntimeError, match="killed"):
         Ran(tmp_path / "killed", *overrides)

@@ -21,7 +21,7 @@ COMPILES = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compil
 
 def metrics(folder: Path, *overrides: str) -> dict[str, float]:
     run_experiment(
-        compose_config([*overrides, f"runs_dir={folder}"]), folder / "run", depth="scores"
+        compose_config([*overrides, f"runs_dir={folder}"]), folder / "run", evaluate="scores"
     )
     result = Result.read(folder / "run")
     assert result is not None

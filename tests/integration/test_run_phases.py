@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from asl_exp.data.dataset import load_letters
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.tracking.store import open_store
+from asl_exp.training.current_run import Run as CurrentRun
 from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.run import run_experiment
 
@@ -29,7 +30,7 @@ class Run:
     Attributes:
         folder: of the run.
         objective: what run_experiment returned.
-        epochs: the metrics of every epoch, in order, as the recorder was told.
+        epochs: the metrics of every epoch, in order, as the observer was told.
         start: the network's tensors before the first phase.
     """
 
@@ -40,29 +41,26 @@ class Run:
         )
         self.epochs: list[dict[str, float]] = []
         self.start: Tensors = {}
+        self.tags: dict[str, str] = {}
         with pytest.MonkeyPatch.context() as patch:
-            self._listen(patch)
-            self.objective = run_experiment(config, folder)
+            self._note_start(patch)
+            self.objective = run_experiment(config, folder, observer=self, evaluate="validation")
         self.result: dict[str, Any] = json.loads((folder / "result.json").read_text())
 
-    def _listen(self, patch: pytest.MonkeyPatch) -> None:
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        self.epochs.append(dict(metrics))
+        assert len(self.epochs) == epoch + 1
+        return False
+
+    def _note_start(self, patch: pytest.MonkeyPatch) -> None:
         make, run = PhaseModule.__init__, self
 
-        def started(module: PhaseModule, model: LetterClassifier, *a: Any, **k: Any) -> None:
-            run.start = run.start or {n: t.clone() for n, t in model.state_dict().items()}
-            make(module, model, *a, **k)
-            tell = module.on_epoch
-
-            def listen(epoch: int, metrics: dict[str, float]) -> None:
-                run.epochs.append(dict(metrics))
-                assert len(run.epochs) == epoch + 1
-                tell(epoch, metrics)
-
-            module.on_epoch = listen
+        def started(module: PhaseModule, current: CurrentRun, *a: Any, **k: Any) -> None:
+            tensors = current.model.state_dict()
+            run.start = run.start or {n: t.clone() for n, t in tensors.items()}
+            make(module, current, *a, **k)
 
         patch.setattr(PhaseModule, "__init__", started)
-        for drawn in ("write_evaluation", "learning_curves", "save_model_folder"):
-            patch.setattr(f"asl_exp.training.run.{drawn}", lambda *_, **__: {}, raising=False)
 
     def kept(self, phase: str) -> Tensors:
         content = torch.load(self.folder / "checkpoints" / f"{phase}.ckpt", weights_only=True)

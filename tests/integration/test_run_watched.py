@@ -35,7 +35,7 @@ class Looking:
 
 def run(tiny: tuple[str, ...], folder: Path, watcher: Looking | None, *overrides: str) -> Result:
     config = compose_config([*tiny, *EPOCHS, f"runs_dir={folder.parent}", *overrides])
-    run_experiment(config, folder, watcher=watcher, depth="validation")
+    run_experiment(config, folder, observer=watcher, evaluate="validation")
     result = Result.read(folder)
     assert result is not None
     return result
@@ -132,7 +132,7 @@ def test_a_completed_run_has_what_a_run_of_its_own_has(
 ) -> None:
     config = compose_config([*tiny, *EPOCHS, f"runs_dir={tmp_path}"])
     run_experiment(config, tmp_path / "whole")
-    run_experiment(config, tmp_path / "less", depth="scores")
+    run_experiment(config, tmp_path / "less", evaluate="scores")
     whole, less = Result.read(tmp_path / "whole"), Result.read(tmp_path / "less")
     assert whole is not None
     assert less is not None

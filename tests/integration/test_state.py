@@ -12,33 +12,34 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from made_runs import made_data, made_run
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import StorageError, UserError
 from asl_exp.config.signature import signature
+from asl_exp.model.classifier import build_classifier
+from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.runs.full_disk import full_disk_named
 from asl_exp.runs.result import Result
+from asl_exp.training.callbacks import StateWriter
 from asl_exp.training.record import begin_record, write_config
 from asl_exp.training.resume import claim_folder
-from asl_exp.training.state import FOLDER, StateKeeper, find_state
-
-BETWEEN = {"phase": "transfer", "phase_done": False, "batch": 0, "sums": [], "phases": [],
-           "rows": [], "world_size": 1}  # fmt: skip
+from asl_exp.training.state import FOLDER, find_state
 
 
 class Trainer(SimpleNamespace):
-    """What the keeper uses of Lightning's trainer; writes as much as it is told."""
+    """What the writer uses of Lightning's trainer; writes as much as it is told."""
 
-    def __init__(self, keeper: StateKeeper, epoch: int = 0, n_values: int = 1000) -> None:
+    def __init__(self, writer: StateWriter, epoch: int = 0, n_values: int = 1000) -> None:
         super().__init__(
             current_epoch=epoch, max_epochs=10, should_stop=False, world_size=1,
             is_global_zero=True, strategy=SimpleNamespace(barrier=lambda name: None),
         )  # fmt: skip
-        self.keeper, self.n_values = keeper, n_values
+        self.writer, self.n_values = writer, n_values
 
     def save_checkpoint(self, path: Path) -> None:
         content: dict[str, Any] = {"values": torch.full((self.n_values,), self.current_epoch)}
-        self.keeper.on_save_checkpoint(self, None, content)  # type: ignore[arg-type]
+        self.writer.on_save_checkpoint(self, None, content)  # type: ignore[arg-type]
         path.parent.mkdir(exist_ok=True)
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -46,10 +47,12 @@ class Trainer(SimpleNamespace):
 
 
 def write(folder: Path, n_epochs: int, n_values: int = 1000) -> None:
-    keeper = StateKeeper(folder, "transfer", [], [], minutes=10)
+    config = compose_config(["backbone.name=asl_small_cnn", "backbone.pretrained=false"])
+    model = build_classifier(config, 2, resolve_preprocessing(config.backbone))
+    writer = StateWriter(made_run(config, model, made_data(2, n_train=4), folder), "transfer")
     for epoch in range(n_epochs):
-        trainer = Trainer(keeper, epoch, n_values)
-        keeper.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+        trainer = Trainer(writer, epoch, n_values)
+        writer.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
 
 
 def states(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import torch
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import OutOfMemoryError
-from asl_exp.training.phase import _memory_named
+from asl_exp.training.phase import memory_named
 
 CONFIG = compose_config(["data.batch_size=96", "trainer.accumulate=2"])
 
@@ -27,7 +27,7 @@ def in_python() -> None:
 
 @pytest.mark.parametrize("ask", [on_the_gpu, on_the_cpu, in_python])
 def test_the_message_says_what_to_change(ask: Callable[[], None]) -> None:
-    with pytest.raises(OutOfMemoryError) as caught, _memory_named(CONFIG, "finetune"):
+    with pytest.raises(OutOfMemoryError) as caught, memory_named(CONFIG, "finetune"):
         ask()
     for told in ("phase 'finetune'", "trainer.accumulate (now 2; 4 halves", "now 96",
                  "backbone.image_size"):  # fmt: skip
@@ -35,5 +35,5 @@ def test_the_message_says_what_to_change(ask: Callable[[], None]) -> None:
 
 
 def test_other_errors_stay_themselves() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), _memory_named(CONFIG, "finetune"):
+    with pytest.raises(RuntimeError, match="shapes"), memory_named(CONFIG, "finetune"):
         raise RuntimeError("shapes cannot be multiplied")

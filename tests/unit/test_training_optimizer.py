@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_runs import made_data, made_run
 from torch import nn
 
 from asl_exp.config.compose import compose_config
@@ -25,10 +26,7 @@ def module_of(*overrides: str, phase: str = "transfer") -> PhaseModule:
     )  # fmt: skip
     torch.manual_seed(3)
     model = build_classifier(config, 4, resolve_preprocessing(config.backbone))
-    return PhaseModule(
-        model, config, phase, n_classes=4, n_train_images=64, first_epoch=0, metadata={},
-        on_epoch=lambda epoch, metrics: None,
-    )  # fmt: skip
+    return PhaseModule(made_run(config, model, made_data(4, n_train=64), Path("unused")), phase)
 
 
 def optimizer_of(module: PhaseModule) -> torch.optim.Optimizer:

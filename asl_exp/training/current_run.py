@@ -1,0 +1,112 @@
+"""The run in progress: the one object that the functions of this room take.
+
+run.py makes it, once everything that a run needs is there.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asl_exp.config.schema import Config
+from asl_exp.data.dataset import LetterData
+from asl_exp.model.checkpoint import checkpoint_metadata
+from asl_exp.model.classifier import LetterClassifier
+from asl_exp.model.preprocessing import Preprocessing
+from asl_exp.runs.result import Result
+from asl_exp.tracking.recorder import EpochLog, Recorder
+from asl_exp.training.observer import Evaluate, Observer
+from asl_exp.training.state import State
+from asl_exp.training.terminal import Stages
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What a finished phase came to.
+
+    Attributes:
+        name: of the phase.
+        first_epoch, n_epochs: counted across phases; early stopping may end before the plan.
+        kept_epoch: whose weights are kept, counted across phases.
+        monitor, kept_value: the metric that decided, and its value then.
+        kept_metrics: every metric of the kept epoch.
+        checkpoint: of the kept epoch, within the run folder.
+    """
+
+    name: str
+    first_epoch: int
+    n_epochs: int
+    kept_epoch: int
+    monitor: str
+    kept_value: float
+    kept_metrics: dict[str, float]
+    checkpoint: str
+
+
+@dataclass
+class Run:
+    """One experiment in progress, on one rank.
+
+    Attributes:
+        config: with ``data.batch_size=auto`` replaced by what was found.
+        folder: of the run; rank 0 writes there.
+        device: of this rank.
+        data: with the splits ``train`` and ``val``, and those that are scored at the end.
+        model: the network; a phase starts from its weights and leaves those that it kept.
+        preprocessing: how an image becomes the network's input.
+        recorder: of the MLflow run; on all ranks but 0 it writes nothing.
+        result: what becomes ``result.json``.
+        stages: the clock of the run's stages.
+        observer: told of each epoch.
+        evaluate: how much is made of the kept checkpoint.
+        state: from which the run goes on, if it was resumed.
+        phases: what is finished.
+        epochs: epoch, phase and metrics of each epoch so far.
+        epoch_log: takes the epochs to MLflow.
+    """
+
+    config: Config
+    folder: Path
+    device: torch.device
+    data: LetterData
+    model: LetterClassifier
+    preprocessing: Preprocessing
+    recorder: Recorder
+    result: Result
+    stages: Stages = field(default_factory=Stages)
+    observer: Observer | None = None
+    evaluate: Evaluate = "everything"
+    state: State | None = None
+    phases: list[PhaseResult] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Go on where the state ends."""
+        if self.state is not None:
+            self.phases = [PhaseResult(**done) for done in self.state.phases]
+            self.epochs = list(self.state.rows)
+        planned = [name for name, phase in self.config.schedule.items() if phase.epochs]
+        self.epoch_log = EpochLog(self.recorder, planned)
+
+    @property
+    def phases_left(self) -> list[str]:
+        """The names of the phases that are not finished, in order."""
+        done = {phase.name for phase in self.phases}
+        planned = [name for name, phase in self.config.schedule.items() if phase.epochs]
+        return [name for name in planned if name not in done]
+
+    @property
+    def first_epoch(self) -> int:
+        """The first epoch of the phase in progress, counted across phases."""
+        return sum(done.n_epochs for done in self.phases)
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What every checkpoint carries beside the weights."""
+        return checkpoint_metadata(self.config, self.data.classes, self.preprocessing)
+
+    def state_of(self, phase: str) -> State | None:
+        """Return the state to go on from, if it was written in this phase."""
+        return self.state if self.state and self.state.phase == phase else None
