@@ -17,6 +17,7 @@ import torch
 from made_runs import made_run
 
 from asl_exp.config.compose import compose_config
+from asl_exp.config.errors import PrunedError
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.model.classifier import build_classifier
@@ -49,19 +50,14 @@ BREAKS_IN = 4
 """The epoch, of the second phase, in which a run ends before it is done."""
 
 
-class _Broken(Exception):  # noqa: N818
-    pass
-
-
 class _Breaker:
-    """An observer that breaks the run."""
+    """An observer that ends the run, on all ranks."""
 
-    tags: dict[str, str] = {}
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        if epoch == BREAKS_IN:
-            raise _Broken
-        return False
+        return epoch == BREAKS_IN
 
 
 def train(config: Config, folder: Path) -> float:
@@ -79,7 +75,7 @@ def train(config: Config, folder: Path) -> float:
 
 def break_inside(config: Config, folder: Path) -> float:
     """Run as one rank until the state inside an epoch is the newest, and leave it there."""
-    with suppress(_Broken):
+    with suppress(PrunedError):
         _phases(config, folder, SIZES[0], breaks=True)
     return 0.0
 
@@ -106,6 +102,7 @@ def _phases(
     torch.manual_seed(0)
     model = build_classifier(config, len(data.classes), preprocessing)
     observer = _Breaker() if breaks else None
+    folder.mkdir(parents=True, exist_ok=True)
     run = made_run(config, model, data, folder, state=state, observer=observer)
     digests: list[list[str]] = []
     with _listening() as validated:
