@@ -18,6 +18,7 @@ from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import read_config
+from asl_exp.runs.writing import replaced
 from asl_exp.tracking.model_folder import save_model_folder
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.batch_size import step_images
@@ -71,10 +72,8 @@ def complete_run(run_folder: Path) -> None:
 
 def _write_epochs(run: Run) -> None:
     """Replace ``epochs.csv`` in one step: a run that is killed here and resumed reads it."""
-    path = run.folder / Artifact.EPOCHS
-    part = path.with_name(f".{path.name}.part")
-    pd.DataFrame(run.epochs).to_csv(part, index=False)
-    part.replace(path)
+    with replaced(run.folder / Artifact.EPOCHS) as part:
+        pd.DataFrame(run.epochs).to_csv(part, index=False)
 
 
 def _evaluate(run: Run) -> None:

@@ -21,8 +21,9 @@ from asl_exp.model.classifier import build_classifier
 from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.runs.full_disk import full_disk_named
 from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import write_config
 from asl_exp.training.callbacks import StateWriter
-from asl_exp.training.record import begin_record, write_config
+from asl_exp.training.record import begin_record
 from asl_exp.training.resume import claim_folder
 from asl_exp.training.state import FOLDER, find_state
 
