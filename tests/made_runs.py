@@ -10,6 +10,7 @@ import torch
 
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import LetterData, Split
+from asl_exp.data.recordings import Grouping
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.runs.result import Result
@@ -54,6 +55,8 @@ def made_data(n_classes: int, n_train: int) -> LetterData:
         splits={"train": train, "val": replace(train, name="val")},
         split_rule="group",
         leaks=False,
+        caution="",
+        grouping=Grouping(),
         unreadable=(),
         store_digest="",
     )
