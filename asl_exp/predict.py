@@ -30,20 +30,33 @@ def _predict(model: Path, images: Sequence[str], top: int) -> None:
 
 
 def _files(given: Sequence[str]) -> Iterator[Path]:
-    """Yield the image files that files, folders and patterns name."""
+    """Yield the files given, and the images that folders and patterns name, as training would."""
+    from asl_exp.data.sources.folder import image_files, is_image
+
     for name in given:
         path = Path(name)
         if path.is_file():
             yield path
             continue
-        found = (
-            [p for p in path.rglob("*") if p.is_file()]
-            if path.is_dir()
-            else [Path(p) for p in glob.glob(name, recursive=True)]  # noqa: PTH207 - absolute too
-        )
+        matches = [path] if path.is_dir() else _matches(name)
+        found = [
+            file
+            for match in matches
+            for file in (
+                map(Path, image_files(match))
+                if match.is_dir()
+                else [match]
+                if is_image(match.name)
+                else []
+            )
+        ]
         if not found:
-            raise UserError(f"{name}: no such file, or nothing in it")
+            raise UserError(f"{name}: no such file, or no image in it")
         yield from sorted(found)
+
+
+def _matches(pattern: str) -> list[Path]:
+    return [Path(found) for found in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - absolute
 
 
 if __name__ == "__main__":

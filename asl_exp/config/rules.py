@@ -195,7 +195,7 @@ def _split_faults(data: DataConfig) -> list[str]:
             f"data.leave_out: {data.leave_out} is given, but data.split={data.split} does not "
             "read it; choose data.split=leave_out or leave it out"
         )
-    if data.split == "column" and data.source != "manifest":
+    if data.split == "column" and data.source not in ("manifest", "folder"):
         faults.append(
             f"data.split: column needs a manifest with the column split, but data.source="
             f"{data.source}; choose data=manifest or another data.split"

@@ -78,6 +78,8 @@ def _run(command: str, overrides: list[str]) -> int:
         interpolation=interpolation,
         seed=config.data.split_seed,
     )
+    for note in data.notes:
+        print(note)
     if command == "prepare":
         counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits.items())
         print(f"ready at {size} x {size} pixels in {config.data.cache_dir}: {counts}")

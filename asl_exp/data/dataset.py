@@ -20,7 +20,7 @@ from asl_exp.data.manifest import Manifest, label_indices, make_manifest, requir
 from asl_exp.data.pixel_store import DecodedPixels, Geometry, Store
 from asl_exp.data.recordings import Grouping
 from asl_exp.data.sources.listing import Listing, left_out_words, set_name
-from asl_exp.data.sources.selection import list_images
+from asl_exp.data.sources.selection import followed, list_images
 from asl_exp.data.split import NAMES, Assignment, caution, leaking, split_manifest
 
 MAIN: Final = "main"
@@ -85,6 +85,7 @@ class LetterData:
         caution: what must stand wherever a score of val or test is shown; "" where the groups are
             given and none is cut.
         grouping: where the groups come from.
+        notes: how a layout was read and what was passed over, in words.
         unreadable: "path: reason" of each image left out.
         store_digest: of the pixels of the main set; "" where they are not stored.
     """
@@ -96,6 +97,7 @@ class LetterData:
     leaks: bool
     caution: str
     grouping: Grouping
+    notes: tuple[str, ...]
     unreadable: tuple[str, ...]
     store_digest: str
 
@@ -120,6 +122,7 @@ def load_letters(
         DataError: with what is wrong and how to mend it.
     """
     listing = list_images(config)
+    config = followed(config, listing)
     tables = {MAIN: listing.images, **listing.external}
     manifests = {
         name: make_manifest(rows, config, external=name != MAIN) for name, rows in tables.items()
@@ -140,6 +143,7 @@ def load_letters(
         leaks=leaking(sets[MAIN].manifest, assignment, config),
         caution=said,
         grouping=sets[MAIN].manifest.grouping,
+        notes=listing.notes,
         unreadable=unreadable,
         store_digest=sets[MAIN].pixels.digest,
     )

@@ -6,13 +6,15 @@ ones, is decided elsewhere.
 
 import struct
 import zlib
+from contextlib import suppress
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from asl_exp.config.errors import DataError
 
@@ -20,14 +22,44 @@ Pixels = NDArray[np.uint8]
 ResizeRule = Literal["squash", "crop", "pad"]
 Source = str | Path | bytes
 
-READER_VERSION: Final = 1
+READER_VERSION: Final = 2
 """Part of every store's key: raise it when the pixels of any image change."""
 
-SUFFIXES: Final = frozenset(
-    (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-)
+_ALWAYS: Final = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm"),
+}
+_WHERE_BUILT_IN: Final = {
+    "jpg_2000": ("JPEG2000", (".jp2", ".j2k", ".jpx")),
+    "avif": ("AVIF", (".avif",)),
+}
 
-FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+
+def _known() -> dict[str, tuple[str, ...]]:
+    """Return the formats that this Pillow reads, with the endings of their files."""
+    known = dict(_ALWAYS)
+    for feature, (name, endings) in _WHERE_BUILT_IN.items():
+        with suppress(ValueError):  # an older Pillow does not know the feature
+            if features.check(feature):
+                known[name] = endings
+    if find_spec("pillow_heif"):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        known["HEIF"] = (".heic", ".heif")
+    return known
+
+
+_KNOWN: Final = _known()
+
+SUFFIXES: Final = frozenset(ending for endings in _KNOWN.values() for ending in endings)
+
+FORMATS: Final = tuple(_KNOWN)
 """Of Pillow, whatever a file is called: it would open EPS too, by starting Ghostscript.
 JPEG includes MPO, a JPEG with a preview; PPM includes PGM."""
 
@@ -95,7 +127,7 @@ def read_image(
             # JPEGs decode at 1/2, 1/4 or 1/8 where that is still no smaller than the target.
             if interpolation != "nearest":
                 image.draft("RGB", (size, size))
-            upright = _upright(image)
+            upright = _upright(_deep_colour(source, image))
             return np.asarray(_squared(_rgb(upright), size, resize, FILTERS[interpolation]))
         except _BROKEN as error:
             raise UnreadableImageError(_name(source), _reason(error)) from error
@@ -159,11 +191,43 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip everything above 255."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+    """Scale grey of up to 16 bits to 8; Pillow's own conversion would clip all above 255."""
+    return Image.fromarray(_scaled(np.asarray(image).astype(np.int64)))
+
+
+_DEPTHS: Final = (8, 10, 12)
+"""Bits of a pixel of cameras that write 16-bit files; the values alone tell."""
+
+
+def _scaled(values: NDArray[np.int64]) -> Pixels:
+    """Scale to 8 bits; values that all fit into 12, 10 or 8 bits are taken to be of so many."""
+    highest = int(values.max(initial=0))
+    if values.min(initial=0) < 0 or highest > 65535:
         raise ValueError("grey values beyond 16 bits have no known range")
-    return Image.fromarray((values // 257).astype(np.uint8))
+    depth = next((bits for bits in _DEPTHS if highest < 1 << bits), 16)
+    scaled: Pixels = (values * 255 // ((1 << depth) - 1)).astype(np.uint8)
+    return scaled
+
+
+_DEEP: Final = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+
+
+def _deep_colour(source: Source, image: Image.Image) -> Image.Image:
+    """Return a PNG of 16 bits a colour, of which Pillow reads the upper 8, as its values are.
+
+    Read as if its bytes were the other way round, Pillow gives the lower 8.
+    """
+    raw = image.tile[0].args if image.format == "PNG" and image.tile else None
+    if raw not in _DEEP:
+        return image
+    upper = np.asarray(image)
+    if upper[..., :3].max(initial=0) >= 1 << (_DEPTHS[-1] - 8):
+        return image
+    with _opened(source) as again:
+        again.tile = [again.tile[0]._replace(args=_DEEP[raw])]
+        values = upper.astype(np.int64) * 256 + np.asarray(again)
+    colours = _scaled(values[..., :3])
+    return Image.fromarray(np.concatenate([colours, upper[..., 3:]], 2))
 
 
 def _squared(

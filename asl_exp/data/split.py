@@ -264,6 +264,8 @@ def split_manifest(
         return split_random(labels, classes, fractions=fractions, seed=seed)
     if config.split == "column":
         assignment = pd.Index(NAMES).get_indexer(pd.Index(table["split"])).astype(np.int8)
+        if config.source != "manifest":
+            _carve(assignment, labels, groups, classes, fractions, seed)
         require_classes(labels, assignment, classes)
         return assignment
     if config.split == "leave_out":
@@ -272,6 +274,24 @@ def split_manifest(
             leave_out=config.leave_out, val_fraction=config.val_fraction, seed=seed,
         )  # fmt: skip
     return split_groups(labels, groups, classes, fractions=fractions, seed=seed)
+
+
+def _carve(
+    assignment: Assignment,
+    labels: Labels,
+    groups: NDArray[np.str_],
+    classes: tuple[str, ...],
+    fractions: tuple[float, float],
+    seed: int,
+) -> None:
+    """Take from train, by groups, the val or test that a folder layout does not have."""
+    for split, fraction in zip((VAL, TEST), fractions, strict=True):
+        if (assignment == split).any():
+            continue
+        rest = np.flatnonzero(assignment == TRAIN)
+        shares = np.array([1 - fraction, fraction])
+        chosen = _assign(labels[rest], groups[rest], classes, shares, seed)
+        assignment[rest[chosen == 1]] = split
 
 
 def leaking(manifest: Manifest, assignment: Assignment, config: DataConfig) -> bool:

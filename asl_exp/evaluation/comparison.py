@@ -66,7 +66,7 @@ def read_row(run: Path) -> Row:
         "pretrained": config.backbone.pretrained,
         "image_size": config.backbone.image_size,
         "data": config.data.source,
-        "split": config.data.split,
+        "split": result.split or config.data.split,
         "caution": spelled_cautions(result.cautions),
         "lr": {"transfer": config.lr.transfer, "finetune": config.lr.finetune},
         "measured": {**measured, **external},

@@ -176,6 +176,8 @@ def _say_data(config: Config, data: LetterData) -> None:
         )
     counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits.items())
     say(f"data: {len(data.classes)} classes; images: {counts}")
+    for note in data.notes:
+        say(note)
     if data.caution:
         reason = f" ({data.grouping.detail})" if data.grouping.detail else ""
         say(f"{data.caution}{reason}", warning=data.leaks or "leak" in data.caution)

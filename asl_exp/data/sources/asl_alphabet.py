@@ -22,6 +22,7 @@ LAST_FRAMES: Final = (1000, 2000, 2500)
 """The last frame number of sessions 1 to 3; what follows is session 4."""
 
 _INNER: Final = "asl_alphabet_train"
+_DEEPEST: Final = 6
 _FRAME: Final = re.compile(r"(\d+)\.[A-Za-z]+$")
 
 
@@ -38,10 +39,21 @@ def list_asl_alphabet(root: str | None) -> pd.DataFrame:
 
 
 def train_folder(folder: Path) -> Path:
-    """Return the folder that holds the class folders: the set nests it twice in its own name."""
-    for inner in (folder / _INNER / _INNER, folder / _INNER):
-        if inner.is_dir():
-            return inner
+    """Return the folder that holds the class folders: the set nests it twice in its own name.
+
+    Also from a folder above it, such as kagglehub's own with the versions of the set.
+    """
+    for _ in range(_DEEPEST):
+        for inner in (folder / _INNER / _INNER, folder / _INNER):
+            if inner.is_dir():
+                return inner
+        below = sorted(one for one in folder.iterdir() if one.is_dir())
+        if folder.name == "versions" and below and all(one.name.isdigit() for one in below):
+            folder = max(below, key=lambda one: int(one.name))
+        elif len(below) == 1:
+            folder = below[0]
+        else:
+            break
     return folder
 
 

@@ -1,59 +1,338 @@
-"""The source "a folder per class": the sub-folder's name is the label."""
+"""The source "folder": sub-folders are classes, unless they are known to be something else.
+
+Owns which files are images and what a folder of folders means. Known layouts are read as what they
+are: folders around one folder, folders of splits, signers above letters. What is neither classes
+nor known is refused with what was seen.
+"""
 
 import os
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 
+from asl_exp.config.classes import SIGNS
 from asl_exp.config.errors import DataError
+from asl_exp.config.redact import printable
 from asl_exp.data.decode import SUFFIXES
-from asl_exp.data.sources.listing import some, table
+from asl_exp.data.recordings import SPLITS
+from asl_exp.data.sources.listing import NOTES, natural, some, table
+
+_IGNORED: Final = {
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found",
+    "__pycache__", "logs", "lightning_logs", "mlruns", "mlartifacts", "wandb", "tensorboard",
+}  # fmt: skip
+"""Folders that programs and file servers make beside photos."""
+
+_NO_CLASSES: Final = {
+    "backup", "copy", "new folder", "output", "outputs", "results", "result", "figures", "plots",
+    "tmp", "temp", "raw", "unsorted", "misc", "images", "labels", "annotations", "runs",
+}  # fmt: skip
+_SPLIT_WORD: Final = re.compile(r"(?:^|[_\- ])(" + "|".join(SPLITS) + r")(?=$|[_\- ])", re.I)
+_PERSON: Final = re.compile(
+    r"(?:hand|user|person|people|subject|signer|participant|actor|volunteer|student|speaker|p|s)"
+    r"[ _-]?\d+", re.I
+)  # fmt: skip
+_DEEPEST: Final = 40
+_ELSEWHERE: Final = ("/proc", "/sys", "/dev")
 
 
-def list_folder(root: str, key: str, source: str | None = None) -> pd.DataFrame:
-    """List the images under each sub-folder of `root`, at any depth.
+@dataclass
+class _Rows:
+    """Images found so far: path, label, group and split of each; and what was noticed."""
+
+    rows: list[tuple[str, str, str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    other_files: Counter[str] = field(default_factory=Counter)
+
+
+def list_folder(
+    root: str, key: str, source: str | None = None, wanted: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """List the images under a folder of classes, or of a known layout.
 
     Args:
         root: the folder given by the user.
         key: the configuration key that named it, for messages.
         source: the source's name; None: the folder's own.
+        wanted: the classes asked for; None: all that are there.
 
     Raises:
-        DataError: no such folder, no sub-folders, or one of them without an image.
+        DataError: no such folder, no classes in it, or something that is no class among them.
     """
     folder = existing_folder(root, key)
-    classes = sorted(entry.name for entry in folder.iterdir() if _is_class(entry))
-    if not classes:
+    found = _Rows()
+    external = key == "data.external"
+    _Reader(folder, key, tuple(wanted or ()), external, found).read(folder, "", "")
+    if not found.rows:
         raise DataError(_no_classes(folder, key))
-    paths: list[str] = []
-    labels: list[str] = []
-    for name in classes:
-        found = sorted(image_files(folder / name))
-        if not found:
-            raise DataError(f"{key}: {folder / name} {_what_instead(folder / name)}")
-        paths += found
-        labels += [name] * len(found)
+    paths, labels, groups, splits = (list(column) for column in zip(*found.rows, strict=True))
     keys = [Path(path).relative_to(folder).as_posix() for path in paths]
-    return table(paths, keys, labels, source or folder.resolve().name)
+    listed = table(paths, keys, labels, source or folder.resolve().name, groups)
+    listed["split"] = splits
+    if found.other_files:
+        kinds = some([f"{count} {kind}" for kind, count in found.other_files.most_common()])
+        found.notes.append(f"{key}: not read, as they are no images: {kinds}")
+    listed.attrs[NOTES] = tuple(dict.fromkeys(found.notes))
+    return listed
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one folder given by the user; what it finds goes into `found`."""
+
+    root: Path
+    key: str
+    wanted: tuple[str, ...]
+    external: bool
+    found: _Rows
+
+    def read(self, folder: Path, split: str, group: str) -> None:
+        """Read what lies under a folder that is above the classes."""
+        inside = _Inside.of(folder, self.found)
+        full = [name for name in inside.folders if _has_images(folder / name, self.found)]
+        empty = [name for name in inside.folders if name not in full]
+        if not full:
+            self._flat(folder, inside, split, group)
+            return
+        if inside.images:
+            self.found.notes.append(
+                f"{self.key}: {len(inside.images)} images beside the folders of '{folder}' are "
+                "not read"
+            )
+        if newest := _newest_version(folder, full):
+            full = [newest]
+            self.found.notes.append(f"{self.key}: read is '{folder / newest}', the newest version")
+        if len(full) == 1 and self._is_around(folder, full[0]):
+            self.read(folder / full[0], split, group)
+        elif parts := _splits(full):
+            self._read_splits(folder, parts)
+        else:
+            self._read_classes(folder, full, empty, split, group)
+
+    def _is_around(self, folder: Path, name: str) -> bool:
+        """Tell whether the only folder is one around the classes, and no class."""
+        nested = bool(_Inside.of(folder / name, None).folders)
+        return nested or (self.external and name not in self.wanted)
+
+    def _read_splits(self, folder: Path, parts: dict[str, str]) -> None:
+        for name, split in parts.items():
+            part = folder / name
+            if not self.external and (flat := _flat_below(part)):
+                self.found.notes.append(
+                    f"{self.key}: '{part}' has {flat} images without class folders and is not "
+                    f"read; data.external=[{part}] scores them by the letters in their names"
+                )
+                continue
+            self.read(part, "" if self.external else split, "")
+        told = {split for *_, split in self.found.rows}
+        if len(told) == 1:  # nothing to tell apart
+            self.found.rows[:] = [(*row[:3], "") for row in self.found.rows]
+        elif told:
+            self.found.notes.append(
+                f"{self.key}: the folders {some(sorted(parts))} are splits: data.split=column"
+            )
+
+    def _read_classes(
+        self, folder: Path, full: list[str], empty: list[str], split: str, group: str
+    ) -> None:
+        below = {name: _Inside.of(folder / name, None) for name in full}
+        if not group and self._groups_above(folder, below):
+            people = [name for name in full if below[name].folders]
+            self.found.notes.append(
+                f"{self.key}: the folders {some(people)} hold class folders: they are groups"
+            )
+            for name in people:
+                self.read(folder / name, split, name)
+            return
+        if inner := self._splits_below(below):
+            self.found.notes.append(
+                f"{self.key}: the folders {some(sorted(inner))} below the classes are splits: "
+                "data.split=column"
+            )
+        self._require_classes(folder, full, empty)
+        for name in full:
+            for path in sorted(image_files(folder / name, self.found)):
+                top = Path(path).relative_to(folder / name).parts[0]
+                part = inner.get(top, split) if inner else split
+                self.found.rows.append((path, name, group, part))
+
+    def _groups_above(self, folder: Path, below: dict[str, "_Inside"]) -> bool:
+        """Tell whether these folders are people, each with folders of classes.
+
+        Raises:
+            DataError: they could be either.
+        """
+        nested = {name: set(inside.folders) for name, inside in below.items() if inside.folders}
+        if len(nested) < 2 or len(nested) < len(below):
+            return False
+        times = Counter(name for names in nested.values() for name in names)
+        inner = [name for name, count in times.items() if count > 1]
+        if len(inner) < 2 or all(name.lower() in SPLITS for name in inner):
+            return False
+        if self.wanted:
+            if set(self.wanted) <= set(nested):
+                return False
+            return len(set(self.wanted) & set(inner)) > len(set(self.wanted) & set(nested))
+        outer_letters, inner_letters = _letterlike(list(nested)), _letterlike(inner)
+        if outer_letters != inner_letters:
+            return inner_letters
+        if all(_PERSON.fullmatch(name) for name in nested):
+            return True
+        if all(_PERSON.fullmatch(name) for name in inner):
+            return False
+        if len(inner) == len(nested):
+            raise DataError(
+                f"{self.key}: '{folder}' has the folders {some(sorted(nested, key=natural))}, and "
+                f"each of them {some(sorted(inner, key=natural))}; which are the classes? name "
+                "them with data.classes=[...], or give the folder that holds the class folders"
+            )
+        return outer_letters and len(inner) > len(nested)
+
+    def _splits_below(self, below: dict[str, "_Inside"]) -> dict[str, str]:
+        names = {name for inside in below.values() for name in inside.folders}
+        if not names or not all(name.lower() in SPLITS for name in names):
+            return {}
+        return {name: SPLITS[name.lower()] for name in names}
+
+    def _require_classes(self, folder: Path, full: list[str], empty: list[str]) -> None:
+        """Refuse class folders without an image, and folders that are hardly classes."""
+        asked = [name for name in empty if not self.wanted or name in self.wanted]
+        if asked and not self.external:
+            where = folder / asked[0]
+            raise DataError(f"{self.key}: {where} {_what_instead(where)}")
+        known = set(self.wanted)
+        odd = [
+            name
+            for name in full
+            if name not in known and (name.lower() in _NO_CLASSES or _SPLIT_WORD.search(name))
+        ]
+        if odd and len(odd) < len(full) and not (known and known <= set(full)):
+            raise DataError(
+                f"{self.key}: '{folder}' has folders that are hardly classes: {some(odd)} beside "
+                f"{some([name for name in full if name not in odd])}; move them elsewhere, or say "
+                "which folders are classes with data.classes=[...]"
+            )
+        if odd and len(odd) == len(full):
+            raise DataError(
+                f"{self.key}: '{folder}' has the folders {some(full)}, and none of them is a "
+                "class; give the folder that holds a sub-folder for each class"
+            )
+
+    def _flat(self, folder: Path, inside: "_Inside", split: str, group: str) -> None:
+        """Take the labels of an external set from its files' names, such as A_test.jpg."""
+        if not self.external or not inside.images:
+            return
+        labels = {name: _label_in_name(name, self.wanted) for name in inside.images}
+        unknown = [name for name, label in labels.items() if label is None]
+        if unknown:
+            raise DataError(
+                f"{self.key}: '{folder}' has {len(labels)} images but no sub-folders, and no class "
+                f"begins the names of {len(unknown)} of them ({some(unknown, 3)}); name them "
+                "such as A_test.jpg, or put each image into a sub-folder named by its class"
+            )
+        self.found.notes.append(f"{self.key}: the labels of '{folder}' are those in file names")
+        self.found.rows += [
+            (str(folder / name), str(label), group, split) for name, label in sorted(labels.items())
+        ]
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """The names in a folder: images, and folders that may hold some."""
+
+    images: tuple[str, ...]
+    folders: tuple[str, ...]
+
+    @classmethod
+    def of(cls, folder: Path, found: _Rows | None) -> "_Inside":
+        images, folders = [], []
+        for entry in _entries(str(folder)):
+            if is_image(entry.name):
+                images.append(entry.name)
+            elif _is_folder(entry):
+                if entry.name.lower() not in _IGNORED:
+                    folders.append(entry.name)
+            elif found is not None and not is_junk(entry.name):
+                found.other_files[_kind(entry.name)] += 1
+        return cls(tuple(sorted(images)), tuple(sorted(folders, key=natural)))
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether a file is one that systems leave in folders."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
+
+
+def is_image(name: str) -> bool:
+    """Tell by its name whether a file is an image: training and predict read the same ones."""
+    return not is_junk(name) and Path(name).suffix.lower() in SUFFIXES
+
+
+def _kind(name: str) -> str:
+    return Path(name).suffix.lower() or "without ending"
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """Return what lies in a folder, without what is hidden.
+
+    Raises:
+        DataError: the folder cannot be read, leads out of the file system, or has a name that is
+            no text.
+    """
+    real = os.path.realpath(folder)
+    if any(real == place or real.startswith(f"{place}/") for place in _ELSEWHERE):
+        raise DataError(f"'{printable(folder)}' leads to {real}, which holds no photos; remove it")
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not is_junk(entry.name)]
+    except OSError as error:
+        raise DataError(
+            f"'{printable(folder)}' cannot be read: {(error.strerror or str(error)).lower()}; "
+            "give yourself the right to read it, or move it elsewhere"
+        ) from error
+    wrong = [entry.path for entry in found if not _is_text(entry.name)]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} names in '{printable(folder)}' are not UTF-8: "
+            f"{some([printable(path) for path in wrong], 3)}; rename them"
+        )
+    return found
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def existing_folder(root: str, key: str) -> Path:
     """Return the folder, or raise a DataError that names the nearest parent that exists."""
     folder = Path(root).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise DataError(f"{key}: '{root}' is a file; give a folder with a sub-folder per class")
-    parent = next((one for one in folder.absolute().parents if one.is_dir()), Path("/"))
-    inside = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
+    try:
+        if folder.is_dir():
+            return folder
+        if folder.exists():
+            raise DataError(f"{key}: '{root}' is a file; give a folder with a sub-folder per class")
+        parent = next((one for one in folder.absolute().parents if one.is_dir()), Path("/"))
+        inside = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise DataError(
+            f"{key}: '{root[:200]}{'...' if len(root) > 200 else ''}' cannot be looked at: "
+            f"{(error.strerror or str(error)).lower()}"
+        ) from error
     raise DataError(
         f"{key}: there is no folder '{root}' (looked in {Path.cwd()}); "
         f"{parent} has {some(inside) or 'no folders'}"
     )
 
 
-def image_files(folder: Path) -> Iterator[str]:
+def image_files(folder: Path, found: _Rows | None = None) -> Iterator[str]:
     """Yield the image files below a folder, following links but entering no folder twice."""
     seen: set[tuple[int, int]] = set()
     waiting = [str(folder)]
@@ -63,14 +342,66 @@ def image_files(folder: Path) -> Iterator[str]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if Path(entry.name).suffix.lower() in SUFFIXES:
-                    yield entry.path
-                elif _is_folder(entry):
+        for entry in _entries(current):
+            if is_image(entry.name):
+                yield entry.path
+            elif _is_folder(entry):
+                if entry.name.lower() not in _IGNORED:
                     waiting.append(entry.path)
+            elif found is not None:
+                found.other_files[_kind(entry.name)] += 1
+
+
+def _has_images(folder: Path, found: _Rows) -> bool:
+    """Tell whether there is an image below; what else is there is counted where there is none."""
+    others = _Rows()
+    if any(True for _ in image_files(folder, others)):
+        return True
+    found.other_files.update(others.other_files)
+    return False
+
+
+def _flat_below(folder: Path) -> int:
+    """Return how many images lie under a folder that has no class folders; 0 where it has some."""
+    for _ in range(_DEEPEST):
+        inside = _Inside.of(folder, None)
+        full = [name for name in inside.folders if _has_images(folder / name, _Rows())]
+        if not full:
+            return len(inside.images)
+        if len(full) > 1 or inside.images:
+            return 0
+        below = _Inside.of(folder / full[0], None)
+        if not below.folders and full[0].lower() not in SPLITS and not _SPLIT_WORD.search(full[0]):
+            return 0  # one class
+        folder = folder / full[0]
+    return 0
+
+
+def _splits(names: Sequence[str]) -> dict[str, str]:
+    """Return the split of each folder, or nothing where one of them is no split."""
+    matches = {name: _SPLIT_WORD.findall(name) for name in names}
+    if len(names) < 2 or not all(matches.values()):
+        return {}
+    return {name: SPLITS[words[-1].lower()] for name, words in matches.items()}
+
+
+def _newest_version(folder: Path, names: Sequence[str]) -> str:
+    numbered = folder.name == "versions" and all(name.isdigit() for name in names)
+    return max(names, key=int) if numbered else ""
+
+
+def _letterlike(names: Sequence[str]) -> bool:
+    """Tell whether names are those of signs: letters, digits, space, del, nothing."""
+    signs = {sign.casefold() for sign in SIGNS} | {str(number) for number in range(30)}
+    return sum(name.casefold() in signs for name in names) >= 0.8 * len(names)
+
+
+def _label_in_name(name: str, wanted: Sequence[str]) -> str | None:
+    """Return the class, or the sign, that begins a file's name: A_test, A-1, A12, space."""
+    word = re.split(r"[_\-. ]", Path(name).stem, maxsplit=1)[0]
+    known = dict.fromkeys([*wanted, *SIGNS])
+    tried = (word, word.rstrip("0123456789"))
+    return next((one for one in tried if one in known), None)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -80,22 +411,18 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_class(entry: Path) -> bool:
-    try:
-        return entry.is_dir() and not entry.name.startswith(".")
-    except OSError:  # a link that points to itself
-        return False
-
-
 def _no_classes(folder: Path, key: str) -> str:
-    files = [entry.name for entry in folder.iterdir() if entry.is_file()]
-    images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
-    if images:
+    inside = _Inside.of(folder, None)
+    if inside.images:
         return (
-            f"{key}: '{folder}' has {len(images)} images but no sub-folders; put each image into "
-            "a sub-folder named by its class"
+            f"{key}: '{folder}' has {len(inside.images)} images but no sub-folders; put each image "
+            "into a sub-folder named by its class"
         )
-    what = f"{len(files)} other files" if files else "nothing"
+    names = [entry.name for entry in _entries(str(folder)) if not _is_folder(entry)]
+    if inside.folders:
+        where = folder / inside.folders[0]
+        return f"{key}: {where} {_what_instead(where)}"
+    what = f"{len(names)} other files" if names else "nothing"
     return f"{key}: '{folder}' has {what} in it; it must have a sub-folder per class"
 
 

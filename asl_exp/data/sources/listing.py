@@ -15,6 +15,10 @@ COLUMNS: Final = ("path", "key", "label", "group", "source", "split")
 the source's folder; group, split: "" where the source does not know them."""
 
 
+NOTES: Final = "notes"
+"""Under this key a table's attributes tell how it was read."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """All images that an experiment may read.
@@ -24,12 +28,14 @@ class Listing:
         external: one table for each set that is never trained on, by its name.
         classes: in the order of their indices.
         left_out: external set to the labels that are no classes and their counts, in words.
+        notes: how a layout was read and what was passed over, in words.
     """
 
     images: pd.DataFrame
     external: dict[str, pd.DataFrame]
     classes: tuple[str, ...]
     left_out: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def table(

@@ -1,16 +1,21 @@
 """The source "manifest": a CSV with the columns path, label and, if known, source, group, split."""
 
+import codecs
+import csv
+import stat
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
 from asl_exp.config.errors import DataError, nearest
+from asl_exp.config.redact import printable
 from asl_exp.data.sources.listing import COLUMNS, some
 from asl_exp.data.split import NAMES
 
 _REQUIRED: Final = ("path", "label")
 _OPTIONAL: Final = ("source", "group", "split")
+_KNOWN: Final = (*_REQUIRED, *_OPTIONAL)
 _FIRST_LINE: Final = 2
 """The line of the first row in the file: the header is line 1."""
 
@@ -27,26 +32,84 @@ def list_manifest(manifest: str, key: str) -> pd.DataFrame:
     _require_filled(rows, file, key)
     _require_unique(rows, file, key)
     listed = pd.DataFrame({"key": rows["path"], "label": rows["label"]}, dtype="str")
-    listed["path"] = [str(file.parent / path) for path in rows["path"]]
+    if len(set(listed["label"])) == len(set(listed["label"].str.strip())):
+        listed["label"] = listed["label"].str.strip()
+    listed["path"] = [_on_disk(file.parent, path) for path in rows["path"]]
     for name in _OPTIONAL:
         missing = file.stem if name == "source" else ""
         listed[name] = rows.get(name, missing)
     return listed[list(COLUMNS)].astype("str")
 
 
+_SEPARATORS: Final = (",", ";", "\t", "|")
+_MOST_COLUMNS: Final = 1_000
+_HEADER_BYTES: Final = 4 << 20
+
+
 def _read(file: Path, key: str) -> pd.DataFrame:
-    if file.is_dir():
-        raise DataError(f"{key}: '{file}' is a folder; give a CSV, or choose data=folder")
+    _require_file(file, key)
     try:
+        encoding, separator = _dialect(file, key)
         return pd.read_csv(
-            file, dtype="str", keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig"
-        )
-    except FileNotFoundError:
-        raise DataError(f"{key}: there is no file '{file}' (looked in {Path.cwd()})") from None
+            file, dtype="str", keep_default_na=False, skipinitialspace=True, encoding=encoding,
+            sep=separator,
+        ).rename(columns=str.strip)  # fmt: skip
     except pd.errors.EmptyDataError:
         raise DataError(f"{key}: '{file}' is empty; it needs the columns path and label") from None
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
+    except (pd.errors.ParserError, csv.Error, UnicodeError, OSError) as error:
         raise DataError(f"{key}: '{file}' cannot be read as a UTF-8 CSV: {error}") from error
+
+
+def _require_file(file: Path, key: str) -> None:
+    """Refuse what is no file: a pipe or a device would be read for ever."""
+    shown = printable(str(file)[:300])
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(f"{key}: there is no file '{shown}' (looked in {Path.cwd()})") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{key}: '{shown}' cannot be looked at: {error}") from error
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{key}: '{shown}' is a folder; give a CSV, or choose data=folder")
+    if not stat.S_ISREG(mode) or file.resolve().is_relative_to("/proc"):
+        raise DataError(f"{key}: '{shown}' is no ordinary file; give a CSV")
+
+
+def _dialect(file: Path, key: str) -> tuple[str, str]:
+    """Return encoding and separator, by the header; refuse columns named twice, and too many.
+
+    Raises:
+        DataError: as said.
+    """
+    with file.open("rb") as opened:
+        start = opened.read(_HEADER_BYTES)
+    wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if wide else "utf-8-sig"
+    text = start[: len(start) // 2 * 2].decode(encoding, errors="ignore" if wide else "replace")
+    header = text.split("\n", 1)[0].strip("\r")
+    n_columns = 1 + max(map(header.count, _SEPARATORS))
+    if n_columns > _MOST_COLUMNS:
+        raise DataError(
+            f"{key}: '{file}' has {n_columns:,} columns; a manifest has path, label and, if known, "
+            "source, group, split"
+        )
+    names = {one: next(csv.reader([header], delimiter=one), []) for one in _SEPARATORS}
+    # the separator that finds most of the columns that are known; a comma where none does
+    separator = max(_SEPARATORS, key=lambda one: sum(name.strip() in _KNOWN for name in names[one]))
+    found = [name.strip() for name in names[separator]]
+    twice = next((name for name in _KNOWN if found.count(name) > 1), None)
+    if twice:
+        raise DataError(
+            f"{key}: '{file}' has two columns {twice}; remove one, or give it another name"
+        )
+    return encoding, separator
+
+
+def _on_disk(folder: Path, path: str) -> str:
+    """Return where a path leads to; one that was written on Windows is read as it was meant."""
+    if "\\" in path and not (folder / path).exists():
+        path = path.replace("\\", "/")
+    return str(folder / path)
 
 
 def _require_columns(rows: pd.DataFrame, file: Path, key: str) -> None:

@@ -3,6 +3,7 @@
 Nothing here opens an image or imports torch, so a command can refuse bad data at once.
 """
 
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from asl_exp.config.schema import DataConfig
 from asl_exp.data.sources.asl_alphabet import list_asl_alphabet, require_copy
 from asl_exp.data.sources.folder import list_folder
 from asl_exp.data.sources.listing import (
+    NOTES,
     Listing,
     is_file_key,
     left_out_words,
@@ -36,10 +38,13 @@ def check_source(config: DataConfig) -> None:
         return
     listing = list_images(config)
     _require_files(listing, config.max_unreadable)
+    config = followed(config, listing)
     if config.split == "column" and (listing.images["split"] == "").any():
+        place = f"'{config.manifest or config.root}'"
+        lacks = "no folders train, val, test" if config.source == "folder" else "no column split"
         raise DataError(
-            f"data.split: column, but '{config.manifest}' has no column split; add one with "
-            f"{some(NAMES)}, or choose another data.split"
+            f"data.split: column, but {place} has {lacks}; add {some(NAMES)}, or choose another "
+            "data.split"
         )
 
 
@@ -50,16 +55,55 @@ def list_images(config: DataConfig) -> Listing:
         DataError: a source, set or class that is not there.
     """
     everything = _everything(config)
-    external = {_unique_name(name, config): _external(name, everything, config)
-                for name in config.external}  # fmt: skip
     inside = _inside(everything, config)
     classes = _classes(inside, config)
+    external = {
+        _unique_name(name, config): _external(name, everything, classes, config)
+        for name in config.external
+    }
+    for name, rows in external.items():
+        _require_spelling(rows["label"], classes, f"data.external: '{name}'")
+    told = [note for rows in (everything, *external.values()) for note in rows.attrs.get(NOTES, ())]
     return Listing(
         images=_of_classes(inside, classes),
         external={name: _required(rows, classes, name) for name, rows in external.items()},
         classes=classes,
         left_out={name: left_out_words(rows["label"], classes) for name, rows in external.items()},
+        notes=tuple(dict.fromkeys(told)),
     )
+
+
+def followed(config: DataConfig, listing: Listing) -> DataConfig:
+    """Return the configuration with data.split=column where the data's own folders are splits."""
+    own = config.source in ("folder", "sign_mnist") and not (listing.images["split"] == "").any()
+    if config.split != "group" or not own or listing.images["split"].nunique() < 2:
+        return config
+    return config.model_copy(update={"split": "column"})
+
+
+def _folded(label: str) -> str:
+    """Return a label without what people do not see as a difference: case, blanks, code points."""
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def _require_spelling(labels: "pd.Series[str]", classes: tuple[str, ...], where: str) -> None:
+    """Refuse labels that differ from each other or from a class only in case or blanks."""
+    counts = labels.value_counts().to_dict()
+    spelled: dict[str, list[str]] = {}
+    for label in dict.fromkeys([*classes, *sorted(counts)]):
+        spelled.setdefault(_folded(label), []).append(label)
+    faults = [names for names in spelled.values() if len(names) > 1 and set(names) & set(classes)]
+    if faults:
+        told = "; ".join(
+            " and ".join(f"{name!r} ({counts.get(name, 0)} images)" for name in names)
+            for names in faults[:8]
+        )
+        more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
+        raise DataError(
+            f"{where} has labels that differ from a class or from each other only in case or "
+            f"blanks: {told}{more}; spell each as its class is spelled: rename the folder, or "
+            "mend the column label"
+        )
 
 
 def _everything(config: DataConfig) -> pd.DataFrame:
@@ -71,7 +115,7 @@ def _everything(config: DataConfig) -> pd.DataFrame:
         return list_manifest(config.manifest or "", "data.manifest")
     if config.source == "asl_alphabet":
         return list_asl_alphabet(config.root)
-    return list_folder(config.root or "", "data.root")
+    return list_folder(config.root or "", "data.root", wanted=parse_classes(config.classes))
 
 
 def _synthetic_classes(config: DataConfig) -> tuple[str, ...]:
@@ -104,7 +148,9 @@ def _inside(everything: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
     return inside
 
 
-def _external(name: str, everything: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
+def _external(
+    name: str, everything: pd.DataFrame, classes: tuple[str, ...], config: DataConfig
+) -> pd.DataFrame:
     """Return the rows of one set that is never trained on."""
     if name == SYNTHETIC_EXTERNAL:
         return _synthetic_external(config)
@@ -113,7 +159,7 @@ def _external(name: str, everything: pd.DataFrame, config: DataConfig) -> pd.Dat
     if name.lower().endswith(".csv"):
         return list_manifest(name, "data.external")
     if Path(name).expanduser().is_dir():
-        return list_folder(name, "data.external")
+        return list_folder(name, "data.external", wanted=classes)
     known = [*sorted(set(everything["source"])), SYNTHETIC_EXTERNAL]
     raise DataError(
         f"data.external: '{name}' is no source of the manifest ({some(known)}), no folder and no "
@@ -146,6 +192,8 @@ def _classes(inside: pd.DataFrame, config: DataConfig) -> tuple[str, ...]:
     """Return the classes asked for, all of which must have images; or all that are found."""
     found = sorted(set(inside["label"]), key=natural)
     wanted = parse_classes(config.classes)
+    where = f"data.{'manifest' if config.source == 'manifest' else 'root'}: the data"
+    _require_spelling(inside["label"], tuple(wanted or found), where)
     if wanted is None:
         if len(found) < 2:
             raise DataError(f"only the class {some(found)} was found; at least two are needed")

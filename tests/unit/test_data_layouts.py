@@ -1,0 +1,354 @@
+"""What a folder of folders means: layouts that are read as what they are, and those refused."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_images import manifest, picture, save
+
+from asl_exp.config.errors import DataError
+from asl_exp.config.schema import DataConfig
+from asl_exp.data.dataset import load_letters
+from asl_exp.data.sources.listing import Listing
+from asl_exp.data.sources.selection import check_source, followed, list_images
+
+
+def made(root: Path, *folders: str, each: int = 3, name: str = "") -> Path:
+    """Put a few images into each folder."""
+    for folder in folders:
+        for number in range(each):
+            seed = abs(hash((folder, number))) % 100_000
+            save(picture(seed), root / folder / f"{name or 'i'}{number}.png")
+    return root
+
+
+def given(root: Path, **keys: Any) -> DataConfig:
+    return DataConfig(source="folder", root=str(root), cache_dir=str(root / ".cache"), **keys)
+
+
+def listed(root: Path, **keys: Any) -> Listing:
+    return list_images(given(root, **keys))
+
+
+def refused(config: DataConfig) -> str:
+    with pytest.raises(DataError) as caught:
+        check_source(config)
+    return str(caught.value)
+
+
+# --- splits
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "valid", "test"),
+        ("train", "val", "test"),
+        ("Training", "Validation", "Testing"),
+        ("asl_train", "asl_dev", "asl_test"),
+        ("train set", "validation set", "test set"),
+        ("export/train", "export/valid", "export/test"),
+    ],
+)
+def test_folders_of_splits_are_splits(names: tuple[str, ...], tmp_path: Path) -> None:
+    made(tmp_path, *(f"{name}/{letter}" for name in names for letter in "ABC"))
+    listing = listed(tmp_path)
+    assert listing.classes == ("A", "B", "C")
+    assert listing.images["split"].value_counts().to_dict() == {"train": 9, "val": 9, "test": 9}
+    assert followed(given(tmp_path), listing).split == "column"
+    assert any("are splits: data.split=column" in note for note in listing.notes)
+
+
+def test_splits_below_the_classes_are_splits(tmp_path: Path) -> None:
+    made(tmp_path, *(f"{letter}/{split}" for letter in "ABC" for split in ("train", "val", "test")))
+    listing = listed(tmp_path)
+    assert listing.classes == ("A", "B", "C")
+    assert set(listing.images["split"]) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("train", "valid")])
+def test_a_split_that_is_lacking_is_taken_from_train(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    made(tmp_path, *(f"{name}/{letter}" for name in names for letter in "AB"), each=12)
+    data = load_letters(given(tmp_path), image_size=16, interpolation="bilinear", seed=0)
+    assert data.split_rule == "column"
+    assert all(len(np.unique(split.labels)) == 2 for split in data.splits.values())
+    held = "test" if "test" in names else "val"
+    assert all(f"/{names[1]}/" in path for path in data.splits[held].table["path"])
+    assert data.caution == "groups unknown: may leak"
+
+
+# --- Kaggle's nesting, versions, one folder around the classes
+
+
+def kaggle(root: Path) -> Path:
+    inner = "asl_alphabet_train/asl_alphabet_train"
+    made(root, *(f"{inner}/{letter}" for letter in "ABC"))
+    for letter in "ABC":
+        save(picture(ord(letter)), root / f"asl_alphabet_test/asl_alphabet_test/{letter}_test.jpg")
+    return root
+
+
+def test_the_kaggle_nesting_is_gone_down_and_its_flat_test_folder_is_named(tmp_path: Path) -> None:
+    listing = listed(kaggle(tmp_path))
+    assert listing.classes == ("A", "B", "C")
+    assert len(listing.images) == 9
+    assert any("asl_alphabet_test' has 3 images" in note for note in listing.notes)
+
+
+@pytest.mark.parametrize(
+    "below", ["asl_alphabet_test", "asl_alphabet_test/asl_alphabet_test"], ids=["outer", "inner"]
+)
+def test_a_flat_test_folder_is_an_external_set(below: str, tmp_path: Path) -> None:
+    root = kaggle(tmp_path)
+    external = listed(root, external=[str(root / below)]).external["asl_alphabet_test"]
+    assert external["label"].tolist() == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("names", [["A_1.png", "x9.png"], ["hand.png"], ["a_test.png"]])
+def test_a_flat_folder_without_letters_in_its_names_is_refused(
+    names: list[str], tmp_path: Path
+) -> None:
+    made(tmp_path / "in", "A", "B")
+    for place, name in enumerate(names):
+        save(picture(place), tmp_path / "out" / name)
+    said = refused(given(tmp_path / "in", external=[str(tmp_path / "out")]))
+    assert "no class begins the names of 1 of them" in said
+
+
+@pytest.mark.parametrize(
+    "above",
+    ["asl-alphabet/versions/1", "versions/1", "data", "a/b/c", "asl_alphabet_train", "photos 1"],
+)
+def test_folders_around_the_classes_are_gone_down(above: str, tmp_path: Path) -> None:
+    made(tmp_path, *(f"{above}/{letter}" for letter in "AB"))
+    assert listed(tmp_path).classes == ("A", "B")
+
+
+def test_of_several_versions_the_newest_is_read(tmp_path: Path) -> None:
+    made(tmp_path, *(f"versions/{number}/{letter}" for number in (2, 10) for letter in "AB"))
+    listing = listed(tmp_path)
+    assert listing.classes == ("A", "B")
+    assert set(listing.images["key"].str.split("/").str[1]) == {"10"}
+
+
+# --- signers above letters
+
+
+@pytest.mark.parametrize(
+    ("signers", "letters"),
+    [
+        (("A", "B", "C", "D", "E"), tuple("abcdefghikl")),
+        (("signer1", "signer2", "signer3"), tuple("ABC")),
+        (("anna", "bob", "eve"), tuple("ABCDEF")),
+        (("p1", "p2", "p3"), ("hello", "thanks", "yes", "no")),
+        (("user_3", "user_7", "user_9"), tuple("012345")),
+        (("set1/s1", "set1/s2", "set1/s3"), tuple("ABCD")),
+    ],
+)
+def test_signers_above_letters_are_groups(
+    signers: tuple[str, ...], letters: tuple[str, ...], tmp_path: Path
+) -> None:
+    made(tmp_path, *(f"{signer}/{letter}" for signer in signers for letter in letters), each=1)
+    listing = listed(tmp_path)
+    assert set(listing.classes) == set(letters)
+    assert set(listing.images["group"]) == {signer.rpartition("/")[2] for signer in signers}
+    assert any("are groups" in note for note in listing.notes)
+
+
+@pytest.mark.parametrize(
+    ("letters", "below"),
+    [(tuple("ABCDEFGH"), ("a", "b", "c")), (tuple("ABC"), ("anna", "bob")),
+     (("hello", "thanks"), ("p1", "p2")), (tuple("ABCD"), ("1", "2", "3")),
+     (tuple("AB"), ("session 1", "session 2"))],
+)  # fmt: skip
+def test_letters_above_people_stay_letters(
+    letters: tuple[str, ...], below: tuple[str, ...], tmp_path: Path
+) -> None:
+    made(tmp_path, *(f"{letter}/{one}" for letter in letters for one in below))
+    assert set(listed(tmp_path).classes) == set(letters)
+
+
+def test_what_could_be_either_is_refused_with_what_was_seen(tmp_path: Path) -> None:
+    made(tmp_path, *(f"{outer}/{inner}" for outer in ("red", "blue") for inner in ("big", "small")))
+    said = refused(given(tmp_path))
+    assert "has the folders blue, red, and each of them big, small" in said
+    assert "data.classes=[...]" in said
+    assert set(listed(tmp_path, classes=["big", "small"]).images["group"]) == {"red", "blue"}
+    assert set(listed(tmp_path, classes=["red", "blue"]).images["group"]) == {""}
+
+
+# --- folders that are no classes
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["logs", "@eaDir", "__MACOSX", ".git", "lightning_logs", "#recycle", "lost+found"],
+)  # fmt: skip
+def test_folders_of_programs_are_passed_over(name: str, tmp_path: Path) -> None:
+    made(tmp_path, "A", "B", name, f"A/{name}")
+    for junk in ("Thumbs.db", ".DS_Store", "desktop.ini", "A/._A1.jpg", "A/Thumbs.db"):
+        (tmp_path / junk).touch()
+    listing = listed(tmp_path)
+    assert listing.classes == ("A", "B")
+    assert len(listing.images) == 6
+    assert not listing.notes
+
+
+@pytest.mark.parametrize("name", ["backup", "figures", "test", "asl_alphabet_test", "New folder"])
+def test_folders_that_are_hardly_classes_are_refused(name: str, tmp_path: Path) -> None:
+    made(tmp_path, "A", "B", name)
+    said = refused(given(tmp_path))
+    assert f"has folders that are hardly classes: {name} beside A, B" in said
+    assert listed(tmp_path, classes=["A", "B"]).classes == ("A", "B")
+
+
+def test_files_of_other_types_are_counted_by_type(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    for name in ("A/1.heif_", "A/2.xyz", "B/3.xyz", "B/notes", "readme.txt"):
+        (tmp_path / name).touch()
+    (note,) = listed(tmp_path).notes
+    assert "not read, as they are no images: " in note
+    for kind in ("2 .xyz", "1 .heif_", "1 without ending", "1 .txt"):
+        assert kind in note
+
+
+def test_images_beside_the_class_folders_are_counted(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B", ".")
+    assert any("3 images beside the folders" in note for note in listed(tmp_path).notes)
+
+
+def test_an_empty_class_that_was_not_asked_for_is_no_fault(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    (tmp_path / "C").mkdir()
+    assert "C is empty" in refused(given(tmp_path))
+    assert listed(tmp_path, classes="A-B").classes == ("A", "B")
+    assert "C" in refused(given(tmp_path, classes="A-C"))
+
+
+# --- labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (("A", "a", "B"), "'A' (3 images) and 'a' (3 images)"),
+        (("A", "B", "B "), "'B' (3 images) and 'B ' (3 images)"),
+        (("A", "B", " B"), "'B' (3 images)"),
+        (("space", "Space", "A"), "'Space' (3 images) and 'space' (3 images)"),
+        (("é", "e\u0301", "A"), "(3 images)"),
+        (("\uff21", "A", "B"), "(3 images)"),
+    ],
+)
+def test_labels_that_people_take_for_one_are_refused(
+    labels: tuple[str, ...], named: str, tmp_path: Path
+) -> None:
+    made(tmp_path, *labels)
+    said = refused(given(tmp_path))
+    assert "only in case or blanks" in said
+    assert named in said
+
+
+@pytest.mark.parametrize("label", ["a", "A ", " a", "\uff21"])
+def test_external_labels_that_only_look_otherwise_are_refused(label: str, tmp_path: Path) -> None:
+    made(tmp_path / "in", "A", "B")
+    made(tmp_path / "out", label, "B")
+    said = refused(given(tmp_path / "in", external=[str(tmp_path / "out")]))
+    assert "data.external: '" in said
+    assert "only in case or blanks: 'A'" in said
+
+
+def test_external_labels_beyond_the_classes_are_counted(tmp_path: Path) -> None:
+    made(tmp_path / "in", "A", "B")
+    made(tmp_path / "out", "A", "B", "C", "D")
+    listing = listed(tmp_path / "in", external=[str(tmp_path / "out")])
+    assert listing.left_out == {"out": "left out: 6 of 12 images, of other labels: C 3, D 3"}
+
+
+def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
+    made(tmp_path, *(str(number) for number in (10, 2, 0, 1, 33)))
+    assert listed(tmp_path).classes == ("0", "1", "2", "10", "33")
+
+
+# --- places that cannot be read
+
+
+def test_names_that_are_no_text_are_named(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    os.close(os.open(os.fsencode(tmp_path / "A") + b"/\xff.jpg", os.O_CREAT))
+    assert "are not UTF-8" in refused(given(tmp_path))
+    assert "xff" in refused(given(tmp_path)).lower() or "udcff" in refused(given(tmp_path)).lower()
+
+
+@pytest.mark.parametrize("target", ["/proc", "/sys", "/dev", "/proc/self/fd", "/proc/self/task"])
+def test_links_out_of_the_file_system_are_refused(target: str, tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    (tmp_path / "A" / "more").symlink_to(target)
+    assert f"leads to {Path(target).resolve().parts[0]}" in refused(given(tmp_path))
+
+
+@pytest.mark.parametrize("root", ["x/" * 2500, "x" * 5000, "a\0b"])
+def test_paths_that_no_system_has(root: str) -> None:
+    said = refused(DataConfig(source="folder", root=root))
+    assert said.startswith("data.root: ")
+
+
+# --- manifests
+
+
+@pytest.mark.parametrize(
+    ("lines", "encoding"),
+    [
+        (["path;label", "A/i0.png;A", "B/i0.png;B"], "utf-8"),
+        (["path\tlabel", "A/i0.png\tA", "B/i0.png\tB"], "utf-8"),
+        (["path|label", "A/i0.png|A", "B/i0.png|B"], "utf-8"),
+        (["path,label", "A/i0.png,A", "B/i0.png,B"], "utf-8-sig"),
+        (["path,label", "A/i0.png,A", "B/i0.png,B"], "utf-16"),
+        (["path,label", "A\\i0.png,A", "B\\i0.png,B"], "utf-8"),
+        (["path;label", "A\\i0.png;A ", "B\\i0.png;B "], "utf-8-sig"),
+    ],
+)
+def test_tables_of_other_programs_are_read(lines: list[str], encoding: str, tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    (tmp_path / "m.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    config = DataConfig(source="manifest", manifest=str(tmp_path / "m.csv"))
+    check_source(config)
+    assert list_images(config).classes == ("A", "B")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["path,label,label", "a,A,B"], "two columns label"),
+        (["path,path,label", "a,b,B"], "two columns path"),
+        (["path,label, label", "a,A,B"], "two columns label"),
+        (["path,label,group,group", "a,A,1,2"], "two columns group"),
+        (["path;label;label", "a;A;B"], "two columns label"),
+        ([",".join(f"c{n}" for n in range(200_000)), "x"], "200,000 columns"),
+        (["path:label", "a:A"], "has no column 'path'"),
+    ],
+)
+def test_tables_with_faulty_columns_are_refused(
+    lines: list[str], said: str, tmp_path: Path
+) -> None:
+    config = DataConfig(source="manifest", manifest=str(manifest(tmp_path / "m.csv", lines)))
+    assert said in refused(config)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "zero", "proc"])
+def test_a_manifest_that_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    path = {"zero": Path("/dev/zero"), "proc": Path("/proc/kmsg")}.get(kind, tmp_path / "m.csv")
+    if kind == "fifo":
+        os.mkfifo(path)
+    said = refused(DataConfig(source="manifest", manifest=str(path)))
+    assert "is no ordinary file" in said
+
+
+def test_labels_of_a_manifest_may_not_differ_in_case_alone(tmp_path: Path) -> None:
+    made(tmp_path, "A")
+    lines = ["path,label", "A/i0.png,A", "A/i1.png,a", "A/i2.png,A "]
+    config = DataConfig(source="manifest", manifest=str(manifest(tmp_path / "m.csv", lines)))
+    assert "only in case or blanks" in refused(config)
