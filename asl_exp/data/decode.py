@@ -7,6 +7,7 @@ ones, is decided elsewhere.
 import struct
 import zlib
 from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
 from asl_exp.config.errors import DataError
 
@@ -48,9 +49,7 @@ def _known() -> dict[str, tuple[str, ...]]:
             if features.check(feature):
                 known[name] = endings
     if find_spec("pillow_heif"):
-        from pillow_heif import register_heif_opener
-
-        register_heif_opener()
+        import_module("pillow_heif").register_heif_opener()
         known["HEIF"] = (".heic", ".heif")
     return known
 
@@ -217,13 +216,16 @@ def _deep_colour(source: Source, image: Image.Image) -> Image.Image:
 
     Read as if its bytes were the other way round, Pillow gives the lower 8.
     """
-    raw = image.tile[0].args if image.format == "PNG" and image.tile else None
+    if not isinstance(image, ImageFile.ImageFile) or image.format != "PNG" or not image.tile:
+        return image
+    raw = image.tile[0].args
     if raw not in _DEEP:
         return image
     upper = np.asarray(image)
     if upper[..., :3].max(initial=0) >= 1 << (_DEPTHS[-1] - 8):
         return image
     with _opened(source) as again:
+        assert isinstance(again, ImageFile.ImageFile)
         again.tile = [again.tile[0]._replace(args=_DEEP[raw])]
         values = upper.astype(np.int64) * 256 + np.asarray(again)
     colours = _scaled(values[..., :3])

@@ -2,6 +2,9 @@
 
 import io
 import pickle
+import struct
+import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,14 @@ import pytest
 from made_images import picture, save
 from PIL import Image
 
-from asl_exp.data.decode import Pixels, Source, UnreadableImageError, read_image, read_size
+from asl_exp.data.decode import (
+    SUFFIXES,
+    Pixels,
+    Source,
+    UnreadableImageError,
+    read_image,
+    read_size,
+)
 
 
 def read(source: Source, size: int = 16, **options: object) -> Pixels:
@@ -214,3 +224,49 @@ def test_only_documented_formats_are_opened(name: str, form: str, tmp_path: Path
         for opened in (read_size, read):
             with pytest.raises(UnreadableImageError, match="allowed are JPEG"):
                 opened(source)
+
+
+def deep_png(values: np.ndarray) -> bytes:
+    """Return a PNG of 16 bits a channel: (H, W, 3), or (H, W, 4) with transparency."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_fewer_bits_in_a_file_of_sixteen_are_not_dark(bits: int, channels: int) -> None:
+    ramp = np.linspace(0, (1 << bits) - 1, 64).astype(np.uint16)
+    if channels == 1:
+        buffer = BytesIO()
+        Image.fromarray(np.tile(ramp, (8, 1))).save(buffer, "PNG")
+        source = buffer.getvalue()
+    else:
+        colours = np.repeat(np.tile(ramp, (8, 1))[..., None], channels, 2)
+        colours[..., 3:] = 65535
+        source = deep_png(colours)
+    pixels = read_image(source, size=64, resize="squash", interpolation="nearest", max_megapixels=1)
+    assert pixels[0, -1].min() >= 254
+    expected = np.linspace(0, 255, 64)
+    assert np.abs(pixels[0].astype(float) - expected[:, None]).max() <= 2
+
+
+@pytest.mark.parametrize("ending", [".jpe", ".jp2", ".avif", ".JFIF", ".webp"])
+def test_what_the_installed_pillow_reads_is_read(ending: str) -> None:
+    if ending.lower() not in SUFFIXES:
+        pytest.skip(f"this Pillow does not read {ending}")
+    kind = {".jpe": "JPEG", ".jfif": "JPEG", ".jp2": "JPEG2000"}.get(ending.lower(), ending[1:])
+    buffer = BytesIO()
+    Image.new("RGB", (20, 20), (200, 10, 10)).save(buffer, kind)
+    pixels = read_image(
+        buffer.getvalue(), size=16, resize="squash", interpolation="bilinear", max_megapixels=1
+    )
+    assert np.abs(pixels.mean((0, 1)) - (200, 10, 10)).max() < 12

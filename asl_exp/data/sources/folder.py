@@ -8,7 +8,7 @@ nor known is refused with what was seen.
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -187,8 +187,8 @@ class _Reader:
             return False
         if len(inner) == len(nested):
             raise DataError(
-                f"{self.key}: '{folder}' has the folders {some(sorted(nested, key=natural))}, and "
-                f"each of them {some(sorted(inner, key=natural))}; which are the classes? name "
+                f"{self.key}: '{folder}' has the folders {some(_sorted(nested))}, and "
+                f"each of them {some(_sorted(inner))}; which are the classes? name "
                 "them with data.classes=[...], or give the folder that holds the class folders"
             )
         return outer_letters and len(inner) > len(nested)
@@ -388,6 +388,10 @@ def _splits(names: Sequence[str]) -> dict[str, str]:
 def _newest_version(folder: Path, names: Sequence[str]) -> str:
     numbered = folder.name == "versions" and all(name.isdigit() for name in names)
     return max(names, key=int) if numbered else ""
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=natural)
 
 
 def _letterlike(names: Sequence[str]) -> bool:

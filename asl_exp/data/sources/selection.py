@@ -4,6 +4,7 @@ Nothing here opens an image or imports torch, so a command can refuse bad data a
 """
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -88,14 +89,14 @@ def _folded(label: str) -> str:
 
 def _require_spelling(labels: "pd.Series[str]", classes: tuple[str, ...], where: str) -> None:
     """Refuse labels that differ from each other or from a class only in case or blanks."""
-    counts = labels.value_counts().to_dict()
+    counts = Counter(labels.tolist())
     spelled: dict[str, list[str]] = {}
     for label in dict.fromkeys([*classes, *sorted(counts)]):
         spelled.setdefault(_folded(label), []).append(label)
     faults = [names for names in spelled.values() if len(names) > 1 and set(names) & set(classes)]
     if faults:
         told = "; ".join(
-            " and ".join(f"{name!r} ({counts.get(name, 0)} images)" for name in names)
+            " and ".join(f"{name!r} ({counts[name]} images)" for name in names)
             for names in faults[:8]
         )
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
