@@ -149,7 +149,7 @@ def _source_faults(data: DataConfig) -> list[str]:
             f"data.manifest: '{data.manifest}' is given, but data.source={data.source} does not "
             "read it; choose data=manifest or leave it out"
         )
-    if data.source not in ("folder", "asl_alphabet") and data.root:
+    if data.source not in ("folder", "asl_alphabet", "sign_mnist") and data.root:
         faults.append(
             f"data.root: '{data.root}' is given, but data.source={data.source} does not read it; "
             "choose data=folder or data=asl_alphabet, or leave it out"
@@ -195,7 +195,7 @@ def _split_faults(data: DataConfig) -> list[str]:
             f"data.leave_out: {data.leave_out} is given, but data.split={data.split} does not "
             "read it; choose data.split=leave_out or leave it out"
         )
-    if data.split == "column" and data.source not in ("manifest", "folder"):
+    if data.split == "column" and data.source not in ("manifest", "folder", "sign_mnist"):
         faults.append(
             f"data.split: column needs a manifest with the column split, but data.source="
             f"{data.source}; choose data=manifest or another data.split"

@@ -153,7 +153,7 @@ class SyntheticConfig(Group):
 class DataConfig(Group):
     """Where images come from, and who may be in which split."""
 
-    source: Literal["synthetic", "folder", "manifest", "asl_alphabet"] = "synthetic"
+    source: Literal["synthetic", "folder", "manifest", "asl_alphabet", "sign_mnist"] = "synthetic"
     root: str | None = Field(None, description="folder with a sub-folder per class")
     manifest: str | None = Field(None, description="CSV with the columns path and label")
     sources: list[str] = Field(

@@ -89,7 +89,7 @@ def make_manifest(listed: pd.DataFrame, config: DataConfig, *, external: bool = 
     _require_one_label(manifest.table)
     if not ungrouped:
         return manifest
-    needed = NEEDED if config.split == "group" and not external else 1
+    needed = NEEDED if config.split in ("group", "column") and not external else 1
     return _grouped(manifest, config.cache_dir, needed)
 
 
@@ -124,16 +124,25 @@ def _facts(paths: list[str], config: DataConfig, *, decoded: bool) -> Facts:
     )
 
 
+_SHOWN_PAIRS: Final = 20
+
+
 def _require_one_label(table: pd.DataFrame) -> None:
+    """Refuse images that are there under two labels; up to a page of them is named."""
     n_labels = table.groupby("sha256", sort=False)["label"].nunique()
     twice = n_labels.index[n_labels > 1]
     if not len(twice):
         return
-    same = table[table["sha256"] == twice[0]].drop_duplicates("label")
-    pair = " and ".join(f"{row.path} ({row.label})" for row in same.itertuples())
+    same = table[table["sha256"].isin(twice)].drop_duplicates(["sha256", "label"])
+    lines = [
+        "\n  " + " and ".join(f"{row.path} ({row.label})" for row in rows.itertuples())
+        for _, rows in same.groupby("sha256", sort=False)
+    ]
+    more = f"\n  and {len(lines) - _SHOWN_PAIRS} more" if len(lines) > _SHOWN_PAIRS else ""
     raise DataError(
-        f"{len(twice)} images are there under two labels, byte for byte the same: {pair}; "
-        "remove the wrong one"
+        f"{len(twice)} images are there under two labels, byte for byte the same; look at each, "
+        "keep it under the label that it shows, and remove it under the other (if both are "
+        f"doubtful, leave both out):{''.join(lines[:_SHOWN_PAIRS])}{more}"
     )
 
 

@@ -284,13 +284,20 @@ def _carve(
     fractions: tuple[float, float],
     seed: int,
 ) -> None:
-    """Take from train, by groups, the val or test that a folder layout does not have."""
+    """Take from train, by groups, the val or test that a folder layout does not have.
+
+    Where train has too few groups, by lot: the groups are cut then, and the split counts as leaking.
+    """
     for split, fraction in zip((VAL, TEST), fractions, strict=True):
         if (assignment == split).any():
             continue
         rest = np.flatnonzero(assignment == TRAIN)
         shares = np.array([1 - fraction, fraction])
-        chosen = _assign(labels[rest], groups[rest], classes, shares, seed)
+        try:
+            chosen = _assign(labels[rest], groups[rest], classes, shares, seed)
+        except DataError:
+            lots = split_random(labels[rest], classes, fractions=(fraction, fraction), seed=seed)
+            chosen = (lots == VAL).astype(np.intp)
         assignment[rest[chosen == 1]] = split
 
 

@@ -231,3 +231,18 @@ def test_real_photos_split_by_session(photos: Path, tmp_path: Path) -> None:
     assert set(data.splits["external/roboflow_davidlee"].table["source"]) == {"roboflow_davidlee"}
     out = load(changed(config, split="leave_out", leave_out=["kaggle_s4"]), size=32)
     assert set(out.splits["test"].table["group"]) == {"kaggle_s4"}
+
+
+@pytest.mark.parametrize("n_pairs", [1, 2, 3, 5, 25])
+def test_all_images_under_two_labels_are_named(n_pairs: int, tmp_path: Path) -> None:
+    root = class_folder(tmp_path / "in", "AB", each=30)
+    for number in range(n_pairs):
+        (root / "B" / f"twin{number}.jpg").write_bytes((root / "A" / f"A{number}.jpg").read_bytes())
+    config = DataConfig(source="folder", root=str(root), cache_dir=str(tmp_path / "c"))
+    with pytest.raises(DataError) as caught:
+        load(config)
+    said = str(caught.value)
+    assert said.startswith(f"{n_pairs} images are there under two labels")
+    assert said.count("(A) and ") == min(n_pairs, 20)
+    assert "keep it under the label that it shows" in said
+    assert ("and 5 more" in said) == (n_pairs == 25)

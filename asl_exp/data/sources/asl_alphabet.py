@@ -32,7 +32,7 @@ def list_asl_alphabet(root: str | None) -> pd.DataFrame:
     Raises:
         DataError: no copy and no kagglehub, or file names without frame numbers.
     """
-    folder = existing_folder(root, "data.root") if root else _downloaded()
+    folder = existing_folder(root, "data.root") if root else downloaded(HANDLE)
     images = list_folder(str(train_folder(folder)), "data.root", SOURCE)
     images["group"] = _sessions(images["key"].tolist(), folder)
     return images
@@ -71,7 +71,7 @@ def _sessions(keys: list[str], folder: Path) -> list[str]:
     return [f"kaggle_s{session}" for session in sessions]
 
 
-def require_copy(root: str | None) -> None:
+def require_copy(root: str | None, handle: str = HANDLE) -> None:
     """Raise a DataError where there is no copy and no way to fetch one; reaches no network."""
     if root:
         existing_folder(root, "data.root")
@@ -81,18 +81,23 @@ def require_copy(root: str | None) -> None:
     except ImportError:
         raise DataError(
             "data.root: not given, and kagglehub, which fetches the set, is not installed; run "
-            f"pip install asl-exp[kaggle], or give data.root= of a copy of {HANDLE}"
+            f"pip install asl-exp[kaggle], or give data.root= of a copy of {handle}"
         ) from None
 
 
-def _downloaded() -> Path:
-    require_copy(None)
+def downloaded(handle: str) -> Path:
+    """Return the folder in which kagglehub keeps a set, fetched on first use.
+
+    Raises:
+        DataError: it is not installed, or Kaggle refuses.
+    """
+    require_copy(None, handle)
     import kagglehub
 
     try:
-        return Path(kagglehub.dataset_download(HANDLE))
+        return Path(kagglehub.dataset_download(handle))
     except Exception as error:  # kagglehub raises its own and those of several HTTP libraries
         raise DataError(
-            f"data.root: not given, and {HANDLE} could not be fetched from Kaggle: {error}; "
+            f"data.root: not given, and {handle} could not be fetched from Kaggle: {error}; "
             "see kagglehub's page on signing in, or give data.root= of a copy on disk"
         ) from error

@@ -13,6 +13,7 @@ from asl_exp.config.classes import SIGNS, parse_classes
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.rules import SYNTHETIC_EXTERNAL
 from asl_exp.config.schema import DataConfig
+from asl_exp.data.sources import sign_mnist
 from asl_exp.data.sources.asl_alphabet import list_asl_alphabet, require_copy
 from asl_exp.data.sources.folder import list_folder
 from asl_exp.data.sources.listing import (
@@ -36,6 +37,12 @@ def check_source(config: DataConfig) -> None:
     """
     if config.source == "asl_alphabet" and not config.root:
         require_copy(None)
+        return
+    if config.source == "sign_mnist":
+        if config.root:
+            sign_mnist.tables(config.root)
+        else:
+            require_copy(None, sign_mnist.HANDLE)
         return
     listing = list_images(config)
     _require_files(listing, config.max_unreadable)
@@ -114,6 +121,8 @@ def _everything(config: DataConfig) -> pd.DataFrame:
         return list_synthetic(config.synthetic, _synthetic_classes(config), external=False)
     if config.source == "manifest":
         return list_manifest(config.manifest or "", "data.manifest")
+    if config.source == "sign_mnist":
+        return sign_mnist.list_sign_mnist(config.root, config.cache_dir)
     if config.source == "asl_alphabet":
         return list_asl_alphabet(config.root)
     return list_folder(config.root or "", "data.root", wanted=parse_classes(config.classes))
