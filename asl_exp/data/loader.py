@@ -35,6 +35,8 @@ class BatchLoader:
         seed: of the order.
         rank, world_size: this device among all.
         pin_memory: put batches where a GPU copies them from without waiting.
+        pairs: show an image that would be alone in its batch twice; BatchNorm has no variance of
+            one value.
 
     With shuffle off, nothing is padded: every image is on one rank, once, and ranks may differ by a
     batch. With shuffle on, all ranks take equally many steps; where the last global batch has fewer
@@ -51,6 +53,7 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
+        pairs: bool = False,
     ) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
             raise ValueError(f"batch_size={batch_size}, rank={rank} of {world_size}")
@@ -62,6 +65,7 @@ class BatchLoader:
         self._rank = rank
         self._world_size = world_size
         self._pin_memory = pin_memory
+        self._pairs = pairs
         self._epoch = 0
         self._first_batch = 0
 
@@ -80,7 +84,10 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the epoch's batches, gathered by a thread that ends with the iteration."""
-        return _ahead(self._batch, self._shares())
+        return _ahead(self._batch, map(self._paired, self._shares()))
+
+    def _paired(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows.repeat(2) if self._pairs and len(rows) == 1 else rows
 
     def _shares(self) -> Iterator[NDArray[np.int64]]:
         """Yield this rank's positions within the split, batch by batch."""

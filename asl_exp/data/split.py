@@ -286,7 +286,7 @@ def _carve(
 ) -> None:
     """Take from train, by groups, the val or test that a folder layout does not have.
 
-    Where train has too few groups, by lot: the groups are cut then, and the split counts as leaking.
+    Where train has too few groups, by lot: groups are cut then, and the split counts as leaking.
     """
     for split, fraction in zip((VAL, TEST), fractions, strict=True):
         if (assignment == split).any():

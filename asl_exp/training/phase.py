@@ -97,7 +97,7 @@ def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | No
     ]
     with _expected_warnings():
         trainer = _trainer(run, phase, callbacks)
-        train, val = _loaders(run, trainer, features)
+        train, val = _loaders(run, trainer, phase, features)
         if state and state.batch:
             train.start_at(len(run.epochs), state.batch)
             sums = state.sums_of(rank(), world_size())
@@ -280,7 +280,7 @@ def _batch_size(config: Config) -> int:
 
 
 def _loaders(
-    run: Run, trainer: pl.Trainer, features: StoredFeatures | None
+    run: Run, trainer: pl.Trainer, phase: PhaseConfig, features: StoredFeatures | None
 ) -> tuple[BatchLoader, BatchLoader]:
     data, config = run.data, run.config
     if len(data.splits["val"]) < trainer.world_size:  # a rank without any would never report
@@ -297,7 +297,11 @@ def _loaders(
     train, val = data.splits["train"], data.splits["val"]
     if features is None:
         shared["pin_memory"] = run.device.type == "cuda"
-        return BatchLoader(train, shuffle=True, **shared), BatchLoader(val, shuffle=False, **shared)
+        pairs = phase.norm_statistics == "trained"
+        return (
+            BatchLoader(train, shuffle=True, pairs=pairs, **shared),
+            BatchLoader(val, shuffle=False, **shared),
+        )
     shared |= {"device": run.device, "first_epoch": run.first_epoch}
     of_val = {**shared, "batch_size": max(shared["batch_size"], _VALIDATED_TOGETHER)}
     return (

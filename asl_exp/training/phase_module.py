@@ -155,11 +155,13 @@ class PhaseModule(pl.LightningModule):
     def _own_images(self, n_images: int, batch_idx: int) -> int:
         """Return how many of a batch's images count here: none where they are another rank's.
 
-        A last batch of fewer images than ranks is repeated by the ranks left over.
+        A last batch of fewer images than ranks is repeated by the ranks left over, and an image
+        that is alone may be there twice.
         """
         part_size = step_images(self.config) // self.config.trainer.accumulate
         left = self.n_train_images - batch_idx * part_size
-        return 0 if self.global_rank >= left else n_images
+        share = math.ceil((left - self.global_rank) / int(self.trainer.world_size))
+        return max(0, min(n_images, share))
 
     def _weights(self, n_images: int, batch_idx: int) -> tuple[float, float]:
         """Return the weights of a batch's loss and penalty that make every image count the same.

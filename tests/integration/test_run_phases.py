@@ -327,3 +327,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_epoch(
     assert run.info.status == "FAILED"
     assert run.data.tags["failure"] == told
     assert run.data.metrics["val/loss"] == run.data.metrics["val/loss"]  # a number
+
+
+@pytest.mark.parametrize("batch_size", [23, 1])
+def test_a_batch_of_one_image_trains_under_batchnorm(
+    batch_size: int, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """24 images to train on; at 32 pixels the last BatchNorm sees one value of each image."""
+    config = compose_config(
+        [*tiny, "schedule=scratch", "schedule.scratch.epochs=1",
+         "backbone.name=mobilenetv3_small_050",
+         f"data.batch_size={batch_size}", f"runs_dir={tmp_path}", "tracking=off"]
+    )  # fmt: skip
+    assert np.isfinite(run_experiment(config, tmp_path / "run"))

@@ -158,3 +158,22 @@ def test_lightning_trains_with_it() -> None:
     assert sorted(net.seen) == sorted([*range(23), *range(23)])
     assert trainer.global_step == 12
     assert batch_threads() == []
+
+
+@pytest.mark.parametrize(
+    ("n_images", "batch_size", "ranks"),
+    [(9, 4, 1), (5, 1, 1), (1, 4, 1), (17, 4, 2), (7, 3, 2), (8, 4, 1)],
+)
+def test_no_image_is_alone_where_pairs_are_wanted(
+    n_images: int, batch_size: int, ranks: int
+) -> None:
+    plain, paired = (
+        [loader(split(n_images), batch_size, rank=rank, world_size=ranks, pairs=pairs)
+         for rank in range(ranks)]
+        for pairs in (False, True)
+    )  # fmt: skip
+    for one, other in zip(plain, paired, strict=True):
+        assert len(one) == len(other)
+        assert [set(batch) for batch in rows(one)] == [set(batch) for batch in rows(other)]
+        assert all(len(batch) > 1 for batch in rows(other))
+        assert all(a == b for a, b in zip(rows(one), rows(other), strict=True) if len(a) > 1)
