@@ -15,7 +15,8 @@ _USAGE: Final = """usage: python -m asl_exp.data prepare|audit|cache [overrides]
   prepare       decode every image of the experiment once and store its pixels
   audit         report copies and near-copies across splits, counts and contact sheets
   cache         list what is kept in data.cache_dir
-  cache clear   remove it; all is made again when needed. cache clear pixels|features: only these
+  cache clear   remove it; all is made again when needed. Only some of it:
+                cache clear pixels|features|hands
 
 Overrides are those of python -m asl_exp, for example
   python -m asl_exp.data audit data=folder data.root=FOLDER data.split=random"""

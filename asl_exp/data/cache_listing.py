@@ -17,7 +17,7 @@ from rich.table import Table
 from asl_exp.config.errors import UserError, nearest
 from asl_exp.data.cache_files import kept_files, remove
 
-KINDS: Final = ("pixels", "features")
+KINDS: Final = ("pixels", "features", "hands")
 """The folders of the cache folder."""
 
 
@@ -51,7 +51,7 @@ def asked_kinds(words: Sequence[str]) -> tuple[str, ...]:
         near = nearest(words[-1], ["clear", *KINDS])
         raise UserError(
             f"cache {' '.join(words)}: no such command{near}; allowed: cache, cache clear, "
-            "cache clear pixels, cache clear features"
+            "cache clear pixels, cache clear features, cache clear hands"
         )
     return tuple(kinds) or KINDS
 
@@ -119,7 +119,7 @@ def _by_set(found: Sequence[Entry]) -> list[list[Entry]]:
     sets: dict[str, list[Entry]] = {}
     for entry in found:
         others = {key: value for key, value in entry.about.items() if key != "view"}
-        alone = entry.file.stem if entry.kind == "pixels" else ""
+        alone = "" if entry.kind == "features" else entry.file.stem
         sets.setdefault(f"{alone}{json.dumps(others, sort_keys=True)}", []).append(entry)
     return list(sets.values())
 
@@ -130,6 +130,10 @@ def _of(entries: Sequence[Entry]) -> str:
     if entries[0].kind == "pixels":
         n_images, height, width = (about.get("shape") or ["?"] * 3)[:3]
         return f"{_count(n_images)} images, {width} x {height} pixels"
+    if entries[0].kind == "hands":
+        return (
+            f"{_count(about.get('found', '?'))} found in {_count(about.get('images', '?'))} images"
+        )
     place, *shape = about.get("cut") or [""]
     return (
         f"{about.get('backbone', '?')}{f' below {place}' if place else ''}: "

@@ -132,6 +132,35 @@ def read_image(
             raise UnreadableImageError(_name(source), _reason(error)) from error
 
 
+def read_upright(
+    source: Source, *, enough: int, max_megapixels: float
+) -> tuple[Pixels, tuple[int, int]]:
+    """Decode a whole image into (H, W, 3) RGB, by the same rules as read_image.
+
+    Args:
+        source: what to decode.
+        enough: pixels: a JPEG comes at 1/2, 1/4 or 1/8 where both sides are still no smaller.
+        max_megapixels: larger images are not decoded.
+
+    Returns:
+        The pixels, and the width and height of the upright image itself.
+
+    Raises:
+        UnreadableImageError: as read_image.
+    """
+    with _opened(source) as image:
+        size = image.size
+        if reason := too_large(*size, max_megapixels):
+            raise UnreadableImageError(_name(source), reason)
+        try:
+            image.draft("RGB", (enough, enough))
+            upright = _upright(image)
+            turned = (upright.width > upright.height) != (image.width > image.height)
+            return np.asarray(_rgb(upright)), (size[1], size[0]) if turned else size
+        except _BROKEN as error:
+            raise UnreadableImageError(_name(source), _reason(error)) from error
+
+
 def read_size(source: Source) -> tuple[int, int]:
     """Return (width, height) from the header alone.
 

@@ -34,7 +34,12 @@ _FEW: Final = 500
 
 
 def for_chunks(
-    work: Callable[[int, list[Item]], Result], items: Sequence[Item], *, workers: int, what: str
+    work: Callable[[int, list[Item]], Result],
+    items: Sequence[Item],
+    *,
+    workers: int,
+    what: str,
+    few: int = _FEW,
 ) -> Iterator[Result]:
     """Yield work(start, items[start : start + CHUNK]) of every chunk, in no fixed order.
 
@@ -43,13 +48,14 @@ def for_chunks(
         items: what to work on.
         workers: processes; 0 means one a core.
         what: is done, for the terminal.
+        few: under so many items no process is started.
     """
     starts = range(0, len(items), CHUNK)
     n_workers = min(workers or n_cores(), len(starts))
     with progress(what, len(items)) as advance:
         results: Iterator[Result] = (
             _in_processes(work, items, starts, n_workers)
-            if n_workers > 1 and len(items) >= _FEW
+            if n_workers > 1 and len(items) >= few
             else (work(start, list(items[start : start + CHUNK])) for start in starts)
         )
         for done, result in enumerate(results, start=1):

@@ -1,0 +1,156 @@
+"""Squares of pixels round the hands, stored as those of whole images are.
+
+A crop is never turned: how a hand is held is a part of the letter. It is black beyond the image.
+Where no hand was found it is the whole image, as the geometry has it.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from asl_exp.data.cache_files import KeptFile
+from asl_exp.data.decode import FILTERS, READER_VERSION, Pixels, UnreadableImageError, read_upright
+from asl_exp.data.decode_pool import for_chunks
+from asl_exp.data.hands.hand import Floats, Hands, box_round
+from asl_exp.data.pixel_store import Geometry, StoredPixels, pixels_of
+from asl_exp.data.sources.listing import is_file_key
+
+_CHANNELS: Final = 3
+_VERSION: Final = 1
+"""Part of every store's key: raise it when the pixels of any crop change."""
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """What a crop is.
+
+    Attributes:
+        geometry: its size and interpolation, and what becomes of images without a hand.
+        margin: on each side, in shares of the hand's longer side.
+    """
+
+    geometry: Geometry
+    margin: float
+
+
+def crop_of(
+    path: str, joints: Floats, size: tuple[int, int], rule: CropRule, max_megapixels: float
+) -> Pixels:
+    """Return (S, S, 3): the square round the joints (21, 3), or the whole image where they are NaN.
+
+    Args:
+        path: of the image.
+        joints: in pixels of the image.
+        size: width and height of the image.
+        rule: what a crop is.
+        max_megapixels: larger images are not decoded.
+
+    Raises:
+        UnreadableImageError: the file cannot be decoded.
+    """
+    if not np.isfinite(joints[0, 0]):
+        return pixels_of(path, rule.geometry, max_megapixels)
+    box = box_round(joints, *size, rule.margin)
+    pixels = _at_least(path, rule.geometry.size / (box[2] - box[0]), size, max_megapixels)
+    image = Image.fromarray(pixels)
+    scale = image.width / size[0], image.height / size[1]
+    left, top = math.floor(box[0] * scale[0]), math.floor(box[1] * scale[1])
+    side = max(math.ceil((box[2] - box[0]) * scale[0]), 1)
+    square = image.crop((left, top, left + side, top + side))
+    shape = (rule.geometry.size, rule.geometry.size)
+    return np.asarray(square.resize(shape, FILTERS[rule.geometry.interpolation]))
+
+
+def _at_least(path: str, scale: float, size: tuple[int, int], max_megapixels: float) -> Pixels:
+    """Return the image no smaller than `scale` times its size, where that is less than all."""
+    if is_file_key(path):
+        enough = math.ceil(min(size) * min(scale, 1.0))
+        return read_upright(path, enough=max(enough, 1), max_megapixels=max_megapixels)[0]
+    from asl_exp.data.sources import synthetic
+
+    side = math.ceil(size[0] * max(scale, 1.0))
+    return synthetic.draw(path, min(side, synthetic.LARGEST))
+
+
+@dataclass(frozen=True)
+class CropStore:
+    """The place of the crops of N images, whether made or not; opened, it is as a pixel store.
+
+    Attributes:
+        folder: where they are kept.
+        paths: of the images.
+        pixel_digest: of the images' bytes, in order.
+        hands: of the images, from their store.
+        rule: what a crop is.
+    """
+
+    folder: Path
+    paths: Sequence[str]
+    pixel_digest: str
+    hands: Hands
+    rule: CropRule
+
+    @property
+    def name(self) -> str:
+        """The files' name without ending."""
+        depends = (self.hands.digest, repr(self.rule.margin), str(_VERSION))
+        crop = hashlib.sha256("\x1f".join(depends).encode()).hexdigest()
+        geometry = self.rule.geometry.name
+        return f"{self.pixel_digest[:24]}_{geometry}_{READER_VERSION}_crop{crop[:16]}"
+
+    @property
+    def file(self) -> KeptFile:
+        """Where the bytes are."""
+        n_bytes = len(self.paths) * self.rule.geometry.size**2 * _CHANNELS
+        return KeptFile(self.folder, self.name, "u8", n_bytes, "crops", "choose hand=joints")
+
+    def open(
+        self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()
+    ) -> StoredPixels:
+        """Open the store, making it first where it is not there or damaged; see Store.open.
+
+        Raises:
+            DataError: no room, or a folder that cannot be written.
+        """
+        fill = partial(self._crop, max_megapixels, workers)
+        description = self.file.open(fill, limit_gb=limit_gb, keep=keep)
+        return StoredPixels(self.file.bytes_file, description, self.rule.geometry)
+
+    def _crop(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
+        work = partial(_fill, part, self.rule, max_megapixels)
+        sizes = [(width, height) for width, height in self.hands.sizes.tolist()]
+        items = list(zip(self.paths, self.hands.joints, sizes, strict=True))
+        unreadable: dict[str, str] = {}
+        for faults in for_chunks(work, items, workers=workers, what="storing crops"):
+            unreadable.update(faults)
+        size = self.rule.geometry.size
+        return {"shape": [len(self.paths), size, size, _CHANNELS], "unreadable": unreadable}
+
+
+_Item = tuple[str, NDArray[np.float32], tuple[int, int]]
+
+
+def _fill(
+    part: Path, rule: CropRule, max_megapixels: float, start: int, items: list[_Item]
+) -> dict[str, str]:
+    """Crop some images into their place in the file; return the reasons of those that failed."""
+    size = rule.geometry.size
+    pixels = np.zeros((len(items), size, size, _CHANNELS), np.uint8)
+    faults = {}
+    for position, (path, joints, image_size) in enumerate(items):
+        try:
+            pixels[position] = crop_of(path, joints, image_size, rule, max_megapixels)
+        except UnreadableImageError as error:
+            faults[str(start + position)] = error.reason
+    with part.open("r+b") as file:
+        file.seek(start * pixels[0].nbytes)
+        file.write(pixels.data)
+    return faults

@@ -1,0 +1,224 @@
+"""Finds the hand of an image with MediaPipe's networks: a cheap attempt first, more where it fails.
+
+An attempt looks for palms in the image, enlarged by a black border or cut into tiles, as it is or
+brightened, and runs the joint network on the square that a palm implies. Joints count when that
+network is sure of a hand; a palm's own score decides little. Which attempts there are, in which
+order, and what each adds and costs was measured: docs/unseen-people.md has the table.
+
+Of several hands in the attempt that succeeds the largest wins: most often the nearest to the
+camera.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from asl_exp.data.decode import Pixels
+from asl_exp.data.hands.hand import Floats, Hand, no_hand
+from asl_exp.data.hands.model_file import ModelFile
+from asl_exp.data.hands.networks import JointNetwork, Joints, Palm, PalmNetwork
+from asl_exp.data.hands.regions import Region, overlap, tiles, whole
+
+FINDER_VERSION: Final = 1
+"""Part of a detector's digest: raise it when any answer changes."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to look for palms.
+
+    Attributes:
+        scale: of the square looked at, to the image's longer side; under 1 it is cut into tiles.
+        gamma: under 1 the image is brightened for the palm network.
+        least_side: of the image, in pixels: tiles of a small one hold nothing.
+    """
+
+    scale: float
+    gamma: float = 1.0
+    least_side: int = 0
+
+
+ATTEMPTS: Final = (
+    Attempt(1.5),
+    Attempt(3.5, gamma=0.5),
+    Attempt(1.5, gamma=0.35),
+    Attempt(2.2),
+    Attempt(0.5),
+    Attempt(0.5, gamma=0.5),
+    Attempt(0.33, least_side=480),
+    Attempt(0.33, gamma=0.5, least_side=480),
+)
+_LEAST_PALM: Final = 0.1
+"""Score of a palm worth a look; the joint network decides."""
+_MOST_PALMS: Final = 3
+_RIVAL: Final = 0.5
+"""Palms of less than this share of the best score are not looked at."""
+_SAME_PLACE: Final = 0.4
+_SURE: Final = 0.8
+"""Presence from which no further attempt is made."""
+_ANGLES: Final = (0.0, 0.6, -0.6)
+_TONES: Final = (1.0, 0.5)
+_ROUNDS: Final = 3
+_NO_WORSE: Final = 0.9
+"""Joints seen again in their own square replace the former if presence falls by no more."""
+
+_PALM_SCALE: Final = 2.6
+_PALM_SHIFT: Final = 0.5
+_HAND_SCALE: Final = 2.0
+_HAND_SHIFT: Final = 0.1
+_INNER: Final = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
+"""The joints up to the middle of each finger, which place the square as MediaPipe does."""
+
+
+@dataclass(frozen=True)
+class FinderSettings:
+    """What may be chosen.
+
+    Attributes:
+        confidence: the least presence of a hand that is reported.
+    """
+
+    confidence: float = 0.7
+
+
+class HandFinder:
+    """MediaPipe's networks as a Detector.
+
+    Raises:
+        DataError: LiteRT is not installed, or the file holds other networks.
+    """
+
+    def __init__(self, model: ModelFile, settings: FinderSettings | None = None) -> None:
+        self._settings = settings or FinderSettings()
+        self._palms = PalmNetwork(model)
+        self._joints = JointNetwork(model)
+        self._digest = finder_digest(model, self._settings)
+
+    @property
+    def digest(self) -> str:
+        """Of the networks, the settings and how they are used."""
+        return self._digest
+
+    def find(self, image: Pixels) -> Hand:
+        """Return the hand of an upright (H, W, 3) RGB image."""
+        height, width = image.shape[:2]
+        search = _Search(Image.fromarray(image), self._palms, self._joints)
+        best = search.by_palms()
+        if best is None or best.presence < _SURE:
+            best = _surer(best, search.by_joints())
+        if best is None or not best.presence >= self._settings.confidence:
+            return no_hand(width, height)
+        return Hand(best.xyz, best.metres, best.presence, best.left, width, height)
+
+
+def finder_digest(model: ModelFile, settings: FinderSettings) -> str:
+    """Return what a HandFinder's digest would be, without LiteRT."""
+    parts = (str(FINDER_VERSION), model.digest, repr(settings.confidence))
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The search in one image."""
+
+    image: Image.Image
+    palms: PalmNetwork
+    joints: JointNetwork
+
+    @cached_property
+    def _side(self) -> int:
+        return max(self.image.size)
+
+    def by_palms(self) -> Joints | None:
+        """Return the first joints that are sure, or the surest of all attempts."""
+        best: Joints | None = None
+        for attempt in ATTEMPTS:
+            if self._side < attempt.least_side:
+                continue
+            seen = [self.joints(self.image, region) for region in self._regions(attempt)]
+            sure = [joints for joints in seen if joints.presence >= _SURE]
+            if sure:
+                return max(sure, key=_extent)
+            for joints in seen:
+                best = _surer(best, joints)
+        return best if best is None else self._again(best, 1.0)
+
+    def _regions(self, attempt: Attempt) -> list[Region]:
+        """Return the squares round the hands of the palms found, no two of one hand."""
+        found: list[Palm] = []
+        for tile in tiles(*self.image.size, attempt.scale):
+            found += self.palms(self.image, tile, least=_LEAST_PALM, gamma=attempt.gamma)
+        found.sort(key=lambda palm: -palm.score)
+        regions: list[Region] = []
+        for palm in found:
+            region = region_of_palm(palm)
+            other = all(overlap(region, known) < _SAME_PLACE for known in regions)
+            if palm.score >= _RIVAL * found[0].score and other:
+                regions.append(region)
+        return regions[:_MOST_PALMS]
+
+    def by_joints(self) -> Joints | None:
+        """Search without palms: the joint network on the whole image, then round its joints."""
+        best: Joints | None = None
+        for gamma in _TONES:
+            squares = [
+                Region(square.x, square.y, square.side, angle)
+                for square in [whole(*self.image.size)]
+                for angle in _ANGLES
+            ]
+            seen = [self.joints(self.image, square, gamma=gamma) for square in squares]
+            start = max(seen, key=lambda joints: joints.presence)
+            best = _surer(best, self._again(start, gamma))
+            if best.presence >= _SURE:
+                break
+        return best
+
+    def _again(self, joints: Joints, gamma: float) -> Joints:
+        """Look again in the square round the joints, as long as the network stays as sure."""
+        for _ in range(_ROUNDS):
+            again = self.joints(self.image, region_of_joints(joints.xyz), gamma=gamma)
+            if again.presence < _NO_WORSE * joints.presence:
+                break
+            joints = again
+        return joints
+
+
+def region_of_palm(palm: Palm) -> Region:
+    """Return the square of the hand that a palm belongs to, with the fingers up."""
+    angle = _upwards(palm.points[2] - palm.points[0])
+    width, height = (palm.box[1] - palm.box[0]).tolist()
+    x, y = palm.box.mean(0).tolist()
+    shift = _PALM_SHIFT * height
+    side = _PALM_SCALE * max(width, height)
+    return Region(x + float(np.sin(angle)) * shift, y - float(np.cos(angle)) * shift, side, angle)
+
+
+def region_of_joints(xyz: Floats) -> Region:
+    """Return the square round the joints (21, 3) of a hand, with the fingers up."""
+    joints = xyz[:, :2]
+    middle = (joints[6] + joints[14]) / 4 + joints[10] / 2
+    angle = _upwards(middle - joints[0])
+    turn = Region(0, 0, 1, angle).turn
+    inner = joints[list(_INNER)] @ turn
+    low, high = inner.min(0), inner.max(0)
+    x, y = ((low + high) / 2 - np.array([0, _HAND_SHIFT * (high - low)[1]])) @ turn.T
+    return Region(float(x), float(y), _HAND_SCALE * max(float((high - low).max()), 1.0), angle)
+
+
+def _upwards(direction: Floats) -> float:
+    """Return the angle by which an upright square is turned to have a direction as its up."""
+    return float(np.arctan2(direction[0], -direction[1]))
+
+
+def _surer(first: Joints | None, second: Joints | None) -> Joints | None:
+    if first is None or second is None:
+        return first or second
+    return second if second.presence > first.presence else first
+
+
+def _extent(joints: Joints) -> float:
+    return float(np.ptp(joints.xyz[:, :2], axis=0).max())

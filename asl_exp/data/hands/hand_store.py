@@ -1,0 +1,192 @@
+"""Stored hands: found once for each image, in parallel processes, kept for all trials.
+
+The bytes are (N, 130) float32: the joints, the joints in metres, confidence, left, width and height
+of each image. The name comes from the digests of the images' bytes and of the detector, so other
+images, networks or settings are another store; cache_files.py has the rest.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_exp.config.errors import DataError
+from asl_exp.data.cache_files import KeptFile
+from asl_exp.data.decode import READER_VERSION, Pixels, UnreadableImageError, read_upright
+from asl_exp.data.decode_pool import for_chunks
+from asl_exp.data.hands.finder import FinderSettings, HandFinder, finder_digest
+from asl_exp.data.hands.hand import N_JOINTS, Detector, Floats, Hand, Hands, no_hand, together
+from asl_exp.data.hands.model_file import ModelFile
+from asl_exp.data.sources.listing import is_file_key
+
+ENOUGH: Final = 1280
+"""Pixels a side that are enough to find a hand in: larger JPEGs are decoded at 1/2, 1/4 or 1/8."""
+_DRAWN: Final = 320
+"""Side in pixels at which images of the embedded signer are searched."""
+_FEW: Final = 96
+"""Images under which one process is quicker than several; a search takes 26 ms or more."""
+_N_JOINT_NUMBERS: Final = 3 * N_JOINTS
+_N_NUMBERS: Final = 2 * _N_JOINT_NUMBERS + 4
+
+
+@dataclass(frozen=True)
+class HandSource:
+    """Opens the same detector in any process.
+
+    Attributes:
+        model: the file of its networks.
+        settings: what may be chosen.
+    """
+
+    model: ModelFile
+    settings: FinderSettings
+
+    @property
+    def digest(self) -> str:
+        """Of the detector, which need not be opened for it."""
+        return finder_digest(self.model, self.settings)
+
+    def open(self) -> Detector:
+        """Return the detector; the same one if called again in this process.
+
+        Raises:
+            DataError: LiteRT is not installed, or the file holds other networks.
+        """
+        return _opened(self)
+
+
+@cache
+def _opened(source: HandSource) -> HandFinder:
+    return HandFinder(source.model, source.settings)
+
+
+def find_in(detector: Detector, path: str, max_megapixels: float) -> Hand:
+    """Return the hand of one image, in pixels of the image itself.
+
+    Raises:
+        UnreadableImageError: the file cannot be decoded.
+    """
+    pixels, (width, height) = _whole(path, max_megapixels)
+    hand = detector.find(pixels)
+    if (hand.width, hand.height) == (width, height):
+        return hand
+    if not hand.found:
+        return no_hand(width, height)
+    scale = np.array([width / hand.width, height / hand.height, width / hand.width], np.float32)
+    return Hand(hand.joints * scale, hand.metres, hand.confidence, hand.left, width, height)
+
+
+def _whole(path: str, max_megapixels: float) -> tuple[Pixels, tuple[int, int]]:
+    if is_file_key(path):
+        return read_upright(path, enough=ENOUGH, max_megapixels=max_megapixels)
+    from asl_exp.data.sources import synthetic
+
+    return synthetic.draw(path, _DRAWN), (_DRAWN, _DRAWN)
+
+
+@dataclass(frozen=True)
+class HandStore:
+    """The place of the hands of N images, whether found or not.
+
+    Attributes:
+        folder: where they are kept.
+        paths: of the images.
+        pixel_digest: of the images' bytes, in order.
+        source: of the detector.
+    """
+
+    folder: Path
+    paths: Sequence[str]
+    pixel_digest: str
+    source: HandSource
+
+    @property
+    def name(self) -> str:
+        """The files' name without ending."""
+        return f"{self.pixel_digest[:24]}_{self.source.digest[:16]}_{READER_VERSION}"
+
+    @property
+    def file(self) -> KeptFile:
+        """Where the bytes are."""
+        n_bytes = len(self.paths) * _N_NUMBERS * np.dtype(np.float32).itemsize
+        return KeptFile(self.folder, self.name, "f32", n_bytes, "hands", "choose hand=none")
+
+    def open(
+        self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()
+    ) -> Hands:
+        """Return the hands, found first where that was not done or the file is damaged.
+
+        An image that cannot be decoded has no hand; the pixel store says why.
+
+        Args:
+            max_megapixels: larger images are not decoded.
+            workers: processes; 0 means one a core.
+            limit_gb: of the cache folder.
+            keep: names of files that must not go.
+
+        Raises:
+            DataError: no detector, no room, or a folder that cannot be written.
+        """
+        fill = partial(self._find, max_megapixels, workers)
+        description = self.file.open(fill, limit_gb=limit_gb, keep=keep)
+        numbers = np.fromfile(self.file.bytes_file, np.float32)
+        if len(numbers) != len(self.paths) * _N_NUMBERS:
+            raise DataError(
+                f"data.cache_dir: '{self.file.bytes_file}' was cut short while it was in use; run "
+                "again, and the hands will be found anew"
+            )
+        return _hands(numbers.reshape(len(self.paths), _N_NUMBERS), description.sha256)
+
+    def _find(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
+        self.source.open()  # what is missing or damaged is said once, before processes start
+        work = partial(_fill, part, self.source, max_megapixels)
+        found = sum(for_chunks(work, self.paths, workers=workers, what="finding hands", few=_FEW))
+        about = {"images": len(self.paths), "found": found, "detector": self.source.digest}
+        return {**about, "confidence": self.source.settings.confidence}
+
+
+def _fill(
+    part: Path, source: HandSource, max_megapixels: float, start: int, paths: list[str]
+) -> int:
+    """Find some hands into their place in the file; return how many were found."""
+    detector = source.open()
+    hands = []
+    for path in paths:
+        try:
+            hands.append(find_in(detector, path, max_megapixels))
+        except UnreadableImageError:
+            hands.append(no_hand(0, 0))
+    numbers = _numbers(together(hands))
+    with part.open("r+b") as file:
+        file.seek(start * numbers[0].nbytes)
+        file.write(numbers.data)
+    return sum(hand.found for hand in hands)
+
+
+def _numbers(hands: Hands) -> Floats:
+    """Return (N, 130) contiguous."""
+    n_hands = len(hands)
+    columns = (
+        hands.joints.reshape(n_hands, -1),
+        hands.metres.reshape(n_hands, -1),
+        hands.confidence[:, None],
+        hands.left[:, None],
+        hands.sizes.astype(np.float32),
+    )
+    return np.ascontiguousarray(np.hstack(columns), np.float32)
+
+
+def _hands(numbers: NDArray[np.float32], digest: str) -> Hands:
+    joints, metres, rest = np.split(numbers, [_N_JOINT_NUMBERS, 2 * _N_JOINT_NUMBERS], axis=1)
+    return Hands(
+        joints=joints.reshape(-1, N_JOINTS, 3),
+        metres=metres.reshape(-1, N_JOINTS, 3),
+        confidence=rest[:, 0],
+        left=rest[:, 1],
+        sizes=rest[:, 2:].astype(np.int32),
+        digest=digest,
+    )
