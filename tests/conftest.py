@@ -93,6 +93,16 @@ def photos() -> Path:
 
 
 @pytest.fixture(scope="session")
+def hand_model() -> Path:
+    """MediaPipe's networks, with LiteRT there to run them."""
+    pytest.importorskip("ai_edge_litert", reason="the extra hands is not installed")
+    path = SHARED / "weights" / "hand_landmarker.task"
+    if not path.is_file():
+        pytest.skip(f"no networks in {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def real_weights() -> Callable[[str], Path]:
     """Return the file of a network's real pretrained weights."""
 

@@ -10,7 +10,7 @@ camera.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -165,15 +165,11 @@ class _Search:
         """Search without palms: the joint network on the whole image, then round its joints."""
         best: Joints | None = None
         for gamma in _TONES:
-            squares = [
-                Region(square.x, square.y, square.side, angle)
-                for square in [whole(*self.image.size)]
-                for angle in _ANGLES
-            ]
+            squares = [replace(whole(*self.image.size), angle=angle) for angle in _ANGLES]
             seen = [self.joints(self.image, square, gamma=gamma) for square in squares]
             start = max(seen, key=lambda joints: joints.presence)
             best = _surer(best, self._again(start, gamma))
-            if best.presence >= _SURE:
+            if best is not None and best.presence >= _SURE:
                 break
         return best
 

@@ -102,11 +102,12 @@ class JointNetwork:
         """Return what it sees, whether or not a hand is there."""
         pixels = pixels_in(image, region, _JOINT_SIDE, gamma)
         square, metres, presence, mirrored_left = self._network.run(pixels, self._wanted)
-        found = square.reshape(N_JOINTS, 3) / _JOINT_SIDE
+        found: Floats = square.reshape(N_JOINTS, 3) * np.float32(1 / _JOINT_SIDE)
         around = metres.reshape(N_JOINTS, 3).copy()
         around[:, :2] = around[:, :2] @ region.turn.T
-        depth = found[:, 2:] * region.side
-        xyz = np.hstack([region.to_image(found[:, :2]), depth - depth[:1]]).astype(np.float32)
+        xyz = np.empty((N_JOINTS, 3), np.float32)
+        xyz[:, :2] = region.to_image(found[:, :2])
+        xyz[:, 2] = (found[:, 2] - found[0, 2]) * region.side
         # The network says left in a mirrored image, as a selfie is: right in one that is not.
         return Joints(presence.item(), 1 - mirrored_left.item(), xyz, around)
 
@@ -127,7 +128,7 @@ class _Network:
         except (ValueError, RuntimeError) as error:
             raise self._other(str(error).splitlines()[0]) from error
         (self._input, *more) = self._interpreter.get_input_details()
-        shape = tuple(self._input["shape"])
+        shape = tuple(self._input["shape"].tolist())
         if more or shape != (1, side, side, 3) or self._input["dtype"] != np.float32:
             raise self._other(f"its input is {shape}, not {(1, side, side, 3)}")
 
@@ -207,9 +208,10 @@ def _shared(one: Points, many: NDArray[np.float32]) -> NDArray[np.float32]:
     high = np.minimum(one[1], many[:, 1])
     shared: NDArray[np.float32] = np.maximum(high - low, 0).prod(1)
     both = (one[1] - one[0]).prod() + (many[:, 1] - many[:, 0]).prod(1) - shared
-    return shared / np.maximum(both, 1e-9)
+    shares: NDArray[np.float32] = shared / np.maximum(both, 1e-9)
+    return shares
 
 
 def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    scores: NDArray[np.float32] = 1 / (1 + np.exp(-np.clip(values, -100, 100)))
+    scores: NDArray[np.float32] = np.reciprocal(1 + np.exp(-np.clip(values, -100, 100)))
     return scores

@@ -38,7 +38,8 @@ class Region:
     def to_image(self, points: Points) -> Points:
         """Return (N, 2) pixels of the image from (N, 2) in 0..1 of the square."""
         moved = (points - 0.5) * self.side @ self.turn.T + np.array([self.x, self.y])
-        return moved.astype(np.float32)
+        placed: Points = moved.astype(np.float32)
+        return placed
 
 
 def whole(width: int, height: int, scale: float = 1.0) -> Region:
