@@ -352,3 +352,24 @@ def test_labels_of_a_manifest_may_not_differ_in_case_alone(tmp_path: Path) -> No
     lines = ["path,label", "A/i0.png,A", "A/i1.png,a", "A/i2.png,A "]
     config = DataConfig(source="manifest", manifest=str(manifest(tmp_path / "m.csv", lines)))
     assert "only in case or blanks" in refused(config)
+
+
+@pytest.mark.parametrize("path", ["x/" * 2500 + "a.png", "y" * 5000, "a\0b.png", "A/none.png"])
+def test_paths_in_a_manifest_that_lead_nowhere_are_counted(path: str, tmp_path: Path) -> None:
+    made(tmp_path, "A")
+    lines = ["path,label", f"{path},A", "A/i0.png,B"]
+    config = DataConfig(source="manifest", manifest=str(manifest(tmp_path / "m.csv", lines)))
+    said = refused(config)
+    assert said.startswith("1 of 2 images are not there")
+    assert len(said) < 1000
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/null", "/proc/self/status", "fifo"])
+def test_images_that_are_no_files_are_unreadable_at_once(target: str, tmp_path: Path) -> None:
+    made(tmp_path / "in", "A", "B", each=4)
+    if target == "fifo":
+        os.mkfifo(tmp_path / "in" / "A" / "x.png")
+    else:
+        (tmp_path / "in" / "A" / "x.png").symlink_to(target)
+    with pytest.raises(DataError, match="1 images cannot be read"):
+        load_letters(given(tmp_path / "in"), image_size=16, interpolation="bilinear", seed=0)

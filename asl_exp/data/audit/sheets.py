@@ -9,6 +9,7 @@ from asl_exp.config.schema import AugmentationConfig
 from asl_exp.data.audit.findings import Findings
 from asl_exp.data.dataset import LetterData, Split
 from asl_exp.data.decode import Pixels
+from asl_exp.data.fonts import DEFAULT, drawable
 
 _SIDE: Final = 72
 _GAP: Final = 2
@@ -79,9 +80,14 @@ def _grid(
     width = label_width + step * max(len(row) for row in rows)
     sheet = Image.new("RGB", (width, step * len(rows)), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(14)
+    font = ImageFont.truetype(DEFAULT, 14)
     for top, (name, row) in enumerate(zip(names, rows, strict=True)):
-        draw.text((4, top * step + side // 2 - 8), name, fill=(40, 40, 40), font=font)
+        draw.text(
+            (4, top * step + side // 2 - 8),
+            drawable(name, default_alone=True),
+            fill=(40, 40, 40),
+            font=font,
+        )
         for left, image in enumerate(row):
             sheet.paste(image, (label_width + left * step, top * step))
     return sheet

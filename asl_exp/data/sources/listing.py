@@ -83,6 +83,19 @@ def natural(name: str) -> tuple[int, int, str]:
     return (0, int(name), "") if number else (1, 0, name)
 
 
+def there(path: str) -> bool:
+    """Tell whether a path leads to something; one that no system can have does not."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def shortened(path: str, length: int = 160) -> str:
+    """Return a path for a message, its middle left out where it is very long."""
+    return path if len(path) <= length else f"{path[: length // 2]}...{path[-length // 2 :]}"
+
+
 def is_file_key(path: str) -> bool:
     """Tell whether a path names a file, not a rendered image."""
     return not path.startswith("synthetic:")

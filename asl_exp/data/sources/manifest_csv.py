@@ -10,7 +10,7 @@ import pandas as pd
 
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.redact import printable
-from asl_exp.data.sources.listing import COLUMNS, some
+from asl_exp.data.sources.listing import COLUMNS, some, there
 from asl_exp.data.split import NAMES
 
 _REQUIRED: Final = ("path", "label")
@@ -107,7 +107,7 @@ def _dialect(file: Path, key: str) -> tuple[str, str]:
 
 def _on_disk(folder: Path, path: str) -> str:
     """Return where a path leads to; one that was written on Windows is read as it was meant."""
-    if "\\" in path and not (folder / path).exists():
+    if "\\" in path and not there(str(folder / path)):
         path = path.replace("\\", "/")
     return str(folder / path)
 

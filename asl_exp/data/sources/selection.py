@@ -23,7 +23,9 @@ from asl_exp.data.sources.listing import (
     left_out_words,
     natural,
     set_name,
+    shortened,
     some,
+    there,
 )
 from asl_exp.data.sources.manifest_csv import list_manifest
 from asl_exp.data.split import NAMES
@@ -234,10 +236,11 @@ def _required(rows: pd.DataFrame, classes: tuple[str, ...], name: str) -> pd.Dat
 def _require_files(listing: Listing, max_unreadable: int) -> None:
     tables = [listing.images, *listing.external.values()]
     paths = [path for rows in tables for path in rows["path"] if is_file_key(path)]
-    missing = [path for path in paths if not Path(path).exists()]
+    missing = [path for path in paths if not there(path)]
     if len(missing) > max_unreadable:
         raise DataError(
-            f"{len(missing)} of {len(paths)} images are not there: {some(missing, limit=5)}; "
+            f"{len(missing)} of {len(paths)} images are not there: "
+            f"{some(map(shortened, missing), limit=5)}; "
             "mend the manifest (its paths are relative to its own folder), or allow so many with "
             f"data.max_unreadable={len(missing)}"
         )

@@ -8,9 +8,12 @@ from math import isnan
 from pathlib import Path
 from typing import Final
 
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from asl_exp.data.fonts import drawable, families
 
 DPI: Final = 120
 
@@ -51,8 +54,13 @@ def line(n_images: int, **values: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text that matplotlib draws as it is: a dollar sign would start a formula."""
-    return text.replace("$", r"\$")
+    """Return text that matplotlib draws as it is: a dollar sign would start a formula.
+
+    Fonts that its script needs come after the default one; what no font has is escaped.
+    """
+    known = list(rcParams["font.family"])
+    rcParams["font.family"] = list(dict.fromkeys([*known, *families(text)]))
+    return drawable(text).replace("$", r"\$")
 
 
 def shortened(text: str, length: int) -> str:

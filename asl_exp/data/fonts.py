@@ -1,0 +1,53 @@
+"""Class names in any script, drawn: a font that has the letters, or the letters' code points.
+
+A letter without a glyph would be an empty box in a figure, and two classes would look the same.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from matplotlib import get_data_path
+from matplotlib.font_manager import fontManager, get_font
+
+DEFAULT: str = str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+"""Comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew and many more."""
+
+
+@cache
+def family_with(character: str) -> str | None:
+    """Return the family of an installed font that has a glyph; "" for the default's, None: none."""
+    if ord(character) in _glyphs(DEFAULT):
+        return ""
+    for entry in fontManager.ttflist:
+        if ord(character) in _glyphs(entry.fname):
+            return str(entry.name)
+    return None
+
+
+@cache
+def _glyphs(file: str) -> frozenset[int]:
+    try:
+        return frozenset(get_font(file).get_charmap())
+    except (OSError, RuntimeError):  # a font file that is gone or damaged
+        return frozenset()
+
+
+def drawable(text: str, *, default_alone: bool = False) -> str:
+    r"""Return the text with ``\u4f60`` for what no font can draw.
+
+    Args:
+        text: any.
+        default_alone: only the default font is at hand.
+    """
+    kept = []
+    for character in text:
+        family = "" if character.isspace() else family_with(character)
+        missing = family is None or (default_alone and family != "")
+        kept.append(character.encode("unicode_escape").decode() if missing else character)
+    return "".join(kept)
+
+
+def families(text: str) -> list[str]:
+    """Return the further families that a text needs."""
+    found = dict.fromkeys(family_with(one) for one in text if not one.isspace())
+    return [family for family in found if family]
