@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from asl_exp.config.errors import UserError
-from asl_exp.config.names import Artifact
+from asl_exp.config.names import EPOCH_METRICS, KEPT, Artifact
 from asl_exp.runs.writing import replaced
 
 
@@ -82,6 +82,14 @@ def spelled_cautions(cautions: Mapping[str, str]) -> str:
     for name, caution in cautions.items():
         told.setdefault(caution, []).append(name)
     return "; ".join(f"{what} ({', '.join(names)})" for what, names in told.items()) or "none"
+
+
+def kept_scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the kept checkpoint's metrics under keys that no epoch has."""
+    of_epochs = {key: value for key, value in metrics.items() if key.startswith("val/")}
+    return {key: value for key, value in metrics.items() if key not in EPOCH_METRICS} | {
+        KEPT + key: value for key, value in of_epochs.items()
+    }
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

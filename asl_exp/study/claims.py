@@ -14,7 +14,8 @@ from typing import Any, Literal
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from asl_exp.study.heartbeat import PROCESS, Mourner, this_process
+from asl_exp.compat.optuna import enqueued_values, trial_id
+from asl_exp.study.heartbeat import PROCESS, StaleTrials, this_process
 from asl_exp.study.study import OpenStudy
 
 REASON, DEATHS, COMMAND = "reason", "deaths", "command"
@@ -23,8 +24,6 @@ REASON, DEATHS, COMMAND = "reason", "deaths", "command"
 DIED, INTERRUPTED = "its process died", "interrupted"
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 MAX_DEATHS = 1
-
-_GIVEN = "fixed_params"  # Optuna's attribute of a trial that was put in line
 
 Next = Literal["done", "wait", "failing"]
 
@@ -40,7 +39,7 @@ class Budget:
 
     opened: OpenStudy
     command: str
-    _mourner: Mourner = field(default_factory=Mourner)
+    _stale: StaleTrials = field(default_factory=StaleTrials)
     _process: dict[str, Any] = field(default_factory=this_process)
 
     def is_spent(self) -> bool:
@@ -55,13 +54,13 @@ class Budget:
         """
         study = self.opened.study
         with self.opened.store.lock() as held:
-            self._bury_the_dead()
+            self._fail_stale_trials()
             trials = study.get_trials(deepcopy=False)
             verdict = self._verdict(trials)
             if verdict is not None:
                 return verdict
             trial = study.ask()
-            with suppress(UpdateFinishedTrialError):  # buried by that other agent
+            with suppress(UpdateFinishedTrialError):  # failed as stale by that other agent
                 trial.set_user_attr(PROCESS, self._process)
                 trial.set_user_attr(COMMAND, self.command)
             if held():
@@ -107,17 +106,15 @@ class Budget:
                 self._repeat(told, deaths=told.user_attrs.get(DEATHS, 0))
         return told
 
-    def _bury_the_dead(self) -> None:
+    def _fail_stale_trials(self) -> None:
         running = self.opened.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in running:
-            if self._mourner.is_dead(trial):
-                self._bury(trial)
+            if self._stale.includes(trial):
+                self._fail_stale(trial)
 
-    def _bury(self, trial: FrozenTrial) -> None:
+    def _fail_stale(self, trial: FrozenTrial) -> None:
         study, storage = self.opened.study, self.opened.store.storage
-        study_id = storage.get_study_id_from_name(study.study_name)
-        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-        storage.set_trial_user_attr(trial_id, REASON, DIED)
+        storage.set_trial_user_attr(trial_id(storage, study, trial.number), REASON, DIED)
         study.tell(trial.number, state=TrialState.FAIL)
         deaths = trial.user_attrs.get(DEATHS, 0) + 1
         if deaths <= MAX_DEATHS:
@@ -125,7 +122,7 @@ class Budget:
 
     def _repeat(self, trial: FrozenTrial, *, deaths: int) -> None:
         """Put a trial in line again, also with the values given to it that it had not drawn yet."""
-        given = trial.system_attrs.get(_GIVEN, {})
+        given = enqueued_values(trial)
         self.opened.study.enqueue_trial({**given, **trial.params}, user_attrs={DEATHS: deaths})
 
     def failures_in_a_row(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

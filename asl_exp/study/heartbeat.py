@@ -48,13 +48,13 @@ def _gone(process: dict[str, Any]) -> bool:
         return True
 
 
-class Mourner:
-    """Finds the running trials whose process has died."""
+class StaleTrials:
+    """The running trials whose process has died."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[Any, float]] = {}
 
-    def is_dead(self, trial: FrozenTrial) -> bool:
+    def includes(self, trial: FrozenTrial) -> bool:
         """Return whether a running trial's process is gone, or silent for too long."""
         process = trial.user_attrs.get(PROCESS)
         if process is None:

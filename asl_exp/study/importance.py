@@ -4,7 +4,6 @@ Hutter, Hoos and Leyton-Brown, 2014, as Optuna does it: a random forest is fitte
 trials and its variance is split among the keys; the shares of all keys add up to 1.
 """
 
-import warnings
 from typing import Any
 
 import optuna
@@ -12,10 +11,15 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
+from asl_exp.compat.optuna import quiet
 from asl_exp.study.results import Survey
 
 FEWEST = 4
 """Trials below which shares mean nothing."""
+
+FEW_A_KEY = 10
+"""Trials for each key below which shares are said to be uncertain: of 60 made-up studies of three
+keys, the one that explains most came first in 38 with 6 trials, in 46 with 10, in all with 30."""
 
 
 def importances(survey: Survey, place: int) -> dict[str, float]:
@@ -32,14 +36,22 @@ def importances(survey: Survey, place: int) -> dict[str, float]:
     varied = [k for k in common if len({str(t.params[k]) for t in survey.finished}) > 1]
     if len(values) < FEWEST or len(set(values)) == 1 or not varied:
         return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with quiet():
         found = get_param_importances(
             _in_one_space(survey, varied, place),
             evaluator=FanovaImportanceEvaluator(seed=0),
             params=varied,
         )
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def caution(survey: Survey) -> str:
+    """Say how many trials the shares come from, and whether these are few."""
+    n_trials, n_keys = len(survey.finished), len(survey.keys)
+    few = n_trials < FEW_A_KEY * n_keys
+    keys = f"{n_keys} keys" if n_keys > 1 else "1 key"
+    warning = f", few for {keys}: uncertain" if few else ""
+    return f"from {n_trials} finished trials{warning}"
 
 
 def _in_one_space(survey: Survey, keys: list[str], place: int) -> optuna.Study:

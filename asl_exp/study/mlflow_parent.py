@@ -11,9 +11,9 @@ from uuid import uuid4
 
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from optuna.trial import FrozenTrial
 
+from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
 from asl_exp.config.names import Tag, direction
 from asl_exp.config.study_plan import Plan
 from asl_exp.replica.login import replica_tag

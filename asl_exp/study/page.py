@@ -4,7 +4,6 @@ The drawing library is inside the page, once, so that it opens without a network
 UI, which shows one file at a time.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Any, Final
@@ -14,8 +13,10 @@ import plotly.graph_objects as go
 from optuna import visualization
 from plotly.offline import get_plotlyjs
 
+from asl_exp.compat.optuna import quiet
 from asl_exp.study import results
-from asl_exp.study.importance import importances
+from asl_exp.study.figures import target
+from asl_exp.study.importance import caution, importances
 from asl_exp.study.results import Survey
 
 _STYLE: Final = """
@@ -88,14 +89,12 @@ def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
             _made(visualization.plot_pareto_front, study, target_names=list(survey.metrics)),
         )
     for place, metric in enumerate(survey.metrics):
-        aimed: dict[str, Any] = {"target_name": metric}
-        if several:
-            aimed["target"] = _target(place)
+        aimed = target(survey, place)
         yield f"History: {metric}", _made(visualization.plot_optimization_history, study, **aimed)
         if not several and any(trial.intermediate_values for trial in survey.trials):
             yield f"Epochs: {metric}", _made(visualization.plot_intermediate_values, study)
         if shares := importances(survey, place):
-            yield f"Importances: {metric}", _bars(shares)
+            yield f"Importances: {metric}, {caution(survey)}", _bars(shares)
         if any(survey.drawn(key) for key in survey.keys):
             yield f"Slices: {metric}", _made(visualization.plot_slice, study, **aimed)
             if len(survey.finished) > 1:
@@ -112,17 +111,6 @@ def _bars(shares: dict[str, float]) -> go.Figure:
     return go.Figure(bars, {"xaxis": {"title": "share of the objective's spread"}})
 
 
-def _target(place: int) -> Callable[[optuna.trial.FrozenTrial], float]:
-    return lambda trial: float(trial.values[place])
-
-
 def _made(plot: Callable[..., go.Figure], study: optuna.Study, **settings: Any) -> go.Figure:
-    """Return Optuna's figure without its remarks on trials that it leaves out."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return plot(study, **settings)
-    finally:
-        optuna.logging.set_verbosity(level)
+    with quiet():
+        return plot(study, **settings)

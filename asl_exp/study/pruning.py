@@ -1,24 +1,23 @@
-"""The observer of a trial: hands its epochs to the pruner, and ends it where told.
+"""The observer of a trial: reports its epochs to the pruner, and ends it where that says so.
 
 Called after every epoch, which on stored features takes less than a tenth of a second; so it asks
 the storage for no more than it must.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import MedianPruner, NopPruner
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
+from asl_exp.compat.optuna import RecentTrials, trial_id
 from asl_exp.config.study_plan import Plan
 from asl_exp.study.storage import LOST
 from asl_exp.study.study import OpenStudy, open_study
 
-_GLANCE_S = 1.0
+_RECENT_S = 1.0
 """Trials that others finished are seen after so long; an agent on its own misses nothing."""
 
 
@@ -61,10 +60,9 @@ class _Watched:
 
     def __init__(self, opened: OpenStudy, number: int) -> None:
         self._study, self._storage = opened.study, opened.store.at_once
-        study_id = self._storage.get_study_id_from_name(opened.study.study_name)
-        self._id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        self._id = trial_id(self._storage, opened.study, number)
         self._trial = self._storage.get_trial(self._id)
-        self._glance = _Glance(opened.study)
+        self._recent = RecentTrials(opened.study, _RECENT_S)
 
     def is_given_up(self) -> bool:
         return self._storage.get_trial(self._id).state != TrialState.RUNNING
@@ -79,22 +77,5 @@ class _Watched:
             return False
         if isinstance(pruner, MedianPruner):
             self._trial.intermediate_values[epoch] = value
-            return pruner.prune(cast(optuna.Study, self._glance), self._trial)
+            return self._recent.prunes(pruner, self._trial)
         return pruner.prune(self._study, self._storage.get_trial(self._id))
-
-
-class _Glance:
-    """As much of a study as the median pruner reads, read from the storage once in a while."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study, self._trials, self._read = study, list[FrozenTrial](), -_GLANCE_S
-        self.direction = study.directions[0]
-
-    def get_trials(
-        self, deepcopy: bool = True, states: tuple[TrialState, ...] | None = None
-    ) -> list[FrozenTrial]:
-        """Return the trials in these states, as they were a moment ago."""
-        if time.monotonic() - self._read >= _GLANCE_S:
-            self._trials = self._study.get_trials(deepcopy=False)
-            self._read = time.monotonic()
-        return [trial for trial in self._trials if states is None or trial.state in states]

@@ -14,18 +14,17 @@ from pathlib import Path
 from shlex import join
 from typing import Final, Literal
 
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
-
+from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.redact import scrubbed
 from asl_exp.config.study_plan import Plan
 from asl_exp.evaluation.figures import canvas
+from asl_exp.runs.result import Result, kept_scores
 from asl_exp.study import results, trial_facts
 from asl_exp.study.best_preset import BEST, command, write_best
-from asl_exp.study.confirm_figure import confirm_figure
 from asl_exp.study.confirmation import Comparison, confirm
-from asl_exp.study.figures import write_figures
+from asl_exp.study.figures import confirm_figure, write_figures
 from asl_exp.study.mlflow_parent import OBJECTIVE, close_parent, record_trial, recorder_of
 from asl_exp.study.page import html_page
 from asl_exp.study.results import STATES, Survey, pairs, score
@@ -94,13 +93,20 @@ def _sentences(survey: Survey, comparisons: Sequence[Comparison]) -> list[str]:
         return [f"No trial has finished yet ({survey.counted()})."]
     values = zip(survey.metrics, survey.best.values, strict=True)
     word = "Best" if len(survey.metrics) == 1 else "Balanced"
-    told = ", ".join(f"{metric} {score(value)}" for metric, value in values)
+    told = ", ".join(f"{metric} {score(value)}" for metric, value in values) + _ties(survey)
     front = f" {len(survey.front)} trials are on the front." if len(survey.metrics) > 1 else ""
     return [
         f"{word}: trial {survey.best.number} with {told} ({survey.counted()}).{front}",
         *([f"Scores: {survey.caution}."] if survey.caution else []),
         *(sentence for one in comparisons for sentence in one.sentences()),
     ]
+
+
+def _ties(survey: Survey) -> str:
+    """Say which other trials have the very values of the best one."""
+    same = [t for t in survey.finished if survey.best and t.values == survey.best.values]
+    others = ", ".join(str(trial.number) for trial in same if trial is not survey.best)
+    return f", the first of {len(same)} equal ones (the others: {others})" if others else ""
 
 
 def _again(plan: Plan, survey: Survey) -> str:
@@ -166,8 +172,11 @@ def _metrics(survey: Survey) -> dict[str, float]:
     if survey.best is None:
         return dict(counts)
     values = dict(zip(survey.metrics, survey.best.values, strict=True))
+    folder = trial_facts.run_folder(survey.best)
+    result = Result.read(folder) if folder is not None else None
+    scores = kept_scores({**(result.metrics if result is not None else {}), **values})
     single = {OBJECTIVE: survey.best.values[0]} if len(survey.metrics) == 1 else {}
-    return {**counts, **single, **values}
+    return {**counts, **single, **scores}
 
 
 def _best_tags(survey: Survey) -> dict[str, object]:

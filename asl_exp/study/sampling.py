@@ -1,6 +1,5 @@
 """How the values of a trial are chosen: Optuna's samplers and pruners over our space."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from asl_exp.compat.optuna import quiet
 from asl_exp.config.search_space import Category, Parameter
 from asl_exp.config.study_plan import Plan
 
@@ -123,8 +123,7 @@ class NumberedSampler(samplers.BaseSampler):
 
 def _make_sampler(plan: Plan, seed: int) -> samplers.BaseSampler:
     settings = plan.sweep.sampler
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with quiet():
         if settings.name == "random":
             return samplers.RandomSampler(seed=seed)
         if settings.name == "grid":

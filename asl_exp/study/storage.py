@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
 from filelock import FileLock
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from asl_exp.compat.optuna import cached, calling
 from asl_exp.config.errors import UserError
 
 _PROBE_S = 5
@@ -46,20 +46,6 @@ def _patiently(attempt: Callable[[], T]) -> T:
         except LOST:
             time.sleep(pause_s)
     return attempt()
-
-
-def _patient(storage: BaseStorage) -> BaseStorage:
-    """Return a storage each of whose calls is tried again while it is out of reach."""
-
-    def asked(name: str) -> Callable[..., Any]:
-        return lambda _, *args, **kwargs: _patiently(
-            partial(getattr(storage, name), *args, **kwargs)
-        )
-
-    names = [name for name in vars(BaseStorage) if not name.startswith("_")]
-    kind = type("PatientStorage", (BaseStorage,), {name: asked(name) for name in names})
-    patient: BaseStorage = kind()
-    return patient
 
 
 def lost(error: Exception) -> str:
@@ -142,8 +128,8 @@ def open_store(url: str) -> Store:
     if url.startswith("journal:"):
         return _open_journal(url)
     server = _open_server(url)
-    cached = get_storage(server)
-    return Store(url, _patient(cached), cached, engine=server.engine)
+    at_once = cached(server)
+    return Store(url, calling(at_once, _patiently), at_once, engine=server.engine)
 
 
 def _open_sqlite(url: str) -> Store:

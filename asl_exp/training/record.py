@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from asl_exp.config import names
+from asl_exp.compat.mlflow import MLFLOW_RUN_NOTE
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
@@ -23,7 +22,7 @@ from asl_exp.config.signature import (
 from asl_exp.replica.delivery import ALIAS, register_here
 from asl_exp.replica.login import replica_tag
 from asl_exp.runs.full_disk import full_disk
-from asl_exp.runs.result import Result, spelled_cautions
+from asl_exp.runs.result import Result, kept_scores, spelled_cautions
 from asl_exp.runs.run_folder import checkpoints_on_disk, write_config
 from asl_exp.tracking.datasets import dataset_inputs
 from asl_exp.tracking.deferred_signals import undisturbed
@@ -130,7 +129,7 @@ def record_end(run: Run) -> None:
     """Record the scores, keep every file of the run with it, and close it as FINISHED."""
     result, recorder, folder = run.result, run.recorder, run.folder
     result.seconds = {name: round(seconds, 3) for name, seconds in run.stages.seconds.items()}
-    scores = _scores(result)
+    scores = kept_scores(result.metrics)
     if any(recorder.last_step(key) < 0 for key in scores):  # else killed after this, and resumed
         recorder.metrics(scores, step=run.phases[-1].kept_epoch)
     finished = replace(result, status="FINISHED")
@@ -156,7 +155,7 @@ def record_completed(run: Run) -> None:
     result.write(folder)
     if result.mlflow_run_id and config.tracking.mode != "off":
         recorder = _reopened(config, result, folder)
-        recorder.metrics(_scores(result), step=list(result.kept_epochs.values())[-1])
+        recorder.metrics(kept_scores(result.metrics), step=list(result.kept_epochs.values())[-1])
         recorder.artifacts(folder, *_OUTCOME, Artifact.RESULT)
         log_pictures(recorder, folder)
         _register(recorder, config, folder)
@@ -203,14 +202,6 @@ def _register(recorder: Recorder, config: Config, run_folder: Path) -> None:
     recorder.tags({Tag.REGISTERED: name})
     version = register_here(client, run_id, name)
     say(f"registered as version {version} of '{name}' ({ALIAS})")
-
-
-def _scores(result: Result) -> dict[str, float]:
-    """Return the kept checkpoint's scores under keys that no epoch has."""
-    of_epochs = {k: v for k, v in result.metrics.items() if k.startswith("val/")}
-    return {k: v for k, v in result.metrics.items() if k not in names.EPOCH_METRICS} | {
-        names.KEPT + key: value for key, value in of_epochs.items()
-    }
 
 
 def _note(recorder: Recorder, config: Config, result: Result, folder: Path) -> dict[str, str]:

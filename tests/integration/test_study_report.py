@@ -89,7 +89,11 @@ def test_the_parent_shows_the_study(concluded: tuple[OpenStudy, str]) -> None:
     opened, parent = concluded
     run, best = client(opened.plan).get_run(parent), opened.study.best_trial
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["objective"] == run.data.metrics["train/l2_penalty"] == best.value
+    assert run.data.metrics["objective"] == best.value
+    assert not {"train/l2_penalty", "val/accuracy"} & run.data.metrics.keys(), "no epoch's metric"
+    result = Result.read(Path(best.user_attrs["run_folder"]))
+    assert result is not None
+    assert run.data.metrics["kept/val/accuracy"] == result.metrics["val/accuracy"]
     assert run.data.metrics["n_finished"] == 4
     assert run.data.tags[Tag.BEST_TRIAL] == str(best.number)
     assert run.data.params["objective/train/l2_penalty"] == "minimize"

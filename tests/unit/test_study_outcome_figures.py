@@ -3,35 +3,35 @@
 import re
 from pathlib import Path
 
+import matplotlib as mpl
 import optuna
 import pytest
 from made_studies import mixed, only, searched, survey, told
+from matplotlib import pyplot
 from optuna.trial import TrialState
 from PIL import Image
 
-from asl_exp.study.axis import Axis
 from asl_exp.study.figures import write_figures
-from asl_exp.study.importance import importances
+from asl_exp.study.importance import caution, importances
 from asl_exp.study.page import html_page
-from asl_exp.study.slice_figure import slice_figure
 
 ALL = {"history", "importances", "slices", "parallel"}
-TWO = {"pareto", "history", "importances", "slices-val_accuracy", "slices-images_per_second",
-       "parallel-val_accuracy", "parallel-images_per_second"}  # fmt: skip
+TWO = {"pareto", *(f"{name}-{metric}" for name in ALL
+                   for metric in ("val_accuracy", "images_per_second"))}  # fmt: skip
 
 STUDIES = {
     "none": (lambda: searched(0), set()),
-    "one": (lambda: searched(1), {"history", "slices"}),
+    "one": (lambda: searched(1), {"history"}),
     "two": (lambda: searched(2), {"history", "slices", "parallel"}),
     "twenty": (lambda: searched(20), ALL),
-    "failed": (lambda: only(TrialState.FAIL), {"history"}),
-    "pruned": (lambda: only(TrialState.PRUNED), {"history"}),
+    "failed": (lambda: only(TrialState.FAIL), set()),
+    "pruned": (lambda: only(TrialState.PRUNED), set()),
     "constant": (lambda: told([0.5] * 6), {"history", "slices", "parallel"}),
     "one key": (lambda: told([0.5, 0.6, None, 0.7, 0.65, 0.2]), ALL),
     "mixed": (lambda: mixed(20, two=False), ALL),
     "two objectives": (lambda: mixed(20, two=True), TWO),
     "two objectives, one trial": (lambda: mixed(1, two=True),
-                                  {n for n in TWO if "slices" in n} | {"history", "pareto"}),
+                                  {n for n in TWO if "history" in n} | {"pareto"}),
 }  # fmt: skip
 
 
@@ -99,23 +99,33 @@ def test_an_extended_study_has_all_figures(tmp_path: Path) -> None:
     assert sum(shares.values()) == pytest.approx(1, abs=0.01)
 
 
-def test_a_logarithm_is_drawn_as_one() -> None:
-    figure = slice_figure(survey(searched(20)), 0)
-    assert figure is not None
-    scales = {axes.get_xlabel(): axes.get_xscale() for axes in figure.axes if axes.get_xlabel()}
-    assert scales == {
-        "regularization.l2 (log)": "log",
-        "regularization.dropout": "linear",
-        "lr.transfer (log)": "log",
+def test_drawing_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams), dict(mpl.style.library["ggplot"])
+    write_figures(survey(searched(12)), tmp_path)
+    assert (dict(mpl.rcParams), dict(mpl.style.library["ggplot"])) == before
+    assert not pyplot.get_fignums()
+
+
+def test_a_whole_grid_has_a_heat_map(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize")
+    space = {
+        "lr.transfer": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True),
+        "backbone": optuna.distributions.CategoricalDistribution(["vgg19", "resnet50"]),
     }
+    points = [{"lr.transfer": rate, "backbone": name}
+              for rate in (1e-4, 1e-3, 1e-2) for name in ("vgg19", "resnet50")]  # fmt: skip
+    for value, point in enumerate(points[:-1]):
+        study.add_trial(optuna.trial.create_trial(params=point, distributions=space, value=value))
+    write_figures(survey(study), tmp_path)
+    assert not (tmp_path / "heat_map.png").exists(), "a pair is missing"
+    study.add_trial(optuna.trial.create_trial(params=points[-1], distributions=space, value=9))
+    write_figures(survey(study), tmp_path)
+    assert (tmp_path / "heat_map.png").exists()
 
 
-def test_an_axis_spans_the_whole_range() -> None:
-    seen = survey(searched(20))
-    log, linear = Axis.of(seen, "lr.transfer"), Axis.of(seen, "regularization.dropout")
-    assert [log.fraction(value) for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
-    assert [linear.fraction(value) for value in (0.0, 0.35, 0.7)] == pytest.approx([0, 0.5, 1])
-    assert [text for _, text in linear.marks()] == ["0", "0.175", "0.35", "0.525", "0.7"]
+def test_shares_from_few_trials_carry_a_caution() -> None:
+    assert "few for 3 keys: uncertain" in caution(survey(searched(12)))
+    assert caution(survey(searched(60))).endswith(" finished trials")
 
 
 def test_a_range_of_one_value_has_an_axis(tmp_path: Path) -> None:
@@ -126,4 +136,4 @@ def test_a_range_of_one_value_has_an_axis(tmp_path: Path) -> None:
         trial.suggest_int("data.batch_size", 8, 8)
         trial.suggest_categorical("backbone", ["vgg19"])
         study.tell(trial, value)
-    assert set(write_figures(survey(study), tmp_path)) == {"importances"}
+    assert set(write_figures(survey(study), tmp_path)) == {"importances", "slices"}

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from asl_exp.config.search_space import parse_parameter
 from asl_exp.config.study_plan import Plan, plan_study
 from asl_exp.study import heartbeat
-from asl_exp.study.heartbeat import HEARTBEAT, PROCESS, Mourner, this_process
+from asl_exp.study.heartbeat import HEARTBEAT, PROCESS, StaleTrials, this_process
 from asl_exp.study.sampling import NumberedSampler, distribution, make_pruner, suggest
 
 READ = {
@@ -123,28 +123,28 @@ def running(process: dict[str, object] | None, beat: int = 0) -> FrozenTrial:
 
 
 def test_a_process_of_this_machine_is_missed_at_once() -> None:
-    mourner, own = Mourner(), this_process()
-    assert not mourner.is_dead(running(own))
-    assert mourner.is_dead(running({**own, "started": own["started"] - 60})), "the id was reused"
+    stale, own = StaleTrials(), this_process()
+    assert not stale.includes(running(own))
+    assert stale.includes(running({**own, "started": own["started"] - 60})), "the id was reused"
     child = os.fork()
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    assert mourner.is_dead(running({**own, "pid": child}))
-    assert mourner.is_dead(running(None)), "it died before it could say who it was"
+    assert stale.includes(running({**own, "pid": child}))
+    assert stale.includes(running(None)), "it died before it could say who it was"
 
 
 def test_a_process_elsewhere_is_missed_when_its_heart_stands_still(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    mourner, elsewhere = Mourner(), {**this_process(), "machine": "another"}
+    stale, elsewhere = StaleTrials(), {**this_process(), "machine": "another"}
     now = time.monotonic()
     monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now)
-    assert not mourner.is_dead(running(elsewhere, 1))
+    assert not stale.includes(running(elsewhere, 1))
     now += heartbeat.GRACE_S - 1
-    assert not mourner.is_dead(running(elsewhere, 1))
-    assert not mourner.is_dead(running(elsewhere, 2))
+    assert not stale.includes(running(elsewhere, 1))
+    assert not stale.includes(running(elsewhere, 2))
     now += heartbeat.GRACE_S - 1
-    assert not mourner.is_dead(running(elsewhere, 2))
+    assert not stale.includes(running(elsewhere, 2))
     now += 2
-    assert mourner.is_dead(running(elsewhere, 2))
+    assert stale.includes(running(elsewhere, 2))
