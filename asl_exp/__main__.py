@@ -50,7 +50,11 @@ def _command(arguments: Sequence[str]) -> int:
     if not _answered(line):
         import hydra
 
+        from asl_exp.compat.hydra import register_sweeper
         from asl_exp.config.conf_folder import conf_dir
+        from hydra_plugins.asl_exp_sweeper import StudySweeper
+
+        register_sweeper(StudySweeper)
 
         sys.argv[1:] = line.for_hydra()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()

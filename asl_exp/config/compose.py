@@ -12,20 +12,19 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic_core import to_jsonable_python
 from yaml import YAMLError
 
+from asl_exp.compat import hydra as compat
 from asl_exp.config import schema
 from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.errors import ConfigError, nearest
@@ -33,7 +32,6 @@ from asl_exp.config.machine_checks import preflight
 from asl_exp.config.preset_file import is_file, register_file
 from asl_exp.config.study_schema import SweepConfig
 from asl_exp.config.validate import validate
-from hydra_plugins.asl_exp_sweeper import StudySweeper
 
 _BASES: dict[str, type[schema.Group]] = {
     "backbone": schema.BackboneConfig,
@@ -47,6 +45,9 @@ _BASES: dict[str, type[schema.Group]] = {
     "tracking": schema.TrackingConfig,
     "sweep": SweepConfig,
 }
+
+_SWEEPER = "hydra_plugins.asl_exp_sweeper.StudySweeper"
+"""Hydra takes sweepers from that namespace alone; it imports this one only for a study."""
 
 
 class Composition(NamedTuple):
@@ -67,18 +68,17 @@ class Composition(NamedTuple):
 
 @cache
 def register_bases() -> None:
-    """Give Hydra the schema's defaults as the option ``base`` of every group, and the sweeper.
+    """Give Hydra the schema's defaults as the option ``base`` of every group, and our sweeper.
 
-    Hydra looks for plugins in folders, and does not find those of an editable installation. It
-    takes new keys without a plus only where a node says so.
+    It takes new keys without a plus only where a node says so.
     """
-    Plugins.instance().register(StudySweeper)
     store = ConfigStore.instance()
     for group, model in _BASES.items():
         node = OmegaConf.create(_defaults(model))
         if group == "backbone":
             OmegaConf.set_struct(node.options, False)
         store.store(group=group, name="base", node=node)
+    store.store(group="hydra/sweeper", name="asl_exp", node={"_target_": _SWEEPER})
 
 
 def _defaults(model: type[schema.Group]) -> dict[str, Any]:
@@ -146,19 +146,8 @@ def folder_faults(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
 def hydra_opened(searchpath: Sequence[str] = ()) -> Iterator[None]:
     """Open Hydra; the folders of ``searchpath`` come before conf/, as with ``--config-dir``."""
     register_bases()
-    hydra = GlobalHydra.instance()
-    outer = hydra.hydra  # that of a command which is running
-    hydra.clear()
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            loader = hydra.config_loader()
-            assert isinstance(loader, ConfigLoaderImpl)
-            for folder in searchpath:
-                loader.config_search_path.prepend("command-line", folder)
-            loader.repository.initialize_sources(loader.config_search_path)
-            yield
-    finally:
-        hydra.hydra = outer
+    with compat.opened(str(conf_dir()), searchpath):
+        yield
 
 
 def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Composition:

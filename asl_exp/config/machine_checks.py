@@ -3,16 +3,12 @@
 Cheap on purpose: timm and torch take seconds to import, so neither is asked.
 """
 
-import importlib.util
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
+from asl_exp.compat.timm import registered_models
 from asl_exp.config.errors import nearest
 from asl_exp.config.schema import Config
-
-_ENTRY = re.compile(r"^@(?:\w+\.)*register_model[^\n]*\ndef (\w+)\(", re.MULTILINE)
 
 
 def preflight(config: Config) -> list[str]:
@@ -39,18 +35,7 @@ def known_backbones(only: str | None = None) -> set[str]:
     Args:
         only: the one name that is asked for, which is found sooner.
     """
-    contents = (file.read_bytes() for file in _sources())
-    likely = (c for c in contents if only is None or f"def {only}(".encode() in c)
-    names = {name for content in likely for name in _ENTRY.findall(content.decode())}
-    return names if only is None else names & {only}
-
-
-def _sources() -> Iterator[Path]:
-    """Yield the files that register models."""
-    timm = importlib.util.find_spec("timm")
-    folders = [Path(p) / "models" for p in (timm.submodule_search_locations or [])] if timm else []
-    for folder in (Path(__file__).resolve().parent.parent / "model", *folders):
-        yield from folder.glob("*.py")
+    return registered_models(Path(__file__).resolve().parent.parent / "model", only=only)
 
 
 def _devices(config: Config) -> list[str]:

@@ -20,6 +20,8 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from asl_exp.compat.hydra import as_written
+
 Category = bool | int | float | str | None
 
 
@@ -169,7 +171,7 @@ def _range(key: str, text: str, sweep: RangeSweep) -> Parameter:
 def _choice(key: str, text: str, sweep: ChoiceSweep) -> Parameter:
     if sweep.tags:
         raise SpaceError(f"{text}: only an interval can be tagged; leave the tag out")
-    overrides = tuple(Override._get_value_element_as_str(element) for element in sweep.list)
+    overrides = tuple(as_written(element) for element in sweep.list)
     choices = tuple(
         _category(element, written) for element, written in zip(sweep.list, overrides, strict=True)
     )

@@ -12,9 +12,9 @@ from typing import IO, Any, Final
 from urllib.parse import quote
 
 from mlflow.exceptions import MlflowException
-from mlflow.utils.rest_utils import MlflowHostCreds, http_request
 from requests import Response
 
+from asl_exp.compat.mlflow import MlflowHostCreds, http_request
 from asl_exp.config.redact import scrubbed
 
 API: Final = "/api/2.0/mlflow"

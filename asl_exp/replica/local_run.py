@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
 from asl_exp.tracking.recorder import artifact_folder
 
 ENDED: Final = ("FINISHED", "FAILED", "KILLED")

@@ -8,20 +8,16 @@ The client's ``init`` is not called: it writes the token into the environment an
 functions. Its store is read without its check, which deletes a token whenever the server fails.
 """
 
-import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import MlflowHostCreds
 
+from asl_exp.compat.mlflow import MlflowHostCreds, get_default_host_creds
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.names import Tag
 from asl_exp.config.schema import TrackingConfig
@@ -200,43 +196,23 @@ def check_repository(host: str, repo: str, login: MlflowHostCreds) -> None:
 def _token(host: str, *, interactive: bool) -> str | None:
     token = os.environ.get("DAGSHUB_USER_TOKEN") or _stored_token(host)
     if token is None and interactive and sys.stdin.isatty() and sys.stdout.isatty():
-        with _silent():
-            from dagshub.auth import add_oauth_token
+        from asl_exp.compat.dagshub import browser_login
 
-            add_oauth_token(host=host)
+        browser_login(host)
         token = _stored_token(host)
     return token
 
 
 def _stored_token(host: str) -> str | None:
-    with _silent():
-        from dagshub.auth.tokens import TokenStorage
+    from asl_exp.compat.dagshub import stored_token
 
-        try:
-            stored = TokenStorage()._load_cache_file().get(host, [])
-        except Exception as error:  # a damaged file, which its client would print with the tokens
-            raise DeniedError(
-                f"DagsHub's store of tokens cannot be read ({type(error).__name__}); delete it and "
-                "do `dagshub login`"
-            ) from None
-    valid = sorted((t for t in stored if not t.is_expired), key=lambda token: token.priority)
-    return str(valid[0].token_text) if valid else None
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the client's log to itself: it may show tokens."""
-    logger = logging.getLogger("dagshub")
-    before, logger.disabled = logger.disabled, True
-    loggers = [logging.getLogger(f"dagshub.auth.{name}") for name in ("tokens", "oauth")]
-    for one in loggers:
-        one.disabled = True
     try:
-        yield
-    finally:
-        logger.disabled = before
-        for one in loggers:
-            one.disabled = False
+        return stored_token(host)
+    except Exception as error:  # a damaged file, which its client would print with the tokens
+        raise DeniedError(
+            f"DagsHub's store of tokens cannot be read ({type(error).__name__}); delete it and "
+            "do `dagshub login`"
+        ) from None
 
 
 def _ask(url: str, token: str) -> dict[str, Any] | None:

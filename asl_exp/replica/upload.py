@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
-
+from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, upload
 from asl_exp.config.names import Tag
 from asl_exp.replica.api import NotNowError, RejectedError, Server
 from asl_exp.replica.ledger import Ledger
@@ -344,11 +343,8 @@ class Uploads:
 
     def _upload_past_server(self, name: str, path: Path) -> None:
         """Send to S3 and its like, where the server names such a place."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         folder = name.rpartition("/")[0]
         try:
-            store = get_artifact_repository(self.artifact_uri)
-            store.log_artifact(str(path), folder or None)  # type: ignore[no-untyped-call]
+            upload(self.artifact_uri, path, folder or None)
         except Exception as error:  # each kind of store has its own
             raise NotNowError(f"{self.artifact_uri}: {type(error).__name__}") from error

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
+from asl_exp.compat.mlflow import MLFLOW_DATASET_CONTEXT
 from asl_exp.data.dataset import LetterData, Split
 
 _known: dict[tuple[str, ...], Dataset] = {}

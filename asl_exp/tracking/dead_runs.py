@@ -12,8 +12,8 @@ from typing import Final
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag

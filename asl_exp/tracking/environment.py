@@ -14,8 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE
-
+from asl_exp.compat.mlflow import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE
 from asl_exp.config.redact import scrubbed
 
 _LONGEST_DIFF: Final = 1_000_000  # characters

@@ -5,7 +5,6 @@ It is saved, not logged: old servers know no logged models, and a folder can be 
 
 import os
 import shutil
-import warnings
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc import save_model
 from mlflow.types import ColSpec, DataType, Schema
 
+from asl_exp.compat.mlflow import without_model_remarks
 from asl_exp.model.recognizer import CHECKPOINT
 from asl_exp.tracking.recorder import link_tree
 
@@ -33,8 +33,7 @@ def save_model_folder(checkpoint: Path, folder: Path) -> None:
     named.mkdir()
     try:
         link_tree(checkpoint, named / CHECKPOINT)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*input example.*")
+        with without_model_remarks():
             save_model(
                 folder,
                 python_model=str(Path(__file__).with_name("pyfunc.py")),

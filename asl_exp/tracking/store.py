@@ -9,11 +9,8 @@ saved view is a tag of the experiment: columns, and charts that answer which set
 The experiment's description links to it; the menu "Views" has it too.
 """
 
-import base64
-import json
 import logging
 import shutil
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +19,7 @@ from filelock import FileLock
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
+from asl_exp.compat.mlflow import shared_view
 from asl_exp.config import names
 from asl_exp.runs.writing import replaced
 
@@ -116,15 +114,10 @@ def experiment_tags(experiment_id: str) -> dict[str, str]:
         "mlflow.experimentKind": "custom_model_development",
         "mlflow.note.content": f"[Runs with their scores and settings]({table}) · "
         f"[charts to compare them]({charts})",
-        f"mlflow.sharedViewState.{VIEW}": json.dumps(
-            {"name": _NAME, "createdAt": _MADE_MS, "updatedAt": _MADE_MS, "state": _packed()}
+        **shared_view(
+            VIEW, {"name": _NAME, "createdAt": _MADE_MS, "updatedAt": _MADE_MS, "state": _state()}
         ),
     }
-
-
-def _packed() -> str:
-    state = zlib.compress(json.dumps(_state()).encode(), 9)
-    return f"deflate;{base64.b64encode(state).decode()}"
 
 
 def _state() -> dict[str, Any]:

@@ -7,22 +7,16 @@ the end. Their step counts batches, not epochs.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
+from asl_exp.compat.mlflow import MONITORS, gpu_monitors
 from asl_exp.tracking.recorder import Recorder
 
 PREFIX: Final = "system/"
 _SAMPLE_S: Final = 5.0
 _SAMPLES: Final = 6  # of a batch
-_KINDS: Final[tuple[Callable[[], Any], ...]] = (CPUMonitor, DiskMonitor, NetworkMonitor)
-_GPU: Final[Callable[[], Any]] = GPUMonitor
 
 
 @contextmanager
@@ -44,7 +38,7 @@ class _Sampler(threading.Thread):
         super().__init__(name="system metrics", daemon=True)
         self._recorder = recorder
         self._ending = threading.Event()
-        self._monitors: list[Any] = [make() for make in _KINDS] + _gpus()
+        self._monitors: list[Any] = [make() for make in MONITORS] + gpu_monitors()
         self._step = 0
         self._n_samples = 0
 
@@ -76,10 +70,3 @@ class _Sampler(threading.Thread):
         self._recorder.metrics({PREFIX + key: v for key, v in values.items()}, step=self._step)
         self._step += 1
         self._n_samples = 0
-
-
-def _gpus() -> list[Any]:
-    try:
-        return [_GPU()]
-    except Exception:  # no driver, or no GPU: it says so in many ways
-        return []

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -26,10 +25,3 @@ class StudySweeper(Sweeper):
         if self.config is None or self.hydra_context is None:
             raise RuntimeError("setup comes before sweep")
         return run_study_command(list(arguments), self.config, self.hydra_context)
-
-
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="asl_exp",
-    node={"_target_": "hydra_plugins.asl_exp_sweeper.StudySweeper"},
-)

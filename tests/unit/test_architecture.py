@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "asl_exp"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "asl_exp"
 
 ROOMS = (
     "study",
@@ -19,18 +20,39 @@ ROOMS = (
     "data",
     "runs",
     "config",
+    "compat",
 )
-"""From top to bottom; a ``__main__`` and the package's own modules are doors, above them all."""
+"""From top to bottom; doors are above them all: a ``__main__``, the package's own modules, and the
+plugin by which Hydra comes to a study."""
 
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "timm", "mlflow", "pandas", "kornia", "numpy"}
+
+COMPAT_OF_CONFIG = {"asl_exp.compat.hydra", "asl_exp.compat.timm"}
+"""The only ones that a wrong command line may load."""
+
+PRIVATE = (
+    "hydra._internal",
+    "dagshub.auth",
+    "lightning_fabric",
+    "mlflow.store",
+    "mlflow.system_metrics",
+    "mlflow.utils",
+    "optuna.storages.get_storage",
+    "torch.distributed.elastic",
+    "torch.distributed.launcher",
+)
+"""What other packages do not document; besides every name that begins with an underscore."""
+
+LONGEST, MOST_PARAMETERS = 60, 6
+"""Lines of a function, and its parameters."""
 
 LIGHT = {"asl_exp.cli", "asl_exp.__version__"}
 """What doors may share; cli.py is held to the same rule as they."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    for path in sorted([*PACKAGE.rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]):
+        parts = path.relative_to(ROOT).with_suffix("").parts
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
@@ -67,7 +89,7 @@ def graph(*, when_loaded: bool = False) -> Iterator[tuple[str, str]]:
         tree = ast.parse(path.read_text())
         tree = top_level(tree) if when_loaded else tree
         for imported in imports(tree, of=name, is_package=path.name == "__init__.py"):
-            if imported.split(".")[0] == "asl_exp":
+            if imported.split(".")[0] in ("asl_exp", "hydra_plugins"):
                 yield name, imported
 
 
@@ -121,13 +143,16 @@ def test_no_module_imports_another_in_a_circle() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("module", [n for n, _ in modules() if room_of(n) == "config"])
+@pytest.mark.parametrize(
+    "module", [n for n, _ in modules() if room_of(n) == "config" or n in COMPAT_OF_CONFIG]
+)
 def test_config_is_light_and_stands_alone(module: str) -> None:
     path = dict(modules())[module]
     tree = ast.parse(path.read_text())
     package = path.name == "__init__.py"
     ours = [i for i in imports(tree, of=module, is_package=package) if i.startswith("asl_exp")]
-    assert all(room_of(imported) == "config" for imported in ours), ours
+    below = {imported for imported in ours if room_of(imported) != "config"}
+    assert all(any(one.startswith(light) for light in COMPAT_OF_CONFIG) for one in below), below
     loaded = {i.split(".")[0] for i in imports(top_level(tree), of=module, is_package=package)}
     assert not loaded & HEAVY
 
@@ -142,8 +167,62 @@ def test_doors_load_nothing_heavy_before_they_know_what_is_asked(door: str) -> N
     assert {room_of(n) for n in ours} <= {"config"}
 
 
+def test_private_parts_of_other_packages_are_used_in_compat_alone() -> None:
+    used = [
+        f"{name} imports {imported}"
+        for name, path in modules()
+        if room_of(name) != "compat"
+        for imported in imports(ast.parse(path.read_text()), of=name, is_package=False)
+        if imported.split(".")[0] != "asl_exp" and is_private(imported)
+    ]
+    assert not used, "\n".join(used)
+
+
+def is_private(imported: str) -> bool:
+    hidden = any(part.startswith("_") and part != "__future__" for part in imported.split("."))
+    return hidden or any(f"{imported}.".startswith(f"{part}.") for part in PRIVATE)
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                yield f"{name}.{node.name}", node
+
+
+def test_functions_are_short() -> None:
+    long = [
+        f"{name} has {lines} lines"
+        for name, node in functions()
+        if (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST
+    ]
+    assert not long, "\n".join(long)
+
+
+def test_functions_take_few_parameters() -> None:
+    """Functions for notebooks, at the top of the package, take what a command line would."""
+    many = [
+        f"{name} takes {len(taken)} parameters"
+        for name, node in functions()
+        if not is_door(name.rpartition(".")[0]) and len(taken := parameters(node)) > MOST_PARAMETERS
+    ]
+    assert not many, "\n".join(many)
+
+
+def parameters(node: ast.FunctionDef) -> list[str]:
+    given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return [one.arg for one in given if one.arg not in ("self", "cls")]
+
+
 def test_the_check_sees_what_it_forbids() -> None:
     tree = ast.parse("from ..training import run\nimport torch\ndef f():\n  import pandas\n")
     found = list(imports(tree, of="asl_exp.model.head", is_package=False))
     assert found == ["asl_exp.training.run", "torch", "pandas"]
     assert list(imports(top_level(tree), of="asl_exp.model.head", is_package=False)) == found[:2]
+    assert is_private("hydra._internal.utils")
+    assert is_private("torch.nn.modules.batchnorm._NormBase")
+    assert not is_private("mlflow.tracking.MlflowClient")
+    assert "hydra_plugins.asl_exp_sweeper" in dict(modules())
+    assert ("hydra_plugins.asl_exp_sweeper", "asl_exp.study.command.run_study_command") in set(
+        graph()
+    )

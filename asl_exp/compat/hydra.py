@@ -1,0 +1,47 @@
+"""Hydra's private parts; light, as every command line needs them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+
+@contextmanager
+def opened(config_dir: str, searchpath: Sequence[str] = ()) -> Iterator[None]:
+    """Open Hydra on a folder, beside the one that a running command has open.
+
+    Hydra has one global instance; the outer one is put aside and back.
+
+    Args:
+        config_dir: the main folder.
+        searchpath: addresses of folders that come before it, as with ``--config-dir``.
+    """
+    hydra = GlobalHydra.instance()
+    outer = hydra.hydra
+    hydra.clear()
+    try:
+        with initialize_config_dir(config_dir, version_base="1.3"):
+            loader = hydra.config_loader()
+            assert isinstance(loader, ConfigLoaderImpl)
+            for folder in searchpath:
+                loader.config_search_path.prepend("command-line", folder)
+            loader.repository.initialize_sources(loader.config_search_path)
+            yield
+    finally:
+        hydra.hydra = outer
+
+
+def as_written(element: Any) -> str:
+    """Return an element of a choice as it stands on a command line, quotes included."""
+    return Override._get_value_element_as_str(element)
+
+
+def register_sweeper(sweeper: type[Sweeper]) -> None:
+    """Give Hydra a plugin; it looks in folders, and finds none of an editable installation."""
+    Plugins.instance().register(sweeper)

@@ -1,0 +1,82 @@
+"""MLflow's private parts: tag names, logins, its monitors, and the form of the UI's saved views."""
+
+import base64
+import json
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+)
+from mlflow.utils.rest_utils import MlflowHostCreds, http_request
+
+__all__ = [
+    "MLFLOW_DATASET_CONTEXT",
+    "MLFLOW_GIT_COMMIT",
+    "MLFLOW_PARENT_RUN_ID",
+    "MLFLOW_RUN_NOTE",
+    "MLFLOW_SOURCE_NAME",
+    "MLFLOW_SOURCE_TYPE",
+    "MONITORS",
+    "MlflowHostCreds",
+    "get_default_host_creds",
+    "gpu_monitors",
+    "http_request",
+    "shared_view",
+    "upload",
+    "without_model_remarks",
+]
+
+MONITORS: Final[tuple[Callable[[], Any], ...]] = (CPUMonitor, DiskMonitor, NetworkMonitor)
+"""Each made thing has collect_metrics, aggregate_metrics and clear_metrics."""
+
+
+def gpu_monitors() -> list[Any]:
+    """Return the monitor of GPUs, or nothing where there are none."""
+    try:
+        return [GPUMonitor()]  # type: ignore[no-untyped-call]
+    except Exception:  # no driver, or no GPU: it says so in many ways
+        return []
+
+
+def upload(artifact_uri: str, file: Path, folder: str | None) -> None:
+    """Send a file to S3 and its like, by the client that the address needs."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    store = get_artifact_repository(artifact_uri)
+    store.log_artifact(str(file), folder)  # type: ignore[no-untyped-call]
+
+
+def shared_view(key: str, view: dict[str, Any]) -> dict[str, str]:
+    """Return the experiment tag that a link with ``viewStateShareKey=key`` opens.
+
+    Args:
+        key: of the view.
+        view: name, createdAt, updatedAt (milliseconds), and state as the UI writes it; keys of the
+            state that the UI does not find get its own defaults.
+    """
+    packed = zlib.compress(json.dumps(view["state"]).encode(), 9)
+    state = f"deflate;{base64.b64encode(packed).decode()}"
+    return {f"mlflow.sharedViewState.{key}": json.dumps({**view, "state": state})}
+
+
+@contextmanager
+def without_model_remarks() -> Iterator[None]:
+    """Keep back the advice to give an input example with a saved model (3.17): its is an image."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example.*")
+        yield

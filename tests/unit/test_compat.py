@@ -1,0 +1,237 @@
+"""The private parts of other packages that asl_exp uses are there and do what they did.
+
+Where one of these fails after an upgrade, the file of asl_exp/compat that it names is to be mended.
+"""
+
+import base64
+import importlib
+import inspect
+import json
+import logging
+import warnings
+import zlib
+from importlib.metadata import version
+from pathlib import Path
+
+import optuna
+import pytest
+
+from asl_exp.compat import hydra as compat_hydra
+from asl_exp.compat import lightning as compat_lightning
+from asl_exp.compat import mlflow as compat_mlflow
+from asl_exp.compat import optuna as compat_optuna
+from asl_exp.compat import timm as compat_timm
+from asl_exp.compat import torch as compat_torch
+
+PARTS = {
+    "hydra-core": (
+        "hydra._internal.config_loader_impl.ConfigLoaderImpl",
+        "hydra.core.override_parser.types.Override._get_value_element_as_str",
+        "hydra.core.global_hydra.GlobalHydra.instance",
+        "hydra.core.plugins.Plugins.register",
+    ),
+    "torch": (
+        "torch.nn.modules.batchnorm._NormBase",
+        "torch.cuda.default_generators",
+        "torch.distributed.elastic.multiprocessing.DefaultLogsSpecs",
+        "torch.distributed.elastic.multiprocessing.SignalException",
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError",
+        "torch.distributed.elastic.rendezvous.api.RendezvousConnectionError",
+        "torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError",
+        "torch.distributed.launcher.api.LaunchConfig",
+        "torch.distributed.launcher.api.elastic_launch",
+    ),
+    "pytorch-lightning": (
+        "lightning_fabric.plugins.environments.lightning.LightningEnvironment",
+        "lightning_fabric.plugins.environments.torchelastic.TorchElasticEnvironment",
+    ),
+    "optuna": (
+        "optuna.storages.get_storage",
+        "optuna.storages.BaseStorage.get_trial_id_from_study_id_trial_number",
+        "optuna.exceptions.ExperimentalWarning",
+    ),
+    "mlflow": (
+        "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository",
+        "mlflow.system_metrics.metrics.cpu_monitor.CPUMonitor",
+        "mlflow.system_metrics.metrics.disk_monitor.DiskMonitor",
+        "mlflow.system_metrics.metrics.gpu_monitor.GPUMonitor",
+        "mlflow.system_metrics.metrics.network_monitor.NetworkMonitor",
+        "mlflow.utils.credentials.get_default_host_creds",
+        "mlflow.utils.rest_utils.MlflowHostCreds",
+        "mlflow.utils.rest_utils.http_request",
+    ),
+    "dagshub": ("dagshub.auth.add_oauth_token", "dagshub.auth.tokens.TokenStorage._load_cache_file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("package", "part"), [(package, part) for package, parts in PARTS.items() for part in parts]
+)
+def test_a_private_part_is_there(package: str, part: str) -> None:
+    assert found(part), (
+        f"{package} {version(package)} has no {part} any more; asl_exp/compat uses it: find what "
+        "took its place, or keep the version below this one in pyproject.toml"
+    )
+
+
+def found(part: str) -> bool:
+    names = part.split(".")
+    for end in range(len(names), 0, -1):
+        try:
+            thing = importlib.import_module(".".join(names[:end]))
+        except ImportError:
+            continue
+        for name in names[end:]:
+            if not hasattr(thing, name):
+                return False
+            thing = getattr(thing, name)
+        return True
+    return False
+
+
+def test_the_check_sees_what_is_gone() -> None:
+    assert not found("optuna.storages.no_such_function")
+    assert not found("no_such_package.part")
+
+
+def test_hydra_is_opened_beside_a_running_command(tmp_path: Path) -> None:
+    from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
+
+    for name, value in (("main", 1), ("before", 2)):
+        (tmp_path / name / "group").mkdir(parents=True)
+        (tmp_path / name / "group" / "one.yaml").write_text(f"value: {value}\n")
+    (tmp_path / "main" / "config.yaml").write_text("defaults: [group: one, _self_]\n")
+    outer = GlobalHydra.instance().hydra
+    with compat_hydra.opened(str(tmp_path / "main"), [f"file://{tmp_path / 'before'}"]):
+        assert compose("config").group.value == 2, "Hydra no longer looks there first"
+    with compat_hydra.opened(str(tmp_path / "main")):
+        assert compose("config").group.value == 1
+    assert GlobalHydra.instance().hydra is outer
+
+
+def test_hydra_writes_a_choice_as_it_was_given() -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    sweep = OverridesParser.create().parse_override("a='x y',[1,2],null,1e-3").value()
+    assert [compat_hydra.as_written(one) for one in sweep.list] == [
+        "'x y'",
+        "[1,2]",
+        "null",
+        "0.001",
+    ]  # type: ignore[union-attr]
+
+
+def test_optuna_keeps_what_an_enqueued_trial_is_to_have() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 0.5, "y": 1})
+    study.ask().suggest_float("x", 0, 1)
+    assert compat_optuna.enqueued_values(study.trials[0]) == {"x": 0.5, "y": 1}
+
+
+def test_every_call_of_optunas_storage_is_handed_on() -> None:
+    calls = []
+
+    def count(call):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        return call()
+
+    inner = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(storage=compat_optuna.calling(inner, count), study_name="s")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    assert [trial.number for trial in inner.get_all_trials(inner.get_study_id_from_name("s"))] == [
+        0, 1, 2,
+    ]  # fmt: skip
+    assert len(calls) > 9
+    assert compat_optuna.trial_id(inner, study, 2) == study.trials[2]._trial_id
+
+
+def test_the_median_pruner_reads_no_more_of_a_study_than_the_stand_in_has() -> None:
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=0)
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    for value in (0.8, 0.9, 0.7):
+        trial = study.ask()
+        trial.report(value, 0)
+        study.tell(trial, value)
+    for value, pruned in ((0.1, True), (0.95, False)):
+        running = study.ask()
+        running.report(value, 0)
+        frozen = study.trials[running.number]
+        assert compat_optuna.RecentTrials(study, 1.0).prunes(pruner, frozen) is pruned
+        assert pruner.prune(study, frozen) is pruned
+
+
+def test_optuna_says_nothing_while_it_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with compat_optuna.quiet():
+            optuna.samplers.TPESampler(multivariate=True)
+            optuna.logging.get_logger("optuna").warning("a remark")
+    assert not caplog.records
+
+
+def test_mlflows_monitors_are_asked_as_the_sampler_asks_them() -> None:
+    for make in compat_mlflow.MONITORS:
+        monitor = make()
+        monitor.collect_metrics()
+        assert monitor.aggregate_metrics()
+        monitor.clear_metrics()
+        assert not monitor.metrics
+
+
+def test_mlflows_requests_take_what_the_replica_gives() -> None:
+    taken = inspect.signature(compat_mlflow.http_request).parameters
+    assert {"host_creds", "endpoint", "method", "max_retries", "raise_on_status", "timeout",
+            "extra_headers"} <= taken.keys()  # fmt: skip
+    login = compat_mlflow.MlflowHostCreds("http://a", username="u", password="p", token="t")  # type: ignore[no-untyped-call]
+    assert (login.username, login.password, login.token) == ("u", "p", "t")
+
+
+def test_a_shared_view_is_in_the_form_of_mlflows_ui() -> None:
+    view = {"name": "n", "createdAt": 1, "updatedAt": 1, "state": {"orderByAsc": False}}
+    ((tag, text),) = compat_mlflow.shared_view("key", view).items()
+    assert tag == "mlflow.sharedViewState.key"
+    kind, _, packed = json.loads(text)["state"].partition(";")
+    assert kind == "deflate"
+    assert json.loads(zlib.decompress(base64.b64decode(packed))) == view["state"]
+
+
+def test_torchs_base_of_normalisations_is_that_of_all_that_keep_statistics() -> None:
+    import torch
+
+    for layer in (torch.nn.BatchNorm2d(2), torch.nn.SyncBatchNorm(2), torch.nn.InstanceNorm1d(2)):
+        assert isinstance(layer, compat_torch.NormBase)
+    assert not isinstance(torch.nn.LayerNorm(2), compat_torch.NormBase)
+
+
+def test_timms_models_are_read_from_its_sources() -> None:
+    import timm
+
+    read, registered = compat_timm.registered_models(), set(timm.list_models())
+    assert not registered - read, f"timm {version('timm')} registers models in another way"
+    assert compat_timm.registered_models(only="resnet50") == {"resnet50"}
+
+
+def test_warnings_of_a_fit_that_are_no_news_are_kept_back_and_others_are_not() -> None:
+    with (
+        pytest.warns(UserWarning, match="news"),
+        compat_lightning.without_known_warnings(),
+    ):
+        warnings.warn("The dataloader is not resumable", stacklevel=1)
+        warnings.warn("news", stacklevel=1)
+
+
+def test_dagshubs_client_logs_nothing_while_its_tokens_are_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from dagshub.auth.tokens import TokenStorage
+
+    from asl_exp.compat.dagshub import stored_token
+
+    def load(_: object) -> dict[str, list[object]]:
+        logging.getLogger("dagshub.auth.tokens").error("secret")
+        return {}
+
+    monkeypatch.setattr(TokenStorage, "_load_cache_file", load)
+    assert stored_token("https://nowhere") is None
+    assert not caplog.records
