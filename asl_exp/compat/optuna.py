@@ -83,4 +83,4 @@ class RecentTrials:
 
     def prunes(self, pruner: MedianPruner, trial: FrozenTrial) -> bool:
         """Return what the pruner says of a trial, compared with these."""
-        return pruner.prune(cast(optuna.Study, self), trial)
+        return bool(pruner.prune(cast(optuna.Study, self), trial))

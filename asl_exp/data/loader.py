@@ -33,7 +33,7 @@ class BatchLoader:
         batch_size: images a step on this rank.
         shuffle: another order every epoch; off for evaluation.
         seed: of the order.
-        rank, world_size: this device among all.
+        share: this device's rank, and the number of devices among which each step is divided.
         pin_memory: put batches where a GPU copies them from without waiting.
         pairs: show an image that would be alone in its batch twice; BatchNorm has no variance of
             one value.
@@ -50,11 +50,11 @@ class BatchLoader:
         *,
         shuffle: bool,
         seed: int,
-        rank: int = 0,
-        world_size: int = 1,
+        share: tuple[int, int] = (0, 1),
         pin_memory: bool = False,
         pairs: bool = False,
     ) -> None:
+        rank, world_size = share
         if batch_size < 1 or not 0 <= rank < world_size:
             raise ValueError(f"batch_size={batch_size}, rank={rank} of {world_size}")
         self._split = split

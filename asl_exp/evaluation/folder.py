@@ -23,14 +23,25 @@ from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 
 @dataclass(frozen=True)
-class _Evaluated:
-    """One set and the model's answers: probabilities `(N, C)`, labels `(N,)`, N table rows."""
+class AnsweredSet:
+    """One set of images and the model's answers.
+
+    Attributes:
+        name: how figures and reports call it, e.g. ``test`` or ``external/davidlee``.
+        probabilities: `(N, C)`, rows summing to 1.
+        labels: `(N,)`, indices into `classes`.
+        classes: C different names.
+        table: a row for each image in the same order: path, label (a class name), group, source.
+        gather: returns the images of the given rows, `(B, S, S, 3)` uint8.
+        caution: what must stand beside every score, in figures and reports.
+    """
 
     name: str
     probabilities: Probabilities
     labels: Labels
-    classes: list[str]
+    classes: Sequence[str]
     table: pd.DataFrame
+    gather: Callable[[Integers], Images]
     caution: str = ""
 
     def line(self, more: str = "", **values: float) -> str:
@@ -54,43 +65,22 @@ class Evaluation:
     intervals: Intervals
 
 
-def write_evaluation(
-    folder: Path,
-    *,
-    name: str,
-    probabilities: Probabilities,
-    labels: Labels,
-    classes: Sequence[str],
-    table: pd.DataFrame,
-    gather: Callable[[Integers], Images],
-    caution: str = "",
-) -> Evaluation:
-    """Score one set and fill its folder; what an earlier call left there is replaced.
-
-    Args:
-        folder: made if it is not there.
-        name: how figures and reports call the set, e.g. ``test`` or ``external/davidlee``.
-        probabilities: `(N, C)`, rows summing to 1.
-        labels: `(N,)`, indices into `classes`.
-        classes: C different names.
-        table: a row for each image in the same order: path, label (a class name), group, source.
-        gather: returns the images of the given rows, `(B, S, S, 3)` uint8.
-        caution: what must stand beside every score, in figures and reports.
+def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
+    """Score one set and fill its folder, made anew; what an earlier call left there is replaced.
 
     Raises:
-        ValueError: the arguments do not fit each other, or are no probabilities.
+        ValueError: parts of the set do not fit each other, or are no probabilities.
     """
-    evaluated = _Evaluated(name, probabilities, labels, list(classes), table, caution)
-    _check(evaluated)
+    _check(answered)
     folder.mkdir(parents=True, exist_ok=True)
-    totals = report.summary(probabilities, labels)
-    groups = known_groups(table["group"].astype(str).tolist())
-    intervals = score_intervals(probabilities, labels, groups)
-    _write_predictions(folder, evaluated)
-    _write_reports(folder, evaluated, totals, intervals)
-    _draw_scores(folder, evaluated, totals)
-    _draw_mistakes(folder, evaluated, gather)
-    return Evaluation(len(labels), totals, intervals)
+    totals = report.summary(answered.probabilities, answered.labels)
+    groups = known_groups(answered.table["group"].astype(str).tolist())
+    intervals = score_intervals(answered.probabilities, answered.labels, groups)
+    _write_predictions(folder, answered)
+    _write_reports(folder, answered, totals, intervals)
+    _draw_scores(folder, answered, totals)
+    _draw_mistakes(folder, answered)
+    return Evaluation(len(answered.labels), totals, intervals)
 
 
 def predictions_table(
@@ -108,81 +98,79 @@ def predictions_table(
     return pd.concat([rows, answers], axis=1)
 
 
-def _write_predictions(folder: Path, evaluated: _Evaluated) -> None:
-    predictions = predictions_table(evaluated.probabilities, evaluated.classes, evaluated.table)
+def _write_predictions(folder: Path, answered: AnsweredSet) -> None:
+    predictions = predictions_table(answered.probabilities, answered.classes, answered.table)
     predictions.to_parquet(folder / "predictions.parquet", index=False)
 
 
 def _write_reports(
-    folder: Path, evaluated: _Evaluated, totals: dict[str, float], intervals: Intervals
+    folder: Path, answered: AnsweredSet, totals: dict[str, float], intervals: Intervals
 ) -> None:
-    confusion = scores.confusion_matrix(evaluated.probabilities, evaluated.labels)
-    index = pd.Index(evaluated.classes, name="true\\predicted")
-    counts = pd.DataFrame(confusion, index=index, columns=evaluated.classes)
+    confusion = scores.confusion_matrix(answered.probabilities, answered.labels)
+    index = pd.Index(answered.classes, name="true\\predicted")
+    counts = pd.DataFrame(confusion, index=index, columns=answered.classes)
     counts.to_csv(folder / "confusion_matrix.csv", lineterminator="\n")
-    table = report.class_table(evaluated.probabilities, evaluated.labels, evaluated.classes)
+    table = report.class_table(answered.probabilities, answered.labels, answered.classes)
     for suffix, written in (("json", report.as_json), ("txt", report.as_text)):
         path = folder / f"classification_report.{suffix}"
-        content = written(evaluated.name, totals, table, confusion, intervals, evaluated.caution)
+        content = written(answered.name, totals, table, confusion, intervals, answered.caution)
         path.write_text(content, encoding="utf-8")
 
 
-def _draw_scores(folder: Path, evaluated: _Evaluated, totals: dict[str, float]) -> None:
-    answers = (evaluated.probabilities, evaluated.labels)
+def _draw_scores(folder: Path, answered: AnsweredSet, totals: dict[str, float]) -> None:
+    answers = (answered.probabilities, answered.labels)
     confusion_figure(
         folder / "confusion_matrix.png",
         scores.confusion_matrix(*answers),
-        evaluated.classes,
-        f"Confusion matrix: {evaluated.name}",
-        evaluated.line(accuracy=totals["accuracy"], macro_F1=totals["f1_macro"]),
+        answered.classes,
+        f"Confusion matrix: {answered.name}",
+        answered.line(accuracy=totals["accuracy"], macro_F1=totals["f1_macro"]),
     )
     reliability_figure(
         folder / "reliability.png",
         scores.reliability(*answers),
-        f"Reliability: {evaluated.name}",
-        evaluated.line(accuracy=totals["accuracy"], expected_calibration_error=totals["ece"]),
+        f"Reliability: {answered.name}",
+        answered.line(accuracy=totals["accuracy"], expected_calibration_error=totals["ece"]),
     )
-    _draw_rankings(folder, evaluated)
+    _draw_rankings(folder, answered)
 
 
-def _draw_rankings(folder: Path, evaluated: _Evaluated) -> None:
-    answers = (evaluated.probabilities, evaluated.labels)
+def _draw_rankings(folder: Path, answered: AnsweredSet) -> None:
+    answers = (answered.probabilities, answered.labels)
     roc, precision_recall = one_vs_rest.roc(*answers), one_vs_rest.precision_recall(*answers)
     roc_figure(
         folder / "roc.png",
         roc,
-        evaluated.classes,
-        f"ROC, each class against the rest: {evaluated.name}",
-        evaluated.line(macro_area=roc.macro_area),
+        answered.classes,
+        f"ROC, each class against the rest: {answered.name}",
+        answered.line(macro_area=roc.macro_area),
     )
     precision_recall_figure(
         folder / "precision_recall.png",
         precision_recall,
-        evaluated.classes,
-        f"Precision and recall: {evaluated.name}",
-        evaluated.line(macro_average_precision=precision_recall.macro_area),
+        answered.classes,
+        f"Precision and recall: {answered.name}",
+        answered.line(macro_average_precision=precision_recall.macro_area),
     )
 
 
-def _draw_mistakes(
-    folder: Path, evaluated: _Evaluated, gather: Callable[[Integers], Images]
-) -> None:
-    wrong = mistakes.most_confident_mistakes(evaluated.probabilities, evaluated.labels)
+def _draw_mistakes(folder: Path, answered: AnsweredSet) -> None:
+    wrong = mistakes.most_confident_mistakes(answered.probabilities, answered.labels)
     shown = wrong[: mistakes.MOST]
     captions = mistakes.captions(
         shown,
-        evaluated.probabilities,
-        evaluated.labels,
-        evaluated.classes,
-        evaluated.table["path"].astype(str).tolist(),
+        answered.probabilities,
+        answered.labels,
+        answered.classes,
+        answered.table["path"].astype(str).tolist(),
     )
-    images = gather(shown) if shown.size else np.zeros((0, 1, 1, 3), dtype=np.uint8)
+    images = answered.gather(shown) if shown.size else np.zeros((0, 1, 1, 3), dtype=np.uint8)
     mistakes.mistakes_figure(
         folder / "misclassified.png",
         images,
         captions,
-        f"Most confident mistakes: {evaluated.name}",
-        evaluated.line(_shown(shown, wrong)),
+        f"Most confident mistakes: {answered.name}",
+        answered.line(_shown(shown, wrong)),
     )
 
 
@@ -192,23 +180,23 @@ def _shown(shown: Integers, mistakes: Integers) -> str:
     return f"{len(shown)} of {len(mistakes):,} mistakes"
 
 
-def _check(evaluated: _Evaluated) -> None:
-    scores.checked(evaluated.probabilities, evaluated.labels)
-    n_classes, classes = evaluated.probabilities.shape[1], evaluated.classes
+def _check(answered: AnsweredSet) -> None:
+    scores.checked(answered.probabilities, answered.labels)
+    n_classes, classes = answered.probabilities.shape[1], answered.classes
     if len(classes) != n_classes or len(set(classes)) != n_classes:
         raise ValueError(
             f"{n_classes} columns of probabilities need as many different names; got {classes}"
         )
-    _check_table(evaluated)
+    _check_table(answered)
 
 
-def _check_table(evaluated: _Evaluated) -> None:
-    given, labels = evaluated.table["label"].tolist(), evaluated.labels
+def _check_table(answered: AnsweredSet) -> None:
+    given, labels = answered.table["label"].tolist(), answered.labels
     if len(given) != len(labels):
         raise ValueError(f"the table has {len(given)} rows for {len(labels)} images")
     for row, label in enumerate(labels):
-        if given[row] != evaluated.classes[label]:
+        if given[row] != answered.classes[label]:
             raise ValueError(
-                f"row {row} is {given[row]!r} in the table and {evaluated.classes[label]!r} in "
+                f"row {row} is {given[row]!r} in the table and {answered.classes[label]!r} in "
                 "the labels: their orders differ"
             )

@@ -23,7 +23,7 @@ from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import Split, load_letters, load_whole
 from asl_exp.data.pixel_store import Geometry
-from asl_exp.evaluation.folder import Evaluation, write_evaluation
+from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.evaluation.scores import Probabilities
 from asl_exp.model.checkpoint import KeptModel, load_kept_model
@@ -114,13 +114,15 @@ def evaluate(
         answers = _answers(members, [part[name] for part, _ in loaded], device)
         sets[name] = write_evaluation(
             folder / Artifact.EVALUATION / name,
-            name=name,
-            probabilities=answers,
-            labels=split.labels,
-            classes=classes,
-            table=split.table,
-            gather=split.gather,
-            caution=split.caution,
+            AnsweredSet(
+                name=name,
+                probabilities=answers,
+                labels=split.labels,
+                classes=classes,
+                table=split.table,
+                gather=split.gather,
+                caution=split.caution,
+            ),
         )
     absent = {name: _absent(split, classes) for name, split in splits.items()}
     scored = Scored(sets, left_out, absent, folder)

@@ -143,7 +143,7 @@ class FeatureLoader(BatchLoader):
         views: one source of rows each; they take turns, from the first epoch on.
         first_epoch: of the phase, counted across phases.
         device: where the batches are put.
-        **order: batch_size, shuffle, seed, rank, world_size: as in BatchLoader.
+        **order: batch_size, shuffle, seed, share: as in BatchLoader.
     """
 
     def __init__(

@@ -25,14 +25,16 @@ from types import FrameType
 from typing import Any, Final
 from uuid import uuid4
 
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.elastic.rendezvous.api import (
+from asl_exp.compat.torch_launcher import (
+    LOGGERS,
+    ChildFailedError,
+    DefaultLogsSpecs,
+    LaunchConfig,
     RendezvousConnectionError,
     RendezvousTimeoutError,
+    SignalException,
+    elastic_launch,
 )
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
 from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, UserError, WorkerError
 from asl_exp.config.schema import Config, TrainerConfig
@@ -60,8 +62,8 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
     faults = run_folder / ".workers"
     shutil.rmtree(faults, ignore_errors=True)
     faults.mkdir()
-    for logger in ("torch.distributed", "torch.distributed.elastic.agent.server.api"):
-        logging.getLogger(logger).setLevel(logging.CRITICAL)  # the second sets its own level
+    for logger in LOGGERS:
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     begin_forking()
     try:

@@ -5,7 +5,6 @@ averaged between devices, and freezes again when resumed; two fits have neither 
 """
 
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
 
+from asl_exp.compat.lightning import (
+    LightningEnvironment,
+    TorchElasticEnvironment,
+    without_known_warnings,
+)
 from asl_exp.config import names
 from asl_exp.config.errors import OutOfMemoryError, UserError
 from asl_exp.config.names import Artifact, Tag
@@ -95,7 +97,7 @@ def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | No
         *_stopper(phase),
         progress,
     ]
-    with _expected_warnings():
+    with without_known_warnings():
         trainer = _trainer(run, phase, callbacks)
         train, val = _loaders(run, trainer, phase, features)
         if state and state.batch:
@@ -111,25 +113,6 @@ def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | No
             trainer.fit(module, train, val, ckpt_path=state.path if state else None)
     run.model.cpu()
     require_equal({"weights": state_digest(run.model)})
-
-
-@contextmanager
-def _expected_warnings() -> Iterator[None]:
-    """Silence what Lightning and torch say of things that are meant as they are."""
-    with warnings.catch_warnings():
-        for message in (
-            ".*GPU available but not used.*",
-            ".*LeafSpec.*",  # Lightning 2.6, torch 2.15
-            ".*exists and is not empty.*",
-            ".*in eval mode at the start.*",  # frozen
-            ".*dataloader is not resumable.*",  # start_at
-            ".*Grad strides do not match.*",
-            ".*sync_dist=True.*",  # equal on all ranks
-            ".*broadcast_buffers.*deprecated.*",
-            ".*`srun` command is available.*",
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        yield
 
 
 def _small_steps(module: PhaseModule) -> bool:
@@ -291,8 +274,7 @@ def _loaders(
     shared: dict[str, Any] = {
         "batch_size": _batch_size(config),
         "seed": config.seed,
-        "rank": trainer.global_rank,
-        "world_size": trainer.world_size,
+        "share": (trainer.global_rank, trainer.world_size),
     }
     train, val = data.splits["train"], data.splits["val"]
     if features is None:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from asl_exp.compat.torch import seed_gpu
 from asl_exp.config import names
 from asl_exp.config.errors import NonFiniteLossError
 from asl_exp.config.schema import PhaseConfig
@@ -198,7 +199,7 @@ class PhaseModule(pl.LightningModule):
         which on a CPU takes 1.5 ms, more than a head's step."""
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
-            torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
+            seed_gpu(seed, self.device)
 
     def _count(
         self,

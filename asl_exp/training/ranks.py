@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import torch
 import torch.distributed as dist
-from torch.nn.modules.batchnorm import _NormBase
 
+from asl_exp.compat.torch import NormBase
 from asl_exp.config.errors import RanksDifferError
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ def average_statistics(layers: Iterable[torch.nn.Module]) -> None:
     if world_size() == 1:
         return
     for layer in layers:
-        if isinstance(layer, _NormBase) and layer.running_mean is not None:
+        if isinstance(layer, NormBase) and layer.running_mean is not None:
             for statistic in (layer.running_mean, layer.running_var):
                 assert statistic is not None
                 dist.all_reduce(statistic)

@@ -11,7 +11,7 @@ import pandas as pd
 from asl_exp.config import names
 from asl_exp.config.names import Artifact
 from asl_exp.evaluation.figures.curves import learning_curves
-from asl_exp.evaluation.folder import write_evaluation
+from asl_exp.evaluation.folder import AnsweredSet, write_evaluation
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.evaluation.report import summary
 from asl_exp.model.checkpoint import load_kept_model
@@ -104,13 +104,15 @@ def _score_split(run: Run, name: str) -> None:
     if run.evaluate == "everything":
         scores = write_evaluation(
             run.folder / Artifact.EVALUATION / name,
-            name=name,
-            probabilities=answers,
-            labels=split.labels,
-            classes=run.data.classes,
-            table=split.table,
-            gather=split.gather,
-            caution=split.caution,
+            AnsweredSet(
+                name=name,
+                probabilities=answers,
+                labels=split.labels,
+                classes=run.data.classes,
+                table=split.table,
+                gather=split.gather,
+                caution=split.caution,
+            ),
         ).scores
     else:
         scores = summary(answers, split.labels)

@@ -5,8 +5,8 @@ statistics and normalises by the batch even when none of its parameters has a gr
 """
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
+from asl_exp.compat.torch import NormBase
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import PhaseConfig
 from asl_exp.model.classifier import LetterClassifier
@@ -63,5 +63,5 @@ def hold_frozen(model: LetterClassifier, phase: PhaseConfig) -> None:
             layer.training = True
     if phase.norm_statistics == "held":
         for module in model.backbone.modules():
-            if isinstance(module, _NormBase):
+            if isinstance(module, NormBase):
                 module.eval()

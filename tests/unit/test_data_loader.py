@@ -84,8 +84,7 @@ def test_ranks_together_see_the_batches_of_one_device(
     data = split(n_images)
     one = rows(loader(data, 2 * world_size, shuffle=shuffle))
     ranks = [
-        loader(data, 2, shuffle=shuffle, rank=rank, world_size=world_size)
-        for rank in range(world_size)
+        loader(data, 2, shuffle=shuffle, share=(rank, world_size)) for rank in range(world_size)
     ]
     seen = [rows(rank) for rank in ranks]
     assert [len(batches) for batches in seen] == [len(rank) for rank in ranks]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from asl_exp.evaluation.folder import write_evaluation
+from asl_exp.evaluation.folder import AnsweredSet, write_evaluation
 
 FIGURES = {
     "confusion_matrix.png",
@@ -61,7 +61,7 @@ def some_set(
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
     folder = tmp_path_factory.mktemp("evaluation") / "external" / "other_hands"
-    return folder, write_evaluation(folder, **some_set()).scores
+    return folder, write_evaluation(folder, AnsweredSet(**some_set())).scores
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -166,21 +166,21 @@ def test_the_text_report_says_set_size_and_scores(
 def test_the_same_input_gives_the_same_files(
     written: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
-    write_evaluation(tmp_path, **some_set())
+    write_evaluation(tmp_path, AnsweredSet(**some_set()))
 
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (written[0] / name).read_bytes(), name
 
 
 def test_an_earlier_evaluation_is_replaced(tmp_path: Path) -> None:
-    write_evaluation(tmp_path, **some_set(n_images=8))
-    write_evaluation(tmp_path, **some_set(n_images=12))
+    write_evaluation(tmp_path, AnsweredSet(**some_set(n_images=8)))
+    write_evaluation(tmp_path, AnsweredSet(**some_set(n_images=12)))
 
     assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 12
 
 
 def test_a_single_image(tmp_path: Path) -> None:
-    scores = write_evaluation(tmp_path, **some_set(n_images=1, skill=9)).scores
+    scores = write_evaluation(tmp_path, AnsweredSet(**some_set(n_images=1, skill=9))).scores
 
     assert scores["accuracy"] == 1.0
     assert {path.name for path in tmp_path.iterdir()} == FILES
@@ -192,7 +192,9 @@ def test_a_perfect_classifier_asks_for_no_images(tmp_path: Path) -> None:
     def refuse(indices: np.ndarray) -> np.ndarray:
         raise AssertionError(f"asked for {indices}")
 
-    scores = write_evaluation(tmp_path, **{**some_set(skill=60), "gather": refuse}).scores
+    scores = write_evaluation(
+        tmp_path, AnsweredSet(**{**some_set(skill=60), "gather": refuse})
+    ).scores
 
     assert scores["accuracy"] == scores["f1_macro"] == 1.0
     assert size_of(tmp_path / "misclassified.png")
@@ -207,7 +209,7 @@ def test_the_most_confident_mistakes_are_shown_first(tmp_path: Path) -> None:
         return gather(indices)
 
     given = some_set(n_images=80, skill=0.2)
-    write_evaluation(tmp_path, **{**given, "gather": note})
+    write_evaluation(tmp_path, AnsweredSet(**{**given, "gather": note}))
     probabilities = given["probabilities"]
     wrong = probabilities.argmax(axis=1) != given["labels"]
     by_confidence = np.sort(probabilities.max(axis=1)[wrong])[::-1]
@@ -219,7 +221,7 @@ def test_the_most_confident_mistakes_are_shown_first(tmp_path: Path) -> None:
 
 def test_many_classes_with_hard_names(tmp_path: Path) -> None:
     names = [f"{index}$_class with a long name_{index}" for index in range(70)]
-    write_evaluation(tmp_path, **some_set(n_images=140, classes=names, n_present=69))
+    write_evaluation(tmp_path, AnsweredSet(**some_set(n_images=140, classes=names, n_present=69)))
 
     assert max(size_of(tmp_path / "confusion_matrix.png")) < 2500
 
@@ -230,7 +232,7 @@ def test_no_display_and_no_pyplot_is_needed(
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # an import of it now fails
 
-    write_evaluation(tmp_path, **some_set(n_images=4))
+    write_evaluation(tmp_path, AnsweredSet(**some_set(n_images=4)))
 
 
 def other_order(given: dict[str, Any]) -> dict[str, Any]:
@@ -267,6 +269,6 @@ def test_what_does_not_fit_is_refused_and_nothing_written(
     tmp_path: Path, spoil: Callable[[dict[str, Any]], dict[str, Any]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        write_evaluation(tmp_path / "test", **spoil(some_set()))
+        write_evaluation(tmp_path / "test", AnsweredSet(**spoil(some_set())))
 
     assert not (tmp_path / "test").exists()
