@@ -4,6 +4,7 @@ Cheap on purpose: timm and torch take seconds to import, so neither is asked.
 """
 
 import os
+from itertools import takewhile
 from pathlib import Path
 
 from asl_exp.compat.timm import registered_models
@@ -61,12 +62,39 @@ def _graphs(config: Config) -> list[str]:
 
 
 def visible_gpus() -> int:
-    """Return how many NVIDIA devices the driver shows and CUDA_VISIBLE_DEVICES lets through."""
-    there = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    """Return how many NVIDIA devices the driver shows and CUDA_VISIBLE_DEVICES lets through.
+
+    The driver's library is asked, not /dev, which is empty of GPUs under WSL2. As CUDA does, the
+    list of devices is read up to the first number that no device has.
+    """
+    there, allowed = _gpus_of_driver(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return there
-    return min(there, len([name for name in allowed.split(",") if name not in ("", "-1")]))
+    names = [name.strip() for name in allowed.split(",")]
+    valid = list(takewhile(lambda name: _is_device(name, there), names))
+    return min(there, len(valid))
+
+
+def _gpus_of_driver() -> int:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver, no library of it, or one that does not fit the other
+        return 0
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _is_device(name: str, n_devices: int) -> bool:
+    """Return whether CUDA takes a name: a number, or the beginning of an identifier."""
+    if name.startswith(("GPU-", "MIG-")):
+        return True
+    return name.isdecimal() and int(name) < n_devices
 
 
 def _at_most(gpus: int) -> str:

@@ -284,12 +284,11 @@ def test_ten_processes_write_to_the_ledger_at_once(store: Store) -> None:
             store.ledger.note(f"run{number}", "http://x", "param", {f"key{step}": "mark"})
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(10)]
-    began = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert time.monotonic() - began < 60
+    assert not any(thread.is_alive() for thread in threads), "one waits for a lock for ever"
     assert all(len(store.ledger.items(f"run{n}", "http://x", "param")) == 30 for n in range(10))
 
 

@@ -1,9 +1,11 @@
 """Every fault of a configuration is said: in the user's key, with what is allowed, all at once."""
 
+import pynvml
 import pytest
 
 from asl_exp.config.compose import check_overrides, compose_config
 from asl_exp.config.errors import ConfigError
+from asl_exp.config.machine_checks import visible_gpus
 
 
 def faults_of(*overrides: str) -> list[str]:
@@ -274,3 +276,30 @@ def test_cuda_graphs_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
                 ["trainer.compile=cuda_graphs", f"trainer.accelerator={accelerator}"],
                 multirun=False,
             )
+
+
+@pytest.mark.parametrize(
+    ("allowed", "count"),
+    [
+        (None, 4), ("", 0), ("-1", 0), ("0", 1), ("2,3", 2), ("0,7,1", 1), ("1,-1,2", 1),
+        ("GPU-1b2c,GPU-9", 2), ("0, 1", 2), ("NoDevFiles", 0),
+    ],
+)  # fmt: skip
+def test_gpus_are_counted_as_cuda_counts_them(
+    allowed: str | None, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, answer in {"Init": None, "DeviceGetCount": 4, "Shutdown": None}.items():
+        monkeypatch.setattr(pynvml, f"nvml{name}", lambda answer=answer: answer)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert visible_gpus() == count
+
+
+def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == 0

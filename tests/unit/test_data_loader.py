@@ -1,7 +1,6 @@
 """The order of batches, the share of each rank, and the thread that gathers them."""
 
 import threading
-import time
 
 import numpy as np
 import pandas as pd
@@ -16,14 +15,14 @@ from asl_exp.data.loader import BatchLoader
 class Numbered:
     """Image n is filled with n; gathering a row in `broken` raises."""
 
-    def __init__(self, broken: int = -1, slow_s: float = 0.0) -> None:
+    def __init__(self, broken: int = -1) -> None:
         self.broken = broken
-        self.slow_s = slow_s
+        self.gathered = threading.Semaphore(0)
 
     def gather(self, rows: np.ndarray) -> Pixels:
         if self.broken in rows:
             raise OSError("the disk is gone")
-        time.sleep(self.slow_s)
+        self.gathered.release()
         return np.broadcast_to(rows[:, None, None, None], (len(rows), 4, 4, 3)).astype(np.uint8)
 
 
@@ -122,12 +121,12 @@ def test_no_thread_outlives_an_iteration_that_stops_early() -> None:
 
 
 def test_gathering_overlaps_with_the_consumer() -> None:
-    batches = loader(split(pixels=Numbered(slow_s=0.2)))
-    start = time.perf_counter()
-    for _ in batches:
-        time.sleep(0.2)
-    # One after the other would take 2.4 s; side by side 1.4.
-    assert time.perf_counter() - start < 2.3
+    pixels = Numbered()
+    iterator = iter(loader(split(pixels=pixels)))
+    next(iterator)
+    for _ in range(2):  # the first batch is in use, and nobody has asked for the second
+        assert pixels.gathered.acquire(timeout=60)
+    iterator.close()  # type: ignore[attr-defined]
 
 
 def test_lightning_trains_with_it() -> None:
