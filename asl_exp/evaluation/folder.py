@@ -108,7 +108,7 @@ def _write_reports(
 ) -> None:
     confusion = scores.confusion_matrix(answered.probabilities, answered.labels)
     index = pd.Index(answered.classes, name="true\\predicted")
-    counts = pd.DataFrame(confusion, index=index, columns=answered.classes)
+    counts = pd.DataFrame(confusion, index=index, columns=list(answered.classes))
     counts.to_csv(folder / "confusion_matrix.csv", lineterminator="\n")
     table = report.class_table(answered.probabilities, answered.labels, answered.classes)
     for suffix, written in (("json", report.as_json), ("txt", report.as_text)):

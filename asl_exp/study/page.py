@@ -94,7 +94,7 @@ def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
         if not several and any(trial.intermediate_values for trial in survey.trials):
             yield f"Epochs: {metric}", _made(visualization.plot_intermediate_values, study)
         if shares := importances(survey, place):
-            yield f"Importances: {metric}, {caution(survey)}", _bars(shares)
+            yield f"Importances: {metric}", _bars(shares, caution(survey))
         if any(survey.drawn(key) for key in survey.keys):
             yield f"Slices: {metric}", _made(visualization.plot_slice, study, **aimed)
             if len(survey.finished) > 1:
@@ -104,11 +104,11 @@ def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
                 )
 
 
-def _bars(shares: dict[str, float]) -> go.Figure:
+def _bars(shares: dict[str, float], told_of: str) -> go.Figure:
     names, values = list(reversed(shares)), list(reversed(shares.values()))
     told = [f"{value:.2f}" for value in values]
     bars = go.Bar(x=values, y=names, orientation="h", text=told, textposition="outside")
-    return go.Figure(bars, {"xaxis": {"title": "share of the objective's spread"}})
+    return go.Figure(bars, {"xaxis": {"title": f"share of the objective's spread, {told_of}"}})
 
 
 def _made(plot: Callable[..., go.Figure], study: optuna.Study, **settings: Any) -> go.Figure:
