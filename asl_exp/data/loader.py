@@ -34,9 +34,11 @@ class BatchLoader:
         shuffle: another order every epoch; off for evaluation.
         seed: of the order.
         share: this device's rank, and the number of devices among which each step is divided.
-        pin_memory: put batches where a GPU copies them from without waiting.
         pairs: show an image that would be alone in its batch twice; BatchNorm has no variance of
             one value.
+
+    Attributes:
+        pin_memory: put batches where a GPU copies them from without waiting; off at first.
 
     With shuffle off, nothing is padded: every image is on one rank, once, and ranks may differ by a
     batch. With shuffle on, all ranks take equally many steps; where the last global batch has fewer
@@ -51,7 +53,6 @@ class BatchLoader:
         shuffle: bool,
         seed: int,
         share: tuple[int, int] = (0, 1),
-        pin_memory: bool = False,
         pairs: bool = False,
     ) -> None:
         rank, world_size = share
@@ -64,7 +65,7 @@ class BatchLoader:
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
-        self._pin_memory = pin_memory
+        self.pin_memory = False
         self._pairs = pairs
         self._epoch = 0
         self._first_batch = 0
@@ -111,7 +112,7 @@ class BatchLoader:
         images = torch.from_numpy(self._split.gather(rows)).permute(0, 3, 1, 2)
         positions = torch.from_numpy(rows)
         batch = (images, self._labels[positions], positions)
-        if self._pin_memory:
+        if self.pin_memory:
             images, labels, positions = (tensor.pin_memory() for tensor in batch)
             return images, labels, positions
         return batch

@@ -18,7 +18,8 @@ def probabilities(
     Evaluation is always in 32 bits and never augmented.
     """
     model.eval().to(device)
-    loader = BatchLoader(split, batch_size, shuffle=False, seed=0, pin_memory=device.type == "cuda")
+    loader = BatchLoader(split, batch_size, shuffle=False, seed=0)
+    loader.pin_memory = device.type == "cuda"
     parts = [
         model(images.to(device, non_blocking=True).float() / 255.0).softmax(1).cpu().numpy()
         for images, _, _ in loader

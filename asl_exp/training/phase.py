@@ -278,15 +278,14 @@ def _loaders(
     }
     train, val = data.splits["train"], data.splits["val"]
     if features is None:
-        shared["pin_memory"] = run.device.type == "cuda"
         pairs = phase.norm_statistics == "trained"
-        return (
-            BatchLoader(train, shuffle=True, pairs=pairs, **shared),
-            BatchLoader(val, shuffle=False, **shared),
-        )
+        of_train = BatchLoader(train, shuffle=True, pairs=pairs, **shared)
+        of_val = BatchLoader(val, shuffle=False, **shared)
+        of_train.pin_memory = of_val.pin_memory = run.device.type == "cuda"
+        return of_train, of_val
     shared |= {"device": run.device, "first_epoch": run.first_epoch}
-    of_val = {**shared, "batch_size": max(shared["batch_size"], _VALIDATED_TOGETHER)}
+    together = {**shared, "batch_size": max(shared["batch_size"], _VALIDATED_TOGETHER)}
     return (
         FeatureLoader(train, features.train, shuffle=True, **shared),
-        FeatureLoader(val, [features.val], shuffle=False, **of_val),
+        FeatureLoader(val, [features.val], shuffle=False, **together),
     )

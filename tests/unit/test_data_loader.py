@@ -166,7 +166,7 @@ def test_no_image_is_alone_where_pairs_are_wanted(
     n_images: int, batch_size: int, ranks: int
 ) -> None:
     plain, paired = (
-        [loader(split(n_images), batch_size, rank=rank, world_size=ranks, pairs=pairs)
+        [loader(split(n_images), batch_size, share=(rank, ranks), pairs=pairs)
          for rank in range(ranks)]
         for pairs in (False, True)
     )  # fmt: skip
