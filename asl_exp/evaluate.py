@@ -11,9 +11,9 @@ The files are those of the end of a run, in its evaluation/ folder and its MLflo
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from asl_exp import cli
 from asl_exp.config.errors import UserError
 
 
@@ -32,16 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     overrides = [word for word in given.run if "=" in word]
     runs = [word for word in given.run if "=" not in word]
-    try:
-        if not runs:
-            raise UserError("give a run folder, an MLflow run id or a model folder to score")
-        from asl_exp.serving.evaluate import evaluate, show
+    return cli.answered("asl_exp.evaluate", lambda: _evaluate(runs, overrides, given))
 
-        show(evaluate(runs, overrides, _renamed(given.map), soup=given.soup))
-    except UserError as error:
-        print(f"asl_exp.evaluate: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+def _evaluate(runs: Sequence[str], overrides: Sequence[str], given: argparse.Namespace) -> None:
+    if not runs:
+        raise UserError("give a run folder, an MLflow run id or a model folder to score")
+    renamed = _renamed(given.map)
+    from asl_exp.serving.evaluate import evaluate, show
+
+    show(evaluate(runs, overrides, renamed, soup=given.soup))
 
 
 def _renamed(pairs: Sequence[str]) -> dict[str, str]:
@@ -52,4 +52,4 @@ def _renamed(pairs: Sequence[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.start(main)

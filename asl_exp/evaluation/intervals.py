@@ -105,6 +105,16 @@ def score_intervals(
     return Intervals(unit, n_units, of, _class_intervals(draws, total, n_classes, n_units))
 
 
+def mean_interval(values: Floats, groups: Sequence[str] | None) -> Interval | None:
+    """Return the interval of the mean of `(N,)` values; None where there is one unit."""
+    units, n_units = _units(len(values), groups)
+    if n_units < 2:
+        return None
+    counts = np.stack([values, np.ones(len(values))], axis=1)
+    sums = _drawn_sums(counts, units, n_units)
+    return _interval(sums[:, 0] / sums[:, 1], float(values.mean()), n_units, bounded=False)
+
+
 def wilson(successes: float, trials: int) -> Interval:
     """Return the interval of a share by Wilson, JASA 1927."""
     z = float(norm.ppf(0.5 + LEVEL / 2))
