@@ -7,7 +7,7 @@ Which metrics a study may look for, and which way is better.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from asl_exp.config.errors import nearest
@@ -45,6 +45,20 @@ SCORES: Final = ("accuracy", "f1_macro", "ece")
 def score_key(split: str, score: str) -> str:
     """Return ``test/accuracy`` or ``external/<set>/accuracy``: the kept checkpoint's score."""
     return f"{split}/{score}"
+
+
+def external_means(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return ``external/accuracy`` and so on: the mean over all external sets, where there are any.
+
+    One key whatever the sets are called, so that runs with different sets stand in one column.
+    """
+    means = {}
+    for score in SCORES:
+        of_sets = re.compile(rf"external/.+/{score}")
+        values = [value for key, value in metrics.items() if of_sets.fullmatch(key)]
+        if values:
+            means[score_key("external", score)] = sum(values) / len(values)
+    return means
 
 
 class Tag:
@@ -97,7 +111,7 @@ class Artifact:
     RESULT: Final = "result.json"
 
 
-_SCORE = re.compile(rf"^(test|external/[^/].*)/({'|'.join(SCORES)})$")
+_SCORE = re.compile(rf"^(test|external|external/[^/].*)/({'|'.join(SCORES)})$")
 _FALLING = ("loss", "l2_penalty", "ece")
 
 EVERY_EPOCH = tuple(key for key in EPOCH_METRICS if key != LEARNING_RATE)
@@ -115,7 +129,7 @@ def metric_fault(metric: str) -> str | None:
 
 def _known() -> Iterator[str]:
     yield from EVERY_EPOCH
-    for split in ("test", "external/<set>"):
+    for split in ("test", "external", "external/<set>"):
         yield from (score_key(split, score) for score in SCORES)
 
 

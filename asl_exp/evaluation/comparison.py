@@ -1,20 +1,33 @@
-"""``python -m asl_exp.evaluation.comparison TABLE.md TABLE.json RUN...``: runs beside the paper.
+"""Finished runs side by side: scores with intervals, tests of differences, differing settings.
 
-Owns the accuracies that the paper on the first nine letters reported in its Table I, and the table
-that sets kept checkpoints beside them. The stage `table` of dvc.yaml calls it.
+Owns what is read of each run and what is computed of several; the pages are comparison_page.py's.
+Also owns the accuracies that the paper on the first nine letters reported in its Table I.
+
+Runs that differ in nothing but their seed or fold are one row, with its spread. Scores are made
+anew from predictions.parquet, so a report holds what anybody can check.
 """
 
-import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+import pandas as pd
 
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
+from asl_exp.config.schema import Config
+from asl_exp.config.signature import compared_settings
+from asl_exp.evaluation import scores
+from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
+from asl_exp.evaluation.paired import Difference, difference, holm
 from asl_exp.runs.result import Result, spelled_cautions
-from asl_exp.runs.run_folder import read_config
+from asl_exp.runs.run_folder import read_config, run_folders
+from asl_exp.tracking.store import folder_of
 
 PUBLISHED: Final = {
     "tf_efficientnet_b7": {"train": 1.00, "val": 0.95, "test": 0.96, "external": 0.53},
@@ -24,100 +37,261 @@ PUBLISHED: Final = {
 }
 """Accuracy by timm name and split; external is 4,500 images of the Kaggle ASL Alphabet."""
 
-SPLITS: Final = ("train", "val", "test", "external")
-
-Row = dict[str, Any]
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write both tables; return the exit status."""
-    if len(arguments) < 3:
-        print("usage: python -m asl_exp.evaluation.comparison TABLE.md TABLE.json RUN...")
-        return 2
-    try:
-        rows = [read_row(Path(run)) for run in arguments[2:]]
-    except UserError as error:
-        print(f"asl_exp: {error}", file=sys.stderr)
-        return 2
-    table = markdown(rows)
-    Path(arguments[0]).write_text(table)
-    Path(arguments[1]).write_text(json.dumps(rows, indent=2) + "\n")
-    print(table)
-    return 0
+PREDICTIONS: Final = "predictions.parquet"
+REPEATS: Final = ("seed", "data.leave_out")
+"""Settings in which the repetitions of one configuration differ."""
 
 
-def read_row(run: Path) -> Row:
-    """Return a run's accuracies by split, what they were measured on, and the paper's.
+@dataclass(frozen=True)
+class Scored:
+    """One run on one set, made anew from its predictions.
+
+    Attributes:
+        table: a row an image: key, label, group, predicted, correct, ...
+        values: accuracy, f1_macro and ece.
+        intervals: of the same.
+        recall: class to the share of its images that were recognised.
+    """
+
+    table: pd.DataFrame
+    values: dict[str, float]
+    intervals: Intervals
+    recall: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One finished run.
+
+    Attributes:
+        folder: of the run.
+        label: by which the report calls it, different for every run.
+        sets: "test" and "external/<set>" to what it is worth there.
+    """
+
+    folder: Path
+    label: str
+    config: Config
+    result: Result
+    sets: dict[str, Scored] = field(repr=False)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Return what decides what is computed, as ``group.key`` to value."""
+        return compared_settings(self.config)
+
+    @property
+    def published(self) -> Mapping[str, float]:
+        """Return the paper's accuracies of the same backbone by split, if it has any."""
+        return PUBLISHED.get(self.config.backbone.name, {})
+
+    def history(self) -> pd.DataFrame:
+        """Return the metrics of every epoch, none where the file is gone."""
+        file = self.folder / Artifact.EPOCHS
+        return pd.read_csv(file) if file.is_file() else pd.DataFrame()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs on one set. `p` is corrected for all pairs of that set."""
+
+    where: str
+    first: str
+    second: str
+    found: Difference
+    p: float
+
+
+def find_folders(given: Sequence[str], runs_dir: Path) -> list[Path]:
+    """Return the run folders that paths and MLflow run ids mean; of a folder of runs, all finished.
 
     Raises:
-        UserError: the folder holds no finished run.
+        UserError: one of them means none.
     """
-    result = _finished(run)
-    metrics = result.metrics
-    config = read_config(run)
-    measured = {split: metrics[names.score_key(split, "accuracy")] for split in SPLITS[:3]}
-    external = {
-        key: value
-        for key, value in metrics.items()
-        if key.startswith("external/") and key.endswith("/accuracy")
-    }
-    return {
-        "backbone": config.backbone.name,
-        "pretrained": config.backbone.pretrained,
-        "image_size": config.backbone.image_size,
-        "data": config.data.source,
-        "split": result.split or config.data.split,
-        "caution": spelled_cautions(result.cautions),
-        "lr": {"transfer": config.lr.transfer, "finetune": config.lr.finetune},
-        "measured": {**measured, **external},
-        "published": PUBLISHED.get(config.backbone.name, {}),
-    }
+    found: list[Path] = []
+    for name in given:
+        if not Path(name).exists():
+            found.append(folder_of(name, runs_dir))
+            continue
+        folders = run_folders(Path(name))
+        if len(folders) > 1:
+            folders = [f for f in folders if (r := Result.read(f)) and r.status == "FINISHED"]
+        if not folders:
+            raise UserError(f"{name}: no finished run in it")
+        found += folders
+    return found
 
 
-def _finished(run: Path) -> Result:
-    result = Result.read(run)
+def read_runs(folders: Sequence[Path]) -> list[Compared]:
+    """Read finished runs.
+
+    Raises:
+        UserError: a folder holds no finished run, or its predictions are gone or damaged.
+    """
+    unique = list(dict.fromkeys(folder.resolve() for folder in folders))
+    labels = _labels(unique)
+    return [_read(folder, label) for folder, label in zip(unique, labels, strict=True)]
+
+
+def _read(folder: Path, label: str) -> Compared:
+    result = Result.read(folder)
     if result is None:
-        raise UserError(f"{run}: not a run folder, it has no {Artifact.RESULT}")
+        raise UserError(f"{folder}: not a run folder, it has no {Artifact.RESULT}")
     if result.status != "FINISHED":
-        raise UserError(f"{run}: its status is {result.status}; repeat the run first")
-    return result
+        raise UserError(f"{folder}: its status is {result.status}; repeat the run first")
+    evaluation = folder / Artifact.EVALUATION
+    files = sorted(evaluation.rglob(PREDICTIONS), key=lambda file: (len(file.parts), str(file)))
+    sets = {file.parent.relative_to(evaluation).as_posix(): score_file(file) for file in files}
+    return Compared(folder, label, read_config(folder), result, sets)
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Return a table with measured / published accuracy in each cell."""
-    lines = [
-        "Accuracy of the kept checkpoint, measured / published.",
-        "",
-        "| backbone | weights | pixels | data | split | train | val | test | external |",
-        "|---|---|---|---|---|---|---|---|---|",
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """Return each folder's name, with so many folders above it that all are different."""
+    depth = 1
+    while True:
+        labels = ["/".join(folder.parts[-depth:]) for folder in folders]
+        if len(set(labels)) == len(labels) or depth > max(len(f.parts) for f in folders):
+            return labels
+        depth += 1
+
+
+def score_file(file: Path) -> Scored:
+    """Score the predictions of a file anew.
+
+    Raises:
+        UserError: it cannot be read, or holds no predictions.
+    """
+    try:
+        table = pd.read_parquet(file)
+        columns = [str(name) for name in table if str(name).startswith("probability/")]
+        classes = [name.removeprefix("probability/") for name in columns]
+        probabilities = table[columns].to_numpy(np.float64)
+        labels = pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
+        scores.checked(probabilities, labels)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file}: these are no predictions of asl_exp ({reason})") from error
+    confusion = scores.confusion_matrix(probabilities, labels)
+    recall = scores.recall_by_class(confusion)
+    values = {
+        "accuracy": scores.accuracy(probabilities, labels),
+        "f1_macro": scores.f1_macro(probabilities, labels),
+        "ece": scores.expected_calibration_error(probabilities, labels),
+    }
+    groups = known_groups(table["group"].astype(str).tolist())
+    return Scored(
+        table=table.assign(correct=probabilities.argmax(1) == labels),
+        values=values,
+        intervals=score_intervals(probabilities, labels, groups),
+        recall={
+            name: float(share)
+            for name, share in zip(classes, recall, strict=True)
+            if not np.isnan(share)
+        },
+    )
+
+
+def set_names(runs: Sequence[Compared]) -> list[str]:
+    """Return every set on which a run was scored, test first."""
+    return list(dict.fromkeys(name for run in runs for name in run.sets))
+
+
+def repetitions(runs: Sequence[Compared]) -> list[list[Compared]]:
+    """Return runs in groups that differ in their seed or fold alone."""
+    groups: dict[str, list[Compared]] = {}
+    for run in runs:
+        settings = {k: v for k, v in run.settings.items() if k not in REPEATS}
+        groups.setdefault(repr(sorted(settings.items())), []).append(run)
+    return list(groups.values())
+
+
+def differing_settings(runs: Sequence[Compared]) -> dict[str, list[Any]]:
+    """Return ``group.key`` to each run's value, of the settings that are not equal in all."""
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    values = {key: [run.settings.get(key) for run in runs] for key in keys}
+    return {key: given for key, given in values.items() if len(set(map(repr, given))) > 1}
+
+
+def pairs(runs: Sequence[Compared]) -> list[Pair]:
+    """Compare every two runs on the images that both were tested on, set by set."""
+    found = []
+    for where in set_names(runs):
+        tested = [run for run in runs if where in run.sets]
+        differences = [
+            (first.label, second.label, one)
+            for first, second in combinations(tested, 2)
+            if (one := _paired(first.sets[where].table, second.sets[where].table)) is not None
+        ]
+        corrected = holm([one.p for _, _, one in differences])
+        found += [
+            Pair(where, first, second, one, p)
+            for (first, second, one), p in zip(differences, corrected, strict=True)
+        ]
+    return found
+
+
+def _paired(first: pd.DataFrame, second: pd.DataFrame) -> Difference | None:
+    """Compare on the images that both have; None where they have none in common."""
+    identity = ["sha256", "key", "label"] if "sha256" in first and "sha256" in second else ["key"]
+    both = first.merge(second, on=identity, suffixes=("", "_second"), validate="many_to_many")
+    both = both.drop_duplicates(identity)
+    if both.empty:
+        return None
+    return difference(
+        both["correct"].to_numpy(bool),
+        both["correct_second"].to_numpy(bool),
+        known_groups(both["group"].astype(str).tolist()),
+    )
+
+
+def warnings(runs: Sequence[Compared]) -> Iterator[str]:
+    """Yield what a reader must know before believing the table."""
+    for run in runs:
+        if run.result.cautions:
+            yield f"{run.label}: {spelled_cautions(run.result.cautions)}"
+        if not run.config.backbone.pretrained and run.published:
+            yield f"{run.label}: started from random weights, the published system did not"
+    for where in set_names(runs):
+        images = {
+            frozenset(run.sets[where].table["key"].astype(str)) for run in runs if where in run.sets
+        }
+        if len(images) > 1:
+            common = len(frozenset.intersection(*images))
+            yield (
+                f"{where}: the runs were tested on different images ({common:,} are common); "
+                "pairs are compared on what both have"
+            )
+    digests = {run.result.start.get("data") for run in runs}
+    if len(digests) > 1:
+        yield "the runs did not have the same data: their data digests differ"
+
+
+def as_json(runs: Sequence[Compared]) -> list[dict[str, Any]]:
+    """Return plain values of each run, for other programs."""
+    return [
+        {
+            "run": run.label,
+            "backbone": run.config.backbone.name,
+            "pretrained": run.config.backbone.pretrained,
+            "image_size": run.config.backbone.image_size,
+            "lr": {"transfer": run.config.lr.transfer, "finetune": run.config.lr.finetune},
+            "split": run.result.split or run.config.data.split,
+            "split_leaks": run.result.split_leaks,
+            "cautions": run.result.cautions,
+            "measured": {
+                **{
+                    s: run.result.metrics.get(names.score_key(s, "accuracy"))
+                    for s in ("train", "val")
+                },
+                **{name: scored.values["accuracy"] for name, scored in run.sets.items()},
+            },
+            "intervals": {
+                name: list(scored.intervals.of["accuracy"])
+                for name, scored in run.sets.items()
+                if "accuracy" in scored.intervals.of
+            },
+            "published": dict(run.published),
+            "seconds": run.result.seconds,
+        }
+        for run in runs
     ]
-    return "\n".join([*lines, *(_line(row) for row in rows)]) + "\n"
-
-
-def _line(row: Row) -> str:
-    about = [
-        row["backbone"],
-        "pretrained" if row["pretrained"] else "random",
-        str(row["image_size"] or "its own"),
-        row["data"],
-        row["split"] if row["caution"] == "none" else f"{row['split']}: {row['caution']}",
-    ]
-    return f"| {' | '.join([*about, *(_cell(row, split) for split in SPLITS)])} |"
-
-
-def _cell(row: Row, split: str) -> str:
-    """Return one split's accuracy, or that of each external set with its name."""
-    given = row["published"].get(split)
-    published = "-" if given is None else f"{given:.2f}"
-    if split != "external":
-        return f"{row['measured'][split]:.3f} / {published}"
-    sets = [
-        f"{key.split('/')[1]} {value:.3f}"
-        for key, value in row["measured"].items()
-        if key.startswith("external/")
-    ]
-    return f"{', '.join(sets) or '-'} / {published}"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

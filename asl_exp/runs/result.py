@@ -20,6 +20,7 @@ class Result:
     Attributes:
         status: RUNNING, FINISHED, FAILED, KILLED, or PRUNED by a study.
         metrics: of the kept checkpoint, under the metric keys.
+        intervals: the 95 % interval of such a score, low and high, where it has one.
         checkpoints: phase to path within the run folder.
         kept_epochs: phase to epoch, counted across phases.
         stored_views: phase to the number of views of each image that it went from as stored
@@ -47,6 +48,7 @@ class Result:
     monitor: str | None = None
     objective: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
     checkpoints: dict[str, str] = field(default_factory=dict)
     kept_epochs: dict[str, int] = field(default_factory=dict)
     stored_views: dict[str, int] = field(default_factory=dict)

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from mlflow.exceptions import MlflowException
 from rich.console import Console
 from rich.table import Table
 
 from asl_exp.config import names
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import UserError
-from asl_exp.config.names import Artifact, Tag
+from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import Split, load_letters, load_whole
 from asl_exp.data.pixel_store import Geometry
@@ -30,7 +29,7 @@ from asl_exp.model.checkpoint import KeptModel, load_kept_model
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.result import Result
 from asl_exp.tracking.recorder import Recorder
-from asl_exp.tracking.store import DATABASE, open_store
+from asl_exp.tracking.store import folder_of
 
 _BATCH = 64
 
@@ -138,24 +137,12 @@ def open_member(given: str, runs_dir: Path) -> Member:
     """
     where = Path(given)
     if not where.exists():
-        where = _folder_of_id(given, runs_dir)
+        where = folder_of(given, runs_dir)
     folder = where if (where / Artifact.RESULT).is_file() else None
     if folder is None and (where.parent / Artifact.RESULT).is_file():
         folder = where.parent
     result = Result.read(folder) if folder else None
     return Member(given, load_kept_model(find_checkpoint(where)), folder, result)
-
-
-def _folder_of_id(run_id: str, runs_dir: Path) -> Path:
-    if (runs_dir / DATABASE).is_file():
-        try:
-            return Path(open_store(runs_dir).get_run(run_id).data.tags[Tag.RUN_FOLDER])
-        except (MlflowException, KeyError):
-            pass
-    raise UserError(
-        f"{run_id}: no run folder, no model folder and no run of {runs_dir}; runs_dir=FOLDER "
-        "names another folder of runs"
-    )
 
 
 def _data_overrides(overrides: Sequence[str]) -> list[str]:

@@ -31,6 +31,7 @@ class Story:
         changed: settings that are not the defaults, in one line.
         command: that computes the same again.
         metrics: of the kept checkpoint, under the metric keys.
+        intervals: metric key to its 95 % interval, low and high.
         phases: name to first and last epoch, counted across phases.
         kept_epochs: name to the epoch kept.
         monitor: the metric that chose the kept epoch.
@@ -44,6 +45,7 @@ class Story:
     command: Sequence[str]
     failure: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     phases: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     kept_epochs: Mapping[str, int] = field(default_factory=dict)
     monitor: str | None = None
@@ -76,14 +78,21 @@ def _results(story: Story) -> Iterator[str]:
     """Yield a table with a row for each set that has scores."""
     metrics = story.metrics
     sets = dict.fromkeys(key.rpartition("/")[0] for key in metrics if "/" in key)
-    rows = {name: [metrics.get(names.score_key(name, score)) for score in _SCORES] for name in sets}
+    rows = {name: [names.score_key(name, score) for score in _SCORES] for name in sets}
     if rows:
         yield _table(
             ["", *_SCORES.values()],
-            [[name, *(_number(value) for value in row)] for name, row in rows.items()],
+            [[name, *(_cell(story, key) for key in keys)] for name, keys in rows.items()],
         )
     if rows and story.monitor:
         yield f"Scores are those of the last phase's kept epoch, chosen by `{story.monitor}`."
+
+
+def _cell(story: Story, key: str) -> str:
+    """Return a score with its interval, as far as it has them."""
+    low_high = story.intervals.get(key)
+    spread = "" if low_high is None else f" ({low_high[0]:.2f} to {low_high[1]:.2f})"
+    return _number(story.metrics.get(key)) + spread
 
 
 def _phases(story: Story) -> Iterator[str]:

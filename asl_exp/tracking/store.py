@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from filelock import FileLock
 from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from asl_exp.compat.mlflow import shared_view
 from asl_exp.config import names
+from asl_exp.config.errors import UserError
 from asl_exp.runs.writing import replaced
 
 DATABASE = "mlflow.db"
@@ -178,3 +180,20 @@ def every_run(client: MlflowClient, condition: str = "") -> Iterator[Run]:
         token = page.token
         if not token:
             return
+
+
+def folder_of(run_id: str, runs_dir: Path) -> Path:
+    """Return the folder of a run of the local store by its MLflow id.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    if (runs_dir / DATABASE).is_file():
+        try:
+            return Path(open_store(runs_dir).get_run(run_id).data.tags[names.Tag.RUN_FOLDER])
+        except (MlflowException, KeyError):
+            pass
+    raise UserError(
+        f"{run_id}: no such folder, and no run of the store in {runs_dir}; give a run folder, or "
+        "name the folder of runs in which the id is known"
+    )

@@ -216,6 +216,7 @@ def _note(recorder: Recorder, config: Config, result: Result, folder: Path) -> d
         changed=spelled(changed_settings(config)),
         command=_repeats(config),
         metrics=result.metrics,
+        intervals=result.intervals,
         phases=_boundaries(folder / Artifact.EPOCHS),
         kept_epochs=result.kept_epochs,
         monitor=result.monitor,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from asl_exp.config import names
 from asl_exp.config.names import Artifact
+from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.figures.curves import learning_curves
 from asl_exp.evaluation.folder import AnsweredSet, write_evaluation
 from asl_exp.evaluation.inference import probabilities
@@ -84,7 +85,9 @@ def _evaluate(run: Run) -> None:
         for name in run.data.splits:
             if name not in ("train", "val"):
                 _score_split(run, name)
+        run.result.metrics |= names.external_means(run.result.metrics)
     if run.evaluate == "everything":
+        write_certificate(run.folder, run.config, run.result)
         with run.stages("figures"):
             learning_curves(
                 pd.read_csv(run.folder / Artifact.EPOCHS),
@@ -102,7 +105,7 @@ def _score_split(run: Run, name: str) -> None:
     split, batch_size = run.data.splits[name], step_images(run.config)
     answers = probabilities(run.model, split, batch_size=batch_size, device=run.device)
     if run.evaluate == "everything":
-        scores = write_evaluation(
+        evaluation = write_evaluation(
             run.folder / Artifact.EVALUATION / name,
             AnsweredSet(
                 name=name,
@@ -113,7 +116,12 @@ def _score_split(run: Run, name: str) -> None:
                 gather=split.gather,
                 caution=split.caution,
             ),
-        ).scores
+        )
+        scores = evaluation.scores
+        run.result.intervals |= {
+            names.score_key(name, key): list(interval)
+            for key, interval in evaluation.intervals.of.items()
+        }
     else:
         scores = summary(answers, split.labels)
     run.result.metrics |= {names.score_key(name, key): value for key, value in scores.items()}

@@ -173,20 +173,26 @@ class PhaseProgress(Callback):
         self._close()
 
 
-def show_result(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
+def show_result(
+    title: str, rows: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Sequence[float]]
+) -> None:
     """Print the scores of the kept checkpoint, a row for each split.
 
     Args:
         title: of the table.
         rows: split name to any of loss, accuracy, f1_macro, ece and images.
+        intervals: metric key to low and high.
     """
     table = Table(title=title, title_justify="left")
     table.add_column("split", style="bold", no_wrap=True)
-    columns = ("images", "loss", "accuracy", "f1_macro", "ece")
+    columns = ("images", "loss", "accuracy", "95 %", "f1_macro", "ece")
     for column in columns:
         table.add_column(column, justify="right")
     for split, scores in rows.items():
-        table.add_row(split, *(_cell(column, scores.get(column)) for column in columns))
+        cells = [_cell(column, scores.get(column)) for column in columns]
+        if interval := intervals.get(names.score_key(split, "accuracy")):
+            cells[columns.index("95 %")] = f"{interval[0]:.2f} to {interval[1]:.2f}"
+        table.add_row(split, *cells)
     console.print(table)
 
 
@@ -222,7 +228,7 @@ def show_outcome(
         rows.setdefault(name, {}).update({"images": len(split), **scores})
     phase, epoch = list(result.kept_epochs.items())[-1]
     say(f"{result.name}: checkpoint of phase {phase}, epoch {epoch}, best {result.monitor}")
-    show_result(data.caution, rows)
+    show_result(data.caution, rows, result.intervals)
     for name, caution in data.cautions.items():
         if caution != data.caution:
             say(f"{name}: {caution}", warning=True)

@@ -55,7 +55,7 @@ def run_ids(repository: Path) -> dict[str, str]:
 
 
 def table(repository: Path) -> dict[str, dict[str, object]]:
-    rows = json.loads((repository / "runs/comparison/table.json").read_text())
+    rows = json.loads((repository / "runs/comparison/report.json").read_text())
     return {row["backbone"]: row for row in rows}
 
 
@@ -66,10 +66,10 @@ def test_repro_runs_what_changed_and_nothing_else(repository: Path) -> None:
     assert list(rows) == ["tf_efficientnet_b7", "tf_efficientnetv2_b1", "vgg19", "legacy_xception"]
     for row in rows.values():
         assert set(row["measured"]) == {
-            "train", "val", "test", "external/synthetic_external/accuracy",
+            "train", "val", "test", "external/synthetic_external",
         }  # fmt: skip
         assert set(row["published"]) == {"train", "val", "test", "external"}
-    assert "| vgg19 | random | 32 |" in (repository / "runs/comparison/table.md").read_text()
+    assert "| vgg19, random |" in (repository / "runs/comparison/report.md").read_text()
 
     assert "Running stage" not in repro(repository)
     assert run_ids(repository) == first
@@ -80,7 +80,7 @@ def test_repro_runs_what_changed_and_nothing_else(repository: Path) -> None:
     (repository / "params.yaml").write_text(changed)
     printed = repro(repository)
     assert printed.count("Running stage 'train@") == 1
-    assert "Running stage 'table'" in printed
+    assert "Running stage 'report'" in printed
     second = run_ids(repository)
     assert [name for name in BACKBONES if second[name] != first[name]] == ["vgg19"]
     assert table(repository)["vgg19"]["lr"]["transfer"] == 5e-4

@@ -115,7 +115,7 @@ def test_a_soup_of_one_model_with_itself_is_that_model(runs_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "nowhere: no run folder, no model folder and no run of"),
+        (["nowhere"], "nowhere: no such folder, and no run of the store in"),
         (["RUN", "lr.transfer=1"], "lr.transfer: a kept model is scored as it is"),
         (["RUN", "data=folder", "data.root=nowhere"], "data.root"),
         (["data=folder"], "give a run folder"),

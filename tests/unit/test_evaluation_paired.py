@@ -55,7 +55,11 @@ def test_holm_corrects_for_the_number_of_comparisons() -> None:
         ((80, 12, 3, 5), None, "A is better than B on test by 9.0 points, 95 % "),
         ((80, 3, 12, 5), None, "B is better than A on test by 9.0 points, 95 % "),
         ((80, 5, 5, 10), None, "A and B are equally good on test, 95 % "),
-        ((8, 1, 0, 1), ["one"] * 10, "all images are of one group, which says nothing of others"),
+        (
+            (8, 1, 0, 1),
+            ["one"] * 10,
+            "all 10 images are of one group, which says nothing of others",
+        ),
     ],
 )
 def test_the_sentence(

@@ -1,0 +1,197 @@
+"""The report on several runs as Markdown and as one HTML file that needs nothing else."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from io import BytesIO
+from statistics import mean, stdev
+from typing import Any, Final
+
+from matplotlib.figure import Figure
+
+from asl_exp.config import names
+from asl_exp.evaluation.comparison import (
+    Compared,
+    Pair,
+    differing_settings,
+    pairs,
+    repetitions,
+    set_names,
+    warnings,
+)
+from asl_exp.evaluation.figures.compared import curves_figure, recall_figure
+from asl_exp.evaluation.intervals import Interval
+from asl_exp.evaluation.paired import is_shown, sentence
+
+_MOST_SENTENCES: Final = 12
+_STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+       color: #222; background: #fff; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+td small { color: #666; white-space: nowrap; display: block; }
+.scroll { overflow-x: auto; }
+.warning { padding: .5rem 1rem; border-left: .4rem solid #b00020; background: #fdecee; }
+img { max-width: 100%; height: auto; }
+"""
+
+Table = tuple[list[str], list[list[str]]]
+
+
+def markdown(runs: Sequence[Compared]) -> str:
+    """Return the report as Markdown, without its figures."""
+    found = pairs(runs)
+    parts = [
+        "# Comparison of runs",
+        *(f"> **Warning:** {text}" for text in warnings(runs)),
+        "Accuracy of the kept checkpoint, with its 95 % interval, measured / published.",
+        _markdown_table(score_table(runs)),
+        _basis(runs),
+        *(["## Differences", *(f"- {text}" for text in sentences(found))] if found else []),
+        *(["## What differs", _markdown_table(settings_table(runs))] if len(runs) > 1 else []),
+        "## Time",
+        _markdown_table(time_table(runs)),
+    ]
+    return "\n\n".join(part for part in parts if part).replace("\n\n- ", "\n- ") + "\n"
+
+
+def html_page(runs: Sequence[Compared]) -> str:
+    """Return the report as one HTML page with its figures inside."""
+    found = pairs(runs)
+    body = [
+        "<h1>Comparison of runs</h1>",
+        *(f"<p class='warning'>{escape(text)}</p>" for text in warnings(runs)),
+        "<h2>Scores</h2><p>Accuracy of the kept checkpoint, with its 95 % interval; "
+        "a slash sets the published figure beside it.</p>",
+        _html_table(score_table(runs)),
+        f"<p>{escape(_basis(runs))}</p>",
+        *_differences(found),
+        f"<h2>Learning curves</h2>{_image(curves_figure(runs), 'learning curves')}",
+        *(
+            f"<h2>Recall by class, {escape(where)}</h2>"
+            f"{_image(recall_figure(runs, where), f'recall by class on {where}')}"
+            for where in set_names(runs)
+        ),
+        *(["<h2>What differs</h2>", _html_table(settings_table(runs))] if len(runs) > 1 else []),
+        "<h2>Time</h2>",
+        _html_table(time_table(runs)),
+    ]
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Comparison of runs"
+        "</title><meta name='viewport' content='width=device-width'>"
+        f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
+    )
+
+
+def score_table(runs: Sequence[Compared]) -> Table:
+    """Return header and rows: a row for each configuration, its repetitions together."""
+    sets = set_names(runs)
+    header = ["run", "backbone, weights", "split", "train", "val", *sets]
+    return header, [_score_row(same, sets) for same in repetitions(runs)]
+
+
+def _score_row(same: Sequence[Compared], sets: Sequence[str]) -> list[str]:
+    first = same[0]
+    label = first.label if len(same) == 1 else f"{first.label} and {len(same) - 1} more (repeated)"
+    caution = first.result.cautions.get("test")
+    split = (first.result.split or first.config.data.split) + (f" ({caution})" if caution else "")
+    weights = "pretrained" if first.config.backbone.pretrained else "random"
+    cells = [label, f"{first.config.backbone.name}, {weights}", split]
+    for name in ("train", "val"):
+        values = [run.result.metrics.get(names.score_key(name, "accuracy")) for run in same]
+        known = [value for value in values if value is not None]
+        cells.append(_cell(known, None, first.published.get(name)))
+    for where in sets:
+        scored = [run.sets[where] for run in same if where in run.sets]
+        interval = scored[0].intervals.of.get("accuracy") if len(scored) == 1 else None
+        known = [one.values["accuracy"] for one in scored]
+        cells.append(_cell(known, interval, first.published.get(where.split("/")[0])))
+    return cells
+
+
+def _cell(values: Sequence[float], interval: Interval | None, published: float | None) -> str:
+    if not values:
+        return "-"
+    text = f"{mean(values):.3f}"
+    if len(values) > 1:
+        text += f" ± {stdev(values):.3f}"
+    elif interval:
+        text = f"{values[0]:.{_digits(interval)}f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+    return text if published is None else f"{text} / {published:.2f}"
+
+
+def _digits(interval: Interval) -> int:
+    """Return the digits that an interval allows."""
+    return 3 if interval[1] - interval[0] < 0.02 else 2
+
+
+def _basis(runs: Sequence[Compared]) -> str:
+    told = {f"{w}: {run.sets[w].intervals.described()}" for run in runs for w in run.sets}
+    return "; ".join(sorted(told)) + "." if told else ""
+
+
+def sentences(found: Sequence[Pair]) -> list[str]:
+    """Return a sentence for each pair, those that are shown first; the rest are counted."""
+    ranked = sorted(found, key=lambda one: (not is_shown(one.found, one.p), one.where, one.p))
+    told = [sentence(p.first, p.second, p.where, p.found, p.p) for p in ranked[:_MOST_SENTENCES]]
+    more = len(ranked) - len(told)
+    return told + ([f"and {more} more pairs, in report.json"] if more else [])
+
+
+def _differences(found: Sequence[Pair]) -> Iterable[str]:
+    if found:
+        yield "<h2>Differences</h2><p>Tested on the same images; p is McNemar's, corrected for the "
+        yield "number of pairs (Holm); intervals draw groups where they are known.</p><ul>"
+        yield from (f"<li>{escape(text)}</li>" for text in sentences(found))
+        yield "</ul>"
+
+
+def settings_table(runs: Sequence[Compared]) -> Table:
+    """Return the settings in which the runs differ."""
+    rows = [[key, *map(str, values)] for key, values in differing_settings(runs).items()]
+    return ["setting", *(run.label for run in runs)], rows
+
+
+def time_table(runs: Sequence[Compared]) -> Table:
+    """Return what each run took, by stage."""
+    stages = list(dict.fromkeys(stage for run in runs for stage in run.result.seconds))
+    rows = [
+        [run.label, *(_seconds(run.result.seconds.get(stage)) for stage in stages)] for run in runs
+    ]
+    return ["run, seconds", *stages], rows
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _markdown_table(table: Table) -> str:
+    header, rows = table
+    if not rows:
+        return "Nothing."
+    lines = [header, ["---"] * len(header), *rows]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def _html_table(table: Table) -> str:
+    header, rows = table
+    if not rows:
+        return "<p>Nothing.</p>"
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in rows)
+    return f"<div class='scroll'><table><tr>{head}</tr>{body}</table></div>"
+
+
+def _html_cell(cell: Any) -> str:
+    value, bracket, interval = str(cell).partition(" [")
+    small = f"<small>{escape(bracket.strip() + interval)}</small>" if bracket else ""
+    return f"<td>{escape(value)}{small}</td>"
+
+
+def _image(figure: Figure, text: str) -> str:
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    encoded = base64.b64encode(content.getvalue()).decode()
+    return f"<img alt='{escape(text)}' src='data:image/png;base64,{encoded}'>"
