@@ -6,18 +6,24 @@ Everything that is wrong with the command line is said at once, before torch is 
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from asl_exp import __version__, cli
 from asl_exp.config.command_line import CommandLine, parse_command_line
-from asl_exp.config.errors import ConfigError, Interrupted, RunError, UserError
+from asl_exp.config.errors import ConfigError, Interrupted, RunError, UserError, nearest
 from asl_exp.config.process_setup import collector_paused
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from asl_exp.config.compose import Checked
+
 _PROGRAM: Final = "asl_exp"
+_LOCK: Final = ".lock"
+"""What a run that has not begun leaves in its folder."""
+
 _PARTING_S: Final = 3.0  # for delivery, where the command was interrupted
 
 
@@ -56,6 +62,7 @@ def _command(arguments: Sequence[str]) -> int:
 
         register_sweeper(StudySweeper)
 
+        line = replace(line, overrides=_expanded(line), multirun=line.multirun and not line.cfg)
         sys.argv[1:] = line.for_hydra()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
     return 0
@@ -67,32 +74,87 @@ def _answered(line: CommandLine) -> bool:
         print(f"{_PROGRAM} {__version__}")
         return True
     if line.help:
-        from asl_exp.config.conf_folder import help_text
-
-        print(help_text())
+        _help(line.overrides)
         return True
     if line.hydra_help:
         return False
     with collector_paused():
-        composed = _checked(line)
-    if composed is None or line.cfg != "job" or line.package:
+        checked = _checked(line)
+    if checked is None or line.cfg != "job":
         return False
-    from omegaconf import OmegaConf
-
-    print(OmegaConf.to_yaml(composed, resolve=line.resolve), end="")
+    _show(checked, line)
     return True
 
 
-def _checked(line: CommandLine) -> "DictConfig | None":
+def _help(asked: Sequence[str]) -> None:
+    """Print how the command is used, or what the keys that are asked for mean."""
+    if not asked:
+        from asl_exp.config.conf_folder import help_text
+
+        print(help_text())
+        return
+    from asl_exp.config.keys import key_help, nearest_key, schema_keys
+
+    for word in asked:
+        told = key_help(word.partition("=")[0])
+        if told is None:
+            hint = nearest_key(word, schema_keys())
+            raise ConfigError([f"--help {word}: no such key or group{hint}"])
+        print(told)
+
+
+def _show(checked: "Checked", line: CommandLine) -> None:
+    """Print the composed configuration, or a part of it."""
+    from omegaconf import OmegaConf
+
+    if len(checked.jobs) > 1:
+        raise ConfigError(
+            [
+                f"--cfg job: this grid has {len(checked.jobs)} or more configurations; give each "
+                "key one value to see one of them"
+            ]
+        )
+    shown, package = checked.config, line.package or "_global_"
+    part = shown if package == "_global_" else OmegaConf.select(shown, package)
+    if package != "_global_":
+        if part is None:
+            hint = nearest(package, map(str, shown))
+            allowed = ", ".join(map(str, shown))
+            raise ConfigError([f"--package: no group '{package}'{hint}; allowed: {allowed}"])
+        print(f"# @package {package}")
+    if OmegaConf.is_config(part):
+        print(OmegaConf.to_yaml(part, resolve=line.resolve), end="")
+    else:
+        print(part)
+
+
+def _expanded(line: CommandLine) -> list[str]:
+    from asl_exp.config.compose import expand_patterns
+
+    return expand_patterns(line.overrides, _searchpath(line.config_dir))
+
+
+def _checked(line: CommandLine) -> "Checked | None":
     """Raise every fault of the command line, before Hydra would say the first."""
     from asl_exp.config.compose import asks_for_study, check_overrides
 
     only_shown = line.cfg is not None and asks_for_study(line.overrides)
-    return check_overrides(
+    checked = check_overrides(
         line.overrides,
         multirun=line.multirun or only_shown,
         searchpath=_searchpath(line.config_dir),
     )
+    if checked is not None and line.cfg is None and line.info is None:
+        _check_data(checked)
+    return checked
+
+
+def _check_data(checked: "Checked") -> None:
+    """Refuse data that are not there before Hydra makes a folder for the run."""
+    from asl_exp.data.sources.selection import check_source
+
+    for data in {job.data.model_dump_json(): job.data for job in checked.jobs}.values():
+        check_source(data)
 
 
 def _searchpath(config_dir: str | None) -> list[str]:
@@ -109,13 +171,11 @@ def _job(composed: "DictConfig") -> float:
 
     from asl_exp.config.validate import validate
 
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         config, faults = validate(composed)
         if config is None:
             raise ConfigError(faults)
-        from asl_exp.data.sources.selection import check_source
-
-        check_source(config.data)
         if config.tracking.mode in ("server", "dagshub"):
             with collector_paused():
                 from asl_exp.replica.background import begin_delivery
@@ -128,9 +188,20 @@ def _job(composed: "DictConfig") -> float:
         with collector_paused():
             from asl_exp.training.run import run_experiment
 
-        return run_experiment(config, Path(HydraConfig.get().runtime.output_dir))
+        return run_experiment(config, folder)
     except (UserError, RunError) as error:
+        _remove_empty(folder)
         raise SystemExit(cli.told(_PROGRAM, error)) from None
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a run folder in which no run has begun; Hydra made it."""
+    left = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    if left <= {_LOCK}:
+        with suppress(OSError):
+            (folder / _LOCK).unlink(missing_ok=True)
+            folder.rmdir()
+            folder.parent.rmdir()  # only where nothing else is in it
 
 
 if __name__ == "__main__":

@@ -22,6 +22,16 @@ def registered_models(*folders: Path, only: str | None = None) -> set[str]:
     return names if only is None else names & {only}
 
 
+def published_tags(architecture: str) -> set[str] | None:
+    """Return the names of a model's published weights; None where the sources do not tell."""
+    name = re.escape(architecture)
+    tagged = re.compile(rf"""['"]{name}\.(\w+)['"]\s*:""".encode())
+    bare = re.compile(rf"""['"]{name}['"]\s*:""".encode())
+    contents = [file.read_bytes() for file in _sources()]
+    tags = {tag.decode() for content in contents for tag in tagged.findall(content)}
+    return tags if tags or any(bare.search(content) for content in contents) else None
+
+
 def _sources(*folders: Path) -> Iterator[Path]:
     timm = importlib.util.find_spec("timm")
     places = timm.submodule_search_locations if timm else None

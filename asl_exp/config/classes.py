@@ -47,6 +47,8 @@ def _expand(word: str, given: str | list[str]) -> tuple[str, ...]:
     first, dash, last = (part.strip() for part in word.partition("-"))
     if not dash or len(first) != 1 or len(last) != 1:
         return (word,)
+    if first.isdigit() and last.isdigit() and first < last:
+        return tuple(str(number) for number in range(int(first), int(last) + 1))
     if first not in LETTERS or last not in LETTERS or first >= last:
         raise ValueError(f"{word!r} is not a range of capital letters in order, such as A-I")
     return LETTERS[LETTERS.index(first) : LETTERS.index(last) + 1]

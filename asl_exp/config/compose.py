@@ -5,18 +5,19 @@ by one, so that all faults are reported together and in the user's own keys. Wha
 be is in schema.py, what may not go together in contradictions.py.
 """
 
-import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NamedTuple
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -28,10 +29,23 @@ from asl_exp.compat import hydra as compat
 from asl_exp.config import schema
 from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.errors import ConfigError, nearest
-from asl_exp.config.machine_checks import preflight
+from asl_exp.config.keys import GROUPS, nearest_key, value_kind
+from asl_exp.config.machine_checks import known_backbones, preflight
+from asl_exp.config.overrides import (
+    comma_hint,
+    expanded,
+    is_glob,
+    is_range,
+    parse,
+    text_hint,
+)
 from asl_exp.config.preset_file import is_file, register_file
 from asl_exp.config.study_schema import SweepConfig
-from asl_exp.config.validate import validate
+from asl_exp.config.validate import validate, without
+from asl_exp.config.yaml_file import check_own_folder
+
+_MOST_JOBS: Final = 64
+"""Of a grid are all checked: a millisecond each, a tenth of a second where groups differ."""
 
 _BASES: dict[str, type[schema.Group]] = {
     "backbone": schema.BackboneConfig,
@@ -64,6 +78,19 @@ class Composition(NamedTuple):
     choices: dict[str, str | None]
     swept: list[Override]
     faults: list[str]
+
+
+class Checked(NamedTuple):
+    """A command line without a fault.
+
+    Attributes:
+        config: the composition; of a grid, without the values that differ from job to job.
+        jobs: the experiments of a grid, one for a plain run; where a grid has very many, those
+            that differ in one value.
+    """
+
+    config: DictConfig
+    jobs: list[schema.Config]
 
 
 @cache
@@ -102,14 +129,16 @@ def compose_config(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> 
         composed = compose_parts(overrides)
     config, more = validate(composed.config)
     if config is None or composed.faults:
-        raise ConfigError([*composed.faults, *more])
+        more = without(more, _told_keys(composed.faults))
+        faults = text_hint([*composed.faults, *more], parse_overrides(overrides)[0])
+        raise ConfigError(list(dict.fromkeys(faults)))
     return config
 
 
 def check_overrides(
     overrides: Sequence[str], *, multirun: bool, searchpath: Sequence[str] = ()
-) -> DictConfig | None:
-    """Return the composition of a command line; None for a study, which has one for each trial.
+) -> Checked | None:
+    """Return what a command line comes to; None for a study, which has one for each trial.
 
     Raises:
         ConfigError: with every fault of it; with multirun, of each grid value.
@@ -119,16 +148,27 @@ def check_overrides(
 
         check_study(overrides, multirun=multirun, searchpath=searchpath)
         return None
+    configs: list[schema.Config] = []
     with hydra_opened(searchpath):
         composed, _, swept, faults = compose_parts(overrides, multirun=multirun)
-    for variant in _variants(composed, swept):
-        config, more = validate(variant)
-        faults += preflight(config) if config else more
+        told = _told_keys(faults)
+        for job in _jobs(composed, swept, overrides):
+            config, more = validate(job)
+            configs += [config] if config else []
+            faults += without(preflight(config) if config else more, told)
     if not faults:
         faults += folder_faults(composed, overrides)
     if faults:
-        raise ConfigError(list(dict.fromkeys(faults)))
-    return composed
+        parsed = parse_overrides(overrides)[0]
+        raise ConfigError(list(dict.fromkeys(text_hint(faults, parsed))))
+    return Checked(composed, configs)
+
+
+def _told_keys(faults: Sequence[str]) -> set[str]:
+    """Return the keys whose value could not be taken, of which nothing else can be said."""
+    said = ("must be quoted", "got several values", "cannot be read", "a pattern", "by a study")
+    told = (fault for fault in faults if any(words in fault for words in said))
+    return {fault.partition(":")[0].partition("=")[0] for fault in told}
 
 
 def asks_for_study(overrides: Sequence[str]) -> bool:
@@ -146,8 +186,17 @@ def folder_faults(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
 def hydra_opened(searchpath: Sequence[str] = ()) -> Iterator[None]:
     """Open Hydra; the folders of ``searchpath`` come before conf/, as with ``--config-dir``."""
     register_bases()
+    _check_own_files(searchpath)
     with compat.opened(str(conf_dir()), searchpath):
         yield
+
+
+def _check_own_files(searchpath: Sequence[str]) -> None:
+    faults: list[str] = []
+    for folder in searchpath:
+        faults += check_own_folder(Path(folder.removeprefix("file://")), GROUPS)
+    if faults:
+        raise ConfigError(faults)
 
 
 def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Composition:
@@ -160,6 +209,8 @@ def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Compos
     for override in parsed:
         if override.is_sweep_override() and not multirun:
             faults.append(_unasked_grid(override))
+        elif override.is_sweep_override() and (fault := _range_fault(override, groups)):
+            faults.append(fault)
         elif override.key_or_group.split("@")[0] in groups:
             fault = _group_fault(override, loader)
             faults += [fault] if fault else []
@@ -184,19 +235,40 @@ def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Compos
 
 def parse_overrides(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
     """Return the overrides that can be read, and a fault for each that cannot."""
-    parser, parsed, faults = OverridesParser.create(), [], []
-    for text in overrides:
-        try:
-            parsed.append(parser.parse_override(text))
-        except HydraException:
-            faults.append(f"{text}: is not of the form key=value; quote values with spaces")
-    return parsed, faults
+    parsed = parse(overrides)
+    return parsed.overrides, parsed.faults
 
 
 def _unasked_grid(override: Override) -> str:
+    key = override.key_or_group
+    if is_range(override):
+        return _no_study(override)
+    kind = value_kind(key)
+    hints = [] if kind == "text" else [f", for a list write {key}=[...]"]
+    hints += [] if kind == "other" else [f", for one text {comma_hint(override)}"]
     return (
-        f"{override.key_or_group}: got several values ({override.input_line}); for a grid add "
-        f"--multirun, for a list write {override.key_or_group}=[...]"
+        f"{key}: got several values ({override.input_line}); for a grid add "
+        f"--multirun{''.join(hints)}"
+    )
+
+
+def _range_fault(override: Override, groups: Container[str]) -> str | None:
+    """Return a fault where values are not listed: a range, or a pattern that has no choices."""
+    if is_range(override):
+        return _no_study(override)
+    if is_glob(override) and override.key_or_group.split("@")[0] not in groups:
+        key = override.key_or_group
+        return (
+            f"{override.input_line}: a pattern stands for choices of a group, and {key} is no "
+            f"group; list the values with {key}=a,b"
+        )
+    return None
+
+
+def _no_study(override: Override) -> str:
+    return (
+        f"{override.input_line}: every number of a range is searched by a study alone; add "
+        "--multirun and sweep=NAME whose space has the key, or list values with commas"
     )
 
 
@@ -205,6 +277,10 @@ def _group_fault(override: Override, loader: ConfigLoader) -> str | None:
         return None
     group = override.key_or_group.split("@")[0]
     options = [o for o in loader.get_group_options(group) if o != "base"]
+    if is_glob(override):
+        fits = expanded(override, loader) is not None
+        told = f"{override.input_line}: matches no choice; allowed: {', '.join(options)}"
+        return None if fits else told
     given = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
     for option in given:
         if group == "experiment" and is_file(option):
@@ -213,10 +289,10 @@ def _group_fault(override: Override, loader: ConfigLoader) -> str | None:
             continue
         if str(option) not in options:
             shown = "null" if option is None else str(option)
-            return (
-                f"{group}={shown}: no such choice{nearest(shown, options)}; "
-                f"allowed: {', '.join(options)}"
-            )
+            hint = nearest(shown, options)
+            if group == "backbone" and shown.partition(".")[0] in known_backbones():
+                hint = f"; write backbone.name={shown}"
+            return f"{group}={shown}: no such choice{hint}; allowed: {', '.join(options)}"
     return None
 
 
@@ -227,7 +303,7 @@ def _apply(composed: DictConfig, override: Override) -> list[str]:
         return [f"~{key}: keys cannot be deleted; set the value that switches it off"]
     free = override.is_add() or key.startswith("backbone.options.")
     if not free and not key_exists(composed, key):
-        return [f"{key}: unknown key{nearest(key, known_keys(composed))}"]
+        return [f"{key}: unknown key{nearest_key(key, known_keys(composed))}"]
     if not override.is_sweep_override():
         OmegaConf.update(composed, key, override.value(), force_add=True)
     return []
@@ -253,15 +329,71 @@ def known_keys(composed: DictConfig) -> Iterator[str]:
         yield from walk(value, str(key))
 
 
-def _variants(composed: DictConfig, swept: Sequence[Override]) -> Iterator[DictConfig]:
-    """Yield the composition as it is, then with each value of each swept key, one at a time."""
-    yield composed
-    for override in swept:
-        listed = override.is_choice_sweep() or override.is_range_sweep()
-        for value in override.sweep_iterator() if listed else ():
-            variant = composed.copy()
-            OmegaConf.update(variant, override.key_or_group, value)
-            yield variant
+def expand_patterns(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> list[str]:
+    """Return the words of a command line with ``group=a,b`` in place of ``group=glob(*)``."""
+    words = list(overrides)
+    if not any("glob(" in word for word in words):
+        return words
+    with hydra_opened(searchpath):
+        loader = GlobalHydra.instance().config_loader()
+        for number, word in enumerate(words):
+            parsed = parse_overrides([word])[0]
+            if parsed and is_glob(parsed[0]):
+                words[number] = expanded(parsed[0], loader) or word
+    return words
+
+
+def _jobs(
+    composed: DictConfig, swept: Sequence[Override], overrides: Sequence[str]
+) -> Iterator[DictConfig]:
+    """Yield the composition of each job of a grid, as far as its values are sound.
+
+    The composition without them need not be: a grid may give what each job needs. Of a very large
+    grid the first job is taken, then each other value of each key, one at a time.
+    """
+    parsed = parse_overrides(overrides)[0]
+    groups = [o for o in parsed if o.is_sweep_override() and _is_sound_group(o)]
+    combinations = [
+        list(combination)
+        for combination in product(*([f"{o.key_or_group}={v}" for v in _listed(o)] for o in groups))
+    ]
+    plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    for chosen in combinations[:_MOST_JOBS]:
+        base = compose_parts([*plain, *chosen]).config if chosen else composed
+        values = [[(o.key_or_group, v) for v in o.sweep_iterator()] for o in swept if _is_list(o)]
+        for assignment in _assignments(values):
+            job = base.copy() if assignment else base
+            for key, value in assignment:
+                OmegaConf.update(job, key, value, force_add=True)
+            yield job
+
+
+def _assignments(values: Sequence[list[tuple[str, Any]]]) -> Iterator[tuple[tuple[str, Any], ...]]:
+    if prod(len(one) for one in values) <= _MOST_JOBS:
+        yield from product(*values)
+        return
+    first = tuple(one[0] for one in values)
+    yield first
+    for position, one in enumerate(values):
+        for value in one[1:]:
+            yield (*first[:position], value, *first[position + 1 :])
+
+
+def _is_list(override: Override) -> bool:
+    return override.is_choice_sweep() or override.is_range_sweep()
+
+
+def _is_sound_group(override: Override) -> bool:
+    loader = GlobalHydra.instance().config_loader()
+    group = override.key_or_group.split("@")[0]
+    return group in loader.list_groups("") and _group_fault(override, loader) is None
+
+
+def _listed(override: Override) -> list[str]:
+    if is_glob(override):
+        loader = GlobalHydra.instance().config_loader()
+        return (expanded(override, loader) or "").partition("=")[2].split(",")
+    return list(override.sweep_string_iterator())
 
 
 def _own_folders(overrides: Sequence[str]) -> dict[str, str]:
@@ -276,10 +408,13 @@ def _own_folders(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def _unwritable(key: str, folder: str) -> list[str]:
-    """Return a fault where a folder of runs cannot be made or written."""
+    """Return a fault where a folder of runs cannot be made or written; none is made."""
     try:
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - accepts what the user typed as it is
-        with tempfile.TemporaryFile(dir=folder):
+        there = Path(folder).absolute()
+        while not there.exists():
+            there.lstat() if there.is_symlink() else None
+            there = there.parent
+        with tempfile.TemporaryFile(dir=there):
             return []
     except OSError as error:
         reason = error.strerror or str(error)

@@ -1,5 +1,6 @@
-"""Where the YAML files are, and the help text, which needs nothing else of the configuration."""
+"""Where files are: the YAML files, a user's home; and the help text, which needs nothing else."""
 
+import os
 from pathlib import Path
 
 import yaml
@@ -11,6 +12,11 @@ def conf_dir() -> Path:
     package = Path(__file__).resolve().parent.parent
     beside = package.parent / "conf"
     return beside if (beside / "config.yaml").is_file() else package / "conf"
+
+
+def home_expanded(given: str) -> Path:
+    """Return a path with ``~`` expanded; a name of no user stays as it is."""
+    return Path(os.path.expanduser(given))  # noqa: PTH111 - Path's raises where there is no such user
 
 
 def help_text() -> str:

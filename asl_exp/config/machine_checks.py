@@ -7,7 +7,8 @@ import os
 from itertools import takewhile
 from pathlib import Path
 
-from asl_exp.compat.timm import registered_models
+from asl_exp.compat.timm import published_tags, registered_models
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import nearest
 from asl_exp.config.schema import Config
 
@@ -19,13 +20,20 @@ def preflight(config: Config) -> list[str]:
 
 def _backbone(config: Config) -> list[str]:
     faults = []
-    architecture = config.backbone.name.split(".")[0]
-    if not known_backbones(architecture) and (names := known_backbones()):
+    architecture, _, tag = config.backbone.name.partition(".")
+    if tag and known_backbones(architecture) and (tags := _tags(architecture)) is not None:
+        if tag not in tags:
+            named = f"allowed: {', '.join(sorted(tags))}, or none" if tags else "it has none"
+            faults.append(
+                f"backbone.name: '{architecture}' has no weights '{tag}'{nearest(tag, tags)}; "
+                f"{named}"
+            )
+    elif not known_backbones(architecture) and (names := known_backbones()):
         faults.append(
             f"backbone.name: timm has no model '{architecture}'{nearest(architecture, names)}"
         )
     weights = config.backbone.weights
-    if weights is not None and not Path(weights).expanduser().is_file():
+    if weights is not None and not home_expanded(weights).is_file():
         faults.append(f"backbone.weights: no file '{weights}'")
     return faults
 
@@ -37,6 +45,14 @@ def known_backbones(only: str | None = None) -> set[str]:
         only: the one name that is asked for, which is found sooner.
     """
     return registered_models(Path(__file__).resolve().parent.parent / "model", only=only)
+
+
+def _tags(architecture: str) -> set[str] | None:
+    """Return the names of published weights of a network; None where they cannot be told."""
+    ours = Path(__file__).resolve().parent.parent / "model"
+    if any(f"def {architecture}(".encode() in file.read_bytes() for file in ours.glob("*.py")):
+        return set()
+    return published_tags(architecture)
 
 
 def _devices(config: Config) -> list[str]:

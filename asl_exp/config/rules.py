@@ -11,13 +11,20 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 from urllib.parse import urlsplit
 
-from asl_exp.config.classes import parse_classes
+from asl_exp.config.classes import LETTERS, parse_classes
 from asl_exp.config.machine_checks import visible_gpus
 from asl_exp.config.names import EVERY_EPOCH, metric_fault
-from asl_exp.config.schema import Config, DataConfig, PhaseConfig, TrackingConfig
+from asl_exp.config.schema import (
+    BackboneConfig,
+    Config,
+    DataConfig,
+    PhaseConfig,
+    TrackingConfig,
+)
 from asl_exp.config.search_space import Parameter
 from asl_exp.config.study_schema import SweepConfig
 
@@ -28,7 +35,9 @@ def contradictions(config: Config) -> list[str]:
         *_backbone(config),
         *_head(config),
         *_schedule(config),
+        *_stored(config),
         *_trainer(config),
+        *([] if config.name is None else _label_faults("name", config.name)),
         *data_faults(config.data),
         *tracking_faults(config.tracking),
     ]
@@ -41,17 +50,78 @@ def contradictions(config: Config) -> list[str]:
 
 
 def _backbone(config: Config) -> list[str]:
-    backbone = config.backbone
+    backbone, faults = config.backbone, network_faults(config.backbone)
     if backbone.weights is not None and not backbone.pretrained:
-        return [
+        faults.append(
             "backbone.weights: a file is given but backbone.pretrained=false would not load it; "
             "leave one of the two out"
-        ]
-    return []
+        )
+    return faults
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
+_NO_OPTIONS: Final = {
+    "num_classes": "the classes are those of the data; leave it out",
+    "in_chans": "images have three channels (RGB), grey ones as well; leave it out",
+    "img_size": "write backbone.image_size",
+    "input_size": "write backbone.image_size",
+    "global_pool": "write head.pooling",
+    "drop_rate": "write regularization.dropout",
+    "features_only": "the last feature map is what the head is made for; leave it out",
+    "out_indices": "the last feature map is what the head is made for; leave it out",
+    "feature_cfg": "the last feature map is what the head is made for; leave it out",
+    "feature_cls": "the last feature map is what the head is made for; leave it out",
+    "exportable": "changes the network for other programs; leave it out",
+    "scriptable": "changes the network for other programs; leave it out",
+    "no_jit": "changes the network for other programs; leave it out",
+    "model_name": "write backbone.name",
+    "name": "write backbone.name",
+    "variant": "write backbone.name",
+    "kwargs_filter": "changes how the network is made; leave it out",
+    "state_dict": "weights are loaded from backbone.weights=FILE alone",
+}
+_LOADING: Final = re.compile(r"pretrained|checkpoint|cache_dir|hf_hub|url|custom_load|weight(s|$)")
+
+
+def network_faults(backbone: BackboneConfig) -> list[str]:
+    """Return faults of a network's name and options: what reaches out, loads or breaks the head."""
+    faults = []
+    if not _NAME.fullmatch(backbone.name):
+        faults.append(f"backbone.name: got '{backbone.name}'; {_name_hint(backbone.name)}")
+    for option in backbone.options:
+        if _LOADING.search(option):
+            why = "weights are loaded from backbone.weights=FILE or, with backbone.pretrained, "
+            faults.append(f"backbone.options.{option}: {why}from timm's hub, and from nowhere else")
+        elif option in _NO_OPTIONS:
+            faults.append(f"backbone.options.{option}: {_NO_OPTIONS[option]}")
+    return faults
+
+
+def _name_hint(name: str) -> str:
+    scheme, colon, rest = name.partition(":")
+    owner, _, last = rest.rpartition("/")
+    if scheme in ("hf-hub", "hf_hub") and owner == "timm" and _NAME.fullmatch(last):
+        return f"a name of timm alone is allowed; write backbone.name={last}"
+    if colon:
+        return (
+            "a name of timm alone is allowed, no address and no folder; weights of your own are "
+            "backbone.weights=FILE"
+        )
+    return "a name of timm is letters, digits, _ and at most one dot, such as resnet18.a1_in1k"
+
+
+_MOST_WEIGHTS: Final = 1_000_000_000
+_MOST_DRAWN: Final = 10_000_000
 
 
 def _head(config: Config) -> list[str]:
     dropout, hidden = config.regularization.dropout, config.head.hidden
+    for first, second in pairwise(hidden):
+        if first * second > _MOST_WEIGHTS:
+            return [
+                f"head.hidden: {first} and {second} units would be {first * second:,} weights; at "
+                f"most {_MOST_WEIGHTS:,} are taken"
+            ]
     if isinstance(dropout, list) and len(dropout) != len(hidden):
         return [
             f"regularization.dropout: {len(dropout)} values for {len(hidden)} hidden layers "
@@ -68,6 +138,15 @@ def _schedule(config: Config) -> list[str]:
     for name, phase in config.schedule.items():
         faults += _phase(f"schedule.{name}", phase)
     return faults
+
+
+def _stored(config: Config) -> Iterator[str]:
+    for name, phase in config.schedule.items():
+        if phase.features == "always" and phase.epochs and not config.data.store:
+            yield (
+                f"schedule.{name}.features: always needs stored pixels, but data.store=off; leave "
+                "one of the two out"
+            )
 
 
 def _phase(key: str, phase: PhaseConfig) -> list[str]:
@@ -111,6 +190,11 @@ def _trainer(config: Config) -> list[str]:
             f"trainer.rendezvous: {trainer.num_nodes} machines need an address to meet; give the "
             "same host:port of the first machine on all, or start under SLURM"
         )
+    if trainer.rendezvous is not None and not _is_address(trainer.rendezvous):
+        faults.append(
+            f"trainer.rendezvous: got '{trainer.rendezvous}'; must be host:port of the first "
+            "machine, such as 192.168.1.10:29500"
+        )
     parts = trainer.devices * trainer.num_nodes * trainer.accumulate
     if batch_size != "auto" and batch_size % parts:
         faults.append(
@@ -123,13 +207,27 @@ def _trainer(config: Config) -> list[str]:
     return faults
 
 
+def _is_address(given: str) -> bool:
+    host, colon, port = given.rpartition(":")
+    sound = bool(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", host))
+    return sound and bool(colon) and bool(re.fullmatch(r"\d{1,5}", port)) and 0 < int(port) < 65536
+
+
 SYNTHETIC_EXTERNAL = "synthetic_external"
 """The external set of the embedded signer, a name that `data.external` knows for every source."""
 
 
 def data_faults(data: DataConfig) -> list[str]:
     """Return one sentence a fault, each beginning with the key."""
-    return [*_source_faults(data), *_class_faults(data), *_split_faults(data)]
+    drawn = data.synthetic.signers * data.synthetic.images_per_letter * len(LETTERS)
+    faults = [*_source_faults(data), *_class_faults(data), *_split_faults(data)]
+    if data.source == "synthetic" and drawn > _MOST_DRAWN:
+        faults.append(
+            f"data.synthetic: {data.synthetic.signers:,} signers with "
+            f"{data.synthetic.images_per_letter:,} images of a letter are {drawn:,} drawn hands; "
+            f"at most {_MOST_DRAWN:,} are taken"
+        )
+    return faults
 
 
 def _source_faults(data: DataConfig) -> list[str]:
@@ -226,11 +324,21 @@ def tracking_faults(tracking: TrackingConfig) -> list[str]:
             f"tracking.repo: got '{without_login(tracking.repo)}'; must be OWNER/NAME, the last "
             "two parts of the repository's address"
         )
+    faults += _label_faults("tracking.experiment", tracking.experiment)
+    if tracking.register is not None:
+        faults += _label_faults("tracking.register", tracking.register)
     if tracking.register is not None and tracking.mode == "off":
         faults.append("tracking.register: nothing is recorded with tracking=off; leave it out")
     if tracking.register is not None and set("/:") & set(tracking.register):
         faults.append(f"tracking.register: got '{tracking.register}'; a name without / and :")
     return faults
+
+
+def _label_faults(key: str, label: str) -> list[str]:
+    """Return a fault where a name cannot be one of a folder or a page."""
+    if label.strip() in ("", ".", "..") or not label.isprintable():
+        return [f"{key}: got {label!r}; must be a name of printable characters"]
+    return []
 
 
 def _address_faults(uri: str | None) -> list[str]:

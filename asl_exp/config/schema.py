@@ -1,7 +1,7 @@
 """The typed schema of an experiment: every key with its type, unit and range.
 
 The YAML files in conf/ hold the values; this module says what values are possible. It holds no
-rule between two fields (see contradictions.py) and reads no files.
+rule between two fields (see rules.py) and reads no files.
 """
 
 import warnings
@@ -15,13 +15,28 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
-Rgb = Annotated[list[float], Field(min_length=3, max_length=3)]
+Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+PositiveUnit = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+Mean = Annotated[list[Unit], Field(min_length=3, max_length=3)]
+Deviation = Annotated[list[PositiveUnit], Field(min_length=3, max_length=3)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Some = Annotated[int, Field(ge=1, le=1024)]
+"""Of processes, devices, machines."""
+Many = Annotated[int, Field(ge=1, le=1_000_000)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
 Scalar = bool | int | float | str
 
 
 def _on_off(value: object) -> object:
     """Take the words that people write for a switch; Hydra's own are true and false."""
     return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+
+
+def _names(value: object) -> object:
+    """Take numbers for names of classes: ``[0,1,2]`` are three."""
+    if isinstance(value, list):
+        return [str(one) if type(one) is int else one for one in value]
+    return value
 
 
 Switch = Annotated[bool, BeforeValidator(_on_off)]
@@ -44,8 +59,8 @@ class BackboneConfig(Group):
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
         None, description="side of the square input in pixels; null: the weights' own"
     )
-    mean: Rgb | None = Field(None, description="per channel, of 0..1; null: the weights' own")
-    std: Rgb | None = Field(None, description="per channel, of 0..1; null: the weights' own")
+    mean: Mean | None = Field(None, description="per channel, of 0..1; null: the weights' own")
+    std: Deviation | None = Field(None, description="per channel, of 0..1; null: the weights' own")
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = Field(
         None, description="how images are resized; null: the weights' own"
     )
@@ -60,7 +75,7 @@ class HeadConfig(Group):
     pooling: Literal["avg", "max", "avgmax", "flatten"] = Field(
         "avg", description="how the feature map becomes a vector"
     )
-    hidden: list[PositiveCount] = Field(
+    hidden: Annotated[list[Width], Field(max_length=16)] = Field(
         default_factory=lambda: [256], description="widths of the dense layers before the output"
     )
     activation: Literal["leaky_relu", "relu", "gelu", "linear"] = Field(
@@ -144,10 +159,16 @@ class AugmentationConfig(Group):
 class SyntheticConfig(Group):
     """The embedded signer: how many rendered hands."""
 
-    signers: Annotated[int, Field(ge=3)] = Field(12, description="people; the unit of the split")
-    images_per_letter: PositiveCount = Field(10, description="of each signer")
-    external_signers: Count = Field(4, description="other people, backlit, in cluttered rooms")
-    seed: Count = Field(0, description="of the images, apart from the experiment's seed")
+    signers: Annotated[int, Field(ge=3, le=100_000)] = Field(
+        12, description="people; the unit of the split"
+    )
+    images_per_letter: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        10, description="of each signer"
+    )
+    external_signers: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        4, description="other people, backlit, in cluttered rooms"
+    )
+    seed: Seed = Field(0, description="of the images, apart from the experiment's seed")
 
 
 class DataConfig(Group):
@@ -163,7 +184,7 @@ class DataConfig(Group):
         default_factory=list,
         description="never trained on: names in the column source, folders or manifests",
     )
-    classes: str | list[str] | None = Field(
+    classes: Annotated[str | list[str] | None, BeforeValidator(_names)] = Field(
         None, description="A-I, [A,B,del], static (24), letters (26), signs (29); null: all found"
     )
     split: Literal["group", "random", "leave_out", "column"] = Field(
@@ -172,12 +193,12 @@ class DataConfig(Group):
     leave_out: list[str] = Field(
         default_factory=list, description="leave_out: the groups that are the test split"
     )
-    split_seed: Count = Field(
+    split_seed: Seed = Field(
         0, description="of the split, apart from the experiment's: seeds are tested on one set"
     )
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
-    batch_size: PositiveCount | Literal["auto"] = Field(
+    batch_size: Many | Literal["auto"] = Field(
         64,
         description="images a step, over all devices together; auto: the most that fit, at "
         "most 1024",
@@ -190,7 +211,9 @@ class DataConfig(Group):
     cache_limit_gb: Positive = Field(50.0, description="least recently used files go first")
     max_unreadable: Count = Field(0, description="images that may be left out as unreadable")
     max_megapixels: Positive = Field(100.0, description="larger images are refused undecoded")
-    workers: Count = Field(0, description="decoding processes; 0: one a core")
+    workers: Annotated[int, Field(ge=0, le=1024)] = Field(
+        0, description="decoding processes; 0: one a core"
+    )
     synthetic: SyntheticConfig = Field(default_factory=lambda: SyntheticConfig())
 
 
@@ -203,7 +226,7 @@ class PhaseConfig(Group):
     last_layers: PositiveCount | None = Field(
         None, description="trainable=last: layers with weights, counted from the backbone's end"
     )
-    epochs: Count = Field(..., description="0 skips the phase")
+    epochs: int = Field(..., ge=0, le=1_000_000, description="0 skips the phase")
     lr: Positive = Field(..., description="learning rate; usually ${lr.transfer} or ${lr.finetune}")
     monitor: Literal["val/loss", "val/accuracy", "val/f1_macro"] = Field(
         ..., description="decides which epoch is kept: the lowest loss, the highest of the others"
@@ -217,7 +240,7 @@ class PhaseConfig(Group):
     features: Literal["auto", "always", "never"] = Field(
         "auto", description="what the frozen part makes of each image is stored, not made again"
     )
-    views: PositiveCount | None = Field(
+    views: Many | None = Field(
         None,
         description="augmented views of each image that are stored; epoch e sees view e mod views; "
         "null: 16, or as many as epochs",
@@ -229,15 +252,15 @@ class TrainerConfig(Group):
     """The machine."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: PositiveCount = Field(
+    devices: Some = Field(
         1,
         description="GPUs, or processes on the CPU, of each machine: say how many, 'all' has no "
         "word",
     )
-    num_nodes: PositiveCount = 1
+    num_nodes: Some = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     deterministic: bool = Field(True, description="equal seeds give equal bits on one machine")
-    accumulate: PositiveCount = Field(
+    accumulate: Many = Field(
         1, description="a step's images come in so many parts, to need less memory"
     )
     channels_last: bool = Field(False, description="memory layout (B, H, W, C) of convolutions")
@@ -253,7 +276,7 @@ class TrainerConfig(Group):
     rendezvous: str | None = Field(
         None, description="host:port of the first machine, the same on all; num_nodes > 1 needs it"
     )
-    rendezvous_timeout_s: PositiveCount = Field(300, description="wait for the other machines")
+    rendezvous_timeout_s: Many = Field(300, description="wait for the other machines")
 
 
 # every class has the abc module's method register, which nobody calls on a configuration
@@ -264,7 +287,9 @@ class TrackingConfig(Group):
     """Where results are kept: always on this machine, and a copy elsewhere if so wished."""
 
     mode: Literal["local", "server", "dagshub", "off"] = "local"
-    experiment: str = Field("asl_exp", min_length=1, description="name of the MLflow experiment")
+    experiment: str = Field(
+        "asl_exp", min_length=1, max_length=250, description="name of the MLflow experiment"
+    )
     uri: str | None = Field(None, description="server: its address, http://host:5000")
     repo: str | None = Field(None, description="dagshub: OWNER/NAME; null: the git remote's")
     required: bool = Field(
@@ -274,7 +299,10 @@ class TrackingConfig(Group):
         30.0, description="wait at the end for what is still to be delivered"
     )
     register: str | None = Field(
-        None, min_length=1, description="name in the model registry; null: not registered"
+        None,
+        min_length=1,
+        max_length=250,
+        description="name in the model registry; null: not registered",
     )
 
 
@@ -288,13 +316,15 @@ class Config(Group):
     lr: LearningRateConfig
     augmentation: AugmentationConfig
     data: DataConfig
-    schedule: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], PhaseConfig] = Field(
+    schedule: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,50}$")], PhaseConfig] = Field(
         ..., min_length=1, description="phases in order"
     )
     trainer: TrainerConfig
     tracking: TrackingConfig
-    seed: Count = 0
-    name: str | None = Field(None, description="of the run; null: made from backbone and data")
+    seed: Seed = 0
+    name: str | None = Field(
+        None, max_length=250, description="of the run; null: made from backbone and data"
+    )
     resume: bool | str = Field(
         False, description="true: go on with the newest unfinished run of this configuration"
     )

@@ -100,6 +100,8 @@ def plan_study(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> Plan
     plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     with hydra_opened(searchpath):
         composed = compose_parts(plain)
+        if composed.config.get("sweep") is None:  # no such choice
+            raise ConfigError([*faults, *composed.faults])
         sweep, more = typed_sweep(composed.config)
         faults += [*composed.faults, *more]
         sound_sweep = not more

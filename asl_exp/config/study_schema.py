@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from asl_exp.config.schema import Count, Group, PositiveCount, Scalar
+from asl_exp.config.schema import Count, Group, Many, PositiveCount, Scalar, Seed, Some
 
 Direction = Literal["minimize", "maximize"]
 Value = Scalar | None | list[Scalar]
@@ -26,7 +26,7 @@ class SamplerConfig(Group):
     """How the next trial's values are chosen."""
 
     name: Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"] = "tpe"
-    seed: Count = Field(0, description="with equal seeds trial N of two studies begins alike")
+    seed: Seed = Field(0, description="with equal seeds trial N of two studies begins alike")
     multivariate: bool = Field(True, description="tpe: values are chosen together")
 
 
@@ -44,13 +44,14 @@ class SweepConfig(Group):
     name: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        max_length=100,
         description="of the study and its folder; null: made from sweep and experiment",
     )
     objectives: Annotated[list[Objective], Field(min_length=1, max_length=2)] = Field(
         default_factory=lambda: [Objective(metric="val/accuracy")],
         description="one, or two for a Pareto front",
     )
-    n_trials: PositiveCount | None = Field(
+    n_trials: Many | None = Field(
         None, description="finished and pruned trials of the study; null: all points of a grid"
     )
     sampler: SamplerConfig = Field(default_factory=lambda: SamplerConfig())
@@ -68,7 +69,9 @@ class SweepConfig(Group):
     first: list[dict[str, Value]] | None = Field(
         None, description="trials to try first; null: the configuration's own values"
     )
-    agents: PositiveCount = Field(1, description="processes that try trials at once")
+    agents: Some = Field(1, description="processes that try trials at once")
     max_failures: PositiveCount = Field(5, description="failed trials in a row that end the study")
     extend: bool = Field(False, description="go on with a changed space, configuration or data")
-    confirm: Count = Field(0, description="further seeds for the best trial and the default")
+    confirm: Annotated[int, Field(ge=0, le=1000)] = Field(
+        0, description="further seeds for the best trial and the default"
+    )

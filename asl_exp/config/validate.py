@@ -1,18 +1,24 @@
 """Checks a composed configuration against the schema and says every fault in the user's keys."""
 
-from typing import Any
+import re
+from collections.abc import Container, Iterator
+from typing import Any, Final
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from asl_exp.config.errors import nearest
+from asl_exp.config.keys import model_at, nearest_key
 from asl_exp.config.rules import contradictions
-from asl_exp.config.schema import Config, Group, PhaseConfig
+from asl_exp.config.schema import Config, Group
 from asl_exp.config.study_schema import SweepConfig
 
 _FOREIGN = ("sweep", "experiment", "hydra")  # handled by Hydra before a run begins
 Path = tuple[str | int, ...]
+
+_REFERENCE: Final = re.compile(r"\$\{([\w.]+)\}")
+_LONGEST: Final = 120  # characters of a value that are shown
 
 _WORDS = {
     "a valid string": "text (quote it)",
@@ -38,8 +44,8 @@ def typed(composed: DictConfig) -> tuple[Config | None, list[str]]:
     raw = _plain(composed, resolve=False)
     try:
         values = _plain(composed, resolve=True)
-    except OmegaConfBaseException as error:
-        return None, [f"{error.full_key}: {str(error).splitlines()[0]}"]
+    except (OmegaConfBaseException, RecursionError) as error:
+        return None, [_unresolved(error, raw)]
     try:
         return Config.model_validate(values), []
     except ValidationError as error:
@@ -78,12 +84,44 @@ def _field_faults(
     grouped: dict[Path, list[Any]] = {}
     for detail in error.errors(include_url=False):
         grouped.setdefault(_known_path(detail["loc"], values), []).append(detail)
+    faulty = {_dotted(path) for path in grouped}
     faults = []
     for path, details in grouped.items():
-        origin = _at(raw, path)
-        if not (isinstance(origin, str) and origin.startswith("${")):
-            faults.append(_sentence(path, details, values, root))
+        named = [one for one in _references(_at(raw, path)) if one in faulty]
+        if not named:
+            faults.append(_sentence(path, details, values, root, _at(raw, path)))
     return faults
+
+
+def without(faults: list[str], keys: Container[str]) -> list[str]:
+    """Return the faults that are not of these keys: they have one already."""
+    return [fault for fault in faults if fault.partition(":")[0] not in keys]
+
+
+def _references(origin: Any) -> list[str]:
+    """Return the keys that a value refers to, such as ``lr.transfer`` of ``${lr.transfer}``."""
+    return _REFERENCE.findall(origin) if isinstance(origin, str) else []
+
+
+def _unresolved(error: Exception, raw: dict[str, Any]) -> str:
+    """Say which key refers to nothing, or to itself."""
+    key, known = getattr(error, "full_key", None), list(flat_keys(raw))
+    if isinstance(error, RecursionError) or "recursi" in str(error).lower():
+        circle = [one for one in known if _references(_at(raw, tuple(one.split("."))))]
+        return f"{key or ' or '.join(circle) or 'a key'}: refers to itself; give a value"
+    origin = _at(raw, tuple(str(key).split("."))) if key else None
+    for name in _references(origin):
+        if name not in known:
+            return f"{key}: '{origin}' refers to no key{nearest_key(name, known)}"
+    return f"{key}: {str(error).splitlines()[0]}" + (f" (from '{origin}')" if origin else "")
+
+
+def flat_keys(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the name of every key, groups and their keys."""
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from flat_keys(value, f"{prefix}{key}.")
 
 
 def _known_path(location: Path, values: dict[str, Any]) -> Path:
@@ -102,7 +140,13 @@ def _known_path(location: Path, values: dict[str, Any]) -> Path:
     return tuple(path)
 
 
-def _sentence(path: Path, details: list[Any], values: dict[str, Any], root: type[BaseModel]) -> str:
+def _sentence(
+    path: Path,
+    details: list[Any],
+    values: dict[str, Any],
+    root: type[BaseModel],
+    origin: Any = None,
+) -> str:
     key = _dotted(path)
     kinds = {detail["type"] for detail in details}
     if kinds == {"extra_forbidden"}:
@@ -113,9 +157,13 @@ def _sentence(path: Path, details: list[Any], values: dict[str, Any], root: type
     every = dict.fromkeys(_allowed(detail["msg"]) for detail in details)
     allowed = " or ".join(every).replace(" or be ", " or ")
     meaning = _description(path, root)
-    return f"{key}: got {_at(values, path)!r}; must {allowed}" + (
-        f" ({meaning})" if meaning else ""
-    )
+    got = _short(_at(values, path)) + (f" (from {origin})" if _references(origin) else "")
+    return f"{key}: got {got}; must {allowed}" + (f" ({meaning})" if meaning else "")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _allowed(message: str) -> str:
@@ -126,10 +174,12 @@ def _allowed(message: str) -> str:
 
 def _further_faults(error: ValidationError, values: dict[str, Any]) -> list[str]:
     """Return contradictions among the right fields, with defaults in place of the others."""
-    for path in {_known_path(detail["loc"], values) for detail in error.errors(include_url=False)}:
+    faulty = {_known_path(detail["loc"], values) for detail in error.errors(include_url=False)}
+    for path in faulty:
         _forget(values, path)
     try:
-        return contradictions(Config.model_validate(values))
+        clashes = contradictions(Config.model_validate(values))
+        return without(clashes, {_dotted(path) for path in faulty})
     except ValidationError:
         return []
 
@@ -156,28 +206,13 @@ def _at(values: Any, path: Path) -> Any:
     return values
 
 
-def _model_at(path: Path, root: type[BaseModel]) -> type[BaseModel] | None:
-    model: Any = root
-    for part in path:
-        if part == "schedule":
-            model = dict
-        elif model is dict:
-            model = PhaseConfig
-        else:
-            field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
-            model = field.annotation if field else None
-        if model is None:
-            return None
-    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
-
-
 def _field_names(path: Path, root: type[BaseModel]) -> list[str]:
-    model = _model_at(path, root)
+    model = model_at(path, root)
     return list(model.model_fields) if model else []
 
 
 def _description(path: Path, root: type[BaseModel]) -> str | None:
     keys = tuple(part for part in path if isinstance(part, str))
-    model = _model_at(keys[:-1], root)
+    model = model_at(keys[:-1], root)
     field = model.model_fields.get(keys[-1]) if model and keys else None
     return field.description if field else None

@@ -39,16 +39,16 @@ def _command(arguments: Sequence[str]) -> int:
 
 
 def _cache(arguments: list[str]) -> int:
-    from pathlib import Path
 
     from asl_exp.config.compose import compose_config
+    from asl_exp.config.conf_folder import home_expanded
     from asl_exp.config.console import Console
     from asl_exp.data.cache_listing import asked_kinds, clear, entries, table, total
 
     words = [argument for argument in arguments if "=" not in argument]
     kinds = asked_kinds(words)
     data = compose_config([argument for argument in arguments if "=" in argument]).data
-    folder, console = Path(data.cache_dir).expanduser(), Console()
+    folder, console = home_expanded(data.cache_dir), Console()
     if kinds:
         n_files, n_bytes = clear(folder, kinds)
         print(f"removed {n_files:,} files, {n_bytes / 1e6:,.1f} MB, from {folder}")

@@ -7,13 +7,13 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.decode import Pixels
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
@@ -236,7 +236,7 @@ def _with_pixels(
     """Give each manifest its pixels: stored, or decoded at every access."""
     if not config.store:
         return {name: _decoding(manifest, geometry, config) for name, manifest in manifests.items()}
-    folder = Path(config.cache_dir).expanduser() / "pixels"
+    folder = home_expanded(config.cache_dir) / "pixels"
     stores = {
         name: Store(folder, manifest.table["path"].tolist(), manifest.pixel_digest, geometry)
         for name, manifest in manifests.items()

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.data.cache_files import locked
 from asl_exp.data.decode import UnreadableImageError, read_size, too_large
@@ -96,7 +97,7 @@ def gather_facts(
     With `decoded`, each image is decoded once, for its perceptual hash and its background, and to
     know that it can be.
     """
-    file = Path(cache_dir).expanduser() / "facts.sqlite"
+    file = home_expanded(cache_dir) / "facts.sqlite"
     work = partial(_examined, max_megapixels, decoded)
     try:
         with locked(file.with_suffix(".lock")), closing(_database(file)) as database:

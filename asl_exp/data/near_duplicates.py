@@ -24,6 +24,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.decode_pool import n_cores
@@ -129,7 +130,7 @@ def near_clusters(hashes: Hashes, digest: str, cache_dir: str) -> NDArray[np.int
         digest: of the images' bytes in their order.
         cache_dir: where the answer is kept.
     """
-    file = Path(cache_dir).expanduser() / "near" / f"{digest[:24]}_{THRESHOLD}.npy"
+    file = home_expanded(cache_dir) / "near" / f"{digest[:24]}_{THRESHOLD}.npy"
     kept = _kept(file, len(hashes))
     if kept is not None:
         return kept

@@ -18,6 +18,7 @@ import timm
 import torch
 from torch import nn
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import WeightsError
 from asl_exp.config.schema import BackboneConfig
 
@@ -64,7 +65,7 @@ def load_weights(network: nn.Module, config: BackboneConfig) -> WeightsReport:
     if not config.pretrained:
         return WeightsReport(pretrained=False, source="random initialisation")
     if config.weights is not None:
-        path = Path(config.weights).expanduser()
+        path = home_expanded(config.weights)
         return _fill(network, read_tensors(path), path.name, _file_digest(path))
     return _load_published(network, config)
 

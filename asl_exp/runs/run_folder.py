@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import ValidationError
-from yaml import YAMLError
 
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
+from asl_exp.config.saved import read_saved
 from asl_exp.config.schema import Config
+from asl_exp.config.yaml_file import read_yaml
 from asl_exp.runs.result import Result
 from asl_exp.runs.writing import replaced
 
@@ -37,22 +36,16 @@ def read_config(run_folder: Path) -> Config:
     """
     file = run_folder / CONFIG_FILE
     try:
-        return Config.model_validate(OmegaConf.to_container(OmegaConf.load(file)))
-    except FileNotFoundError:
+        return read_saved(read_yaml(file))
+    except UserError as error:
+        if not file.exists():
+            raise UserError(
+                f"{run_folder}: no configuration of a run (it has no {CONFIG_FILE})"
+            ) from None
         raise UserError(
-            f"{run_folder}: no configuration of a run (it has no {CONFIG_FILE})"
+            f"{file}: {error}; it is damaged, or of another version of asl_exp; the run's MLflow "
+            "artifacts have a copy"
         ) from None
-    except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(
-            f"{file}: damaged, or of another version of asl_exp ({key}: "
-            f"{error.errors()[0]['msg']}); the run's MLflow artifacts have a copy"
-        ) from error
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{file}: cannot be read ({reason}); the run's MLflow artifacts have a copy"
-        ) from error
 
 
 def checkpoints_on_disk(run_folder: Path, phases: Iterable[str] = ()) -> dict[str, str]:
@@ -82,7 +75,10 @@ def kept_checkpoint(run_folder: Path) -> Path | None:
         return None
     names = list(result.checkpoints)
     in_order = [phase for phase in _saved_phases(run_folder) if phase in names]
-    return run_folder / result.checkpoints[(in_order or names)[-1]]
+    kept = run_folder / result.checkpoints[(in_order or names)[-1]]
+    if not kept.resolve().is_relative_to(run_folder.resolve()):
+        raise UserError(f"{run_folder / Artifact.RESULT}: names a checkpoint outside the folder")
+    return kept
 
 
 def run_folders(path: Path) -> list[Path]:

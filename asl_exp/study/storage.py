@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from asl_exp.compat.optuna import cached, calling
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import UserError
 
 _PROBE_S = 5
@@ -145,7 +146,7 @@ def _open_sqlite(url: str) -> Store:
 
 
 def _file(url: str, scheme: str) -> Path:
-    file = Path(url.removeprefix(scheme)).expanduser().resolve()
+    file = home_expanded(url.removeprefix(scheme)).resolve()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,13 +6,13 @@ which the images would come; feature_files.py computes and keeps the files.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import AugmentationConfig, PhaseConfig
 from asl_exp.data.augmentation import Augmentation
@@ -111,7 +111,7 @@ def _go_without(name: str, phase: PhaseConfig, reason: str) -> None:
 def _files(run: Run, phase: PhaseConfig, cut: Cut) -> list[FeatureFile]:
     """Return the file of each view of the training images, then that of the validation images."""
     config, splits = run.config, run.data.splits
-    folder = Path(config.data.cache_dir).expanduser() / "features"
+    folder = home_expanded(config.data.cache_dir) / "features"
     source = Source(
         run.model,
         cut,

@@ -95,7 +95,7 @@ FAULTS = {
     ),
     "reference to nothing": (
         ["lr.transfer=${lr.nope}"],
-        "lr.transfer: Interpolation key 'lr.nope' not found",
+        "lr.transfer: '${lr.nope}' refers to no key",
     ),
     "grid without multirun": (
         ["lr.transfer=1e-3,1e-4"],

@@ -6,6 +6,7 @@ from typing import Final
 
 from rich.table import Table
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.console import Console
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import Config
@@ -48,7 +49,7 @@ def audit(data: LetterData, config: Config) -> Findings:
 
 def audit_folder(config: Config) -> Path:
     """Return the folder of the last audit."""
-    return Path(config.runs_dir).expanduser() / "audit"
+    return home_expanded(config.runs_dir) / "audit"
 
 
 def show(findings: Findings, folder: Path, console: Console) -> None:

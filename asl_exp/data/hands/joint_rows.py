@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from asl_exp.config.classes import SIGNS
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.data.hands.hand import N_JOINTS, Floats
 from asl_exp.data.sources.listing import some
@@ -60,7 +61,7 @@ def read_joint_rows(given: str, classes: Sequence[str], key: str = "data.joints"
     Raises:
         DataError: with what is wrong in the file and how to mend it.
     """
-    file = Path(given).expanduser()
+    file = home_expanded(given)
     rows = _read(file, key)
     _require_columns(rows, file, key)
     _require_filled(rows, file, key)

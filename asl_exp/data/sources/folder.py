@@ -16,6 +16,7 @@ from typing import Final
 import pandas as pd
 
 from asl_exp.config.classes import SIGNS
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.redact import printable
 from asl_exp.data.decode import SUFFIXES
@@ -313,7 +314,7 @@ def _is_text(name: str) -> bool:
 
 def existing_folder(root: str, key: str) -> Path:
     """Return the folder, or raise a DataError that names the nearest parent that exists."""
-    folder = Path(root).expanduser()
+    folder = home_expanded(root)
     try:
         if folder.is_dir():
             return folder

@@ -8,6 +8,7 @@ from typing import Final
 
 import pandas as pd
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.redact import printable
 from asl_exp.data.sources.listing import COLUMNS, some, there
@@ -26,7 +27,7 @@ def list_manifest(manifest: str, key: str) -> pd.DataFrame:
     Raises:
         DataError: no such file, not a CSV, columns missing, empty fields, or a path given twice.
     """
-    file = Path(manifest).expanduser()
+    file = home_expanded(manifest)
     rows = _read(file, key)
     _require_columns(rows, file, key)
     _require_filled(rows, file, key)

@@ -5,11 +5,11 @@ Nothing here opens an image or imports torch, so a command can refuse bad data a
 
 import unicodedata
 from collections import Counter
-from pathlib import Path
 
 import pandas as pd
 
 from asl_exp.config.classes import SIGNS, parse_classes
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.rules import SYNTHETIC_EXTERNAL
 from asl_exp.config.schema import DataConfig
@@ -170,7 +170,7 @@ def _external(
         return everything[everything["source"] == name].reset_index(drop=True)
     if name.lower().endswith(".csv"):
         return list_manifest(name, "data.external")
-    if Path(name).expanduser().is_dir():
+    if home_expanded(name).is_dir():
         return list_folder(name, "data.external", wanted=classes)
     known = [*sorted(set(everything["source"])), SYNTHETIC_EXTERNAL]
     raise DataError(

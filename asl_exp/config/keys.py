@@ -1,0 +1,177 @@
+"""What the schema says of a key: its type, whether it takes text, what it is for, and its likes."""
+
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+from asl_exp.config.schema import Config, PhaseConfig
+
+Kind = Literal["text", "texts", "other", "unknown"]
+
+GROUPS: Final = (
+    "backbone", "head", "regularization", "optimizer", "lr", "augmentation", "data", "schedule",
+    "trainer", "tracking", "sweep", "experiment", "hand",
+)  # fmt: skip
+_OTHER_WORDS: Final = {
+    "model": "backbone.name", "network": "backbone.name", "arch": "backbone.name",
+    "dataset": "data", "classes": "data.classes", "root": "data.root",
+    "learning_rate": "lr.transfer", "gpus": "trainer.devices", "devices": "trainer.devices",
+    "num_epochs": "schedule.transfer.epochs", "n_epochs": "schedule.transfer.epochs",
+    "bs": "data.batch_size", "batch": "data.batch_size", "weight_decay": "regularization.l2",
+    "img_size": "backbone.image_size", "size": "backbone.image_size", "l2": "regularization.l2",
+    "preset": "experiment", "config": "experiment", "device": "trainer.accelerator",
+    "num_workers": "data.workers", "output": "runs_dir", "output_dir": "runs_dir",
+    "pretrained": "backbone.pretrained",
+}  # fmt: skip
+"""What other programs call a key."""
+
+
+def model_at(path: tuple[str | int, ...], root: type[BaseModel] = Config) -> type[BaseModel] | None:
+    """Return the schema of a group, or None where there is none."""
+    model: Any = root
+    for part in path:
+        if part == "schedule":
+            model = dict
+        elif model is dict:
+            model = PhaseConfig
+        else:
+            fields = getattr(model, "model_fields", {})
+            model = fields[str(part)].annotation if str(part) in fields else None
+        if model is None:
+            return None
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def value_kind(key: str) -> Kind:
+    """Return what a key takes: text, a list of texts, something else, or unknown for no key."""
+    if key in GROUPS or key.startswith(("hydra.", "hydra/", "backbone.options.", "sweep.")):
+        return "text"
+    *groups, leaf = key.split(".")
+    model = model_at(tuple(groups))
+    if model is None or leaf not in model.model_fields:
+        return "unknown"
+    leaves = set(_parts(model.model_fields[leaf].annotation))
+    if str in leaves:
+        return "text" if list not in leaves else "texts"
+    return "other"
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """Yield the types that an annotation is made of."""
+    origin = typing.get_origin(annotation)
+    if origin is None:
+        yield annotation
+    elif origin in (typing.Union, types.UnionType, typing.Annotated):
+        for one in typing.get_args(annotation)[: 1 if origin is typing.Annotated else None]:
+            yield from _parts(one)
+    elif origin is list:
+        yield list
+        for one in typing.get_args(annotation):
+            yield from _parts(one)
+
+
+@cache
+def schema_keys() -> tuple[str, ...]:
+    """Return every key of the schema but those of phases, whose names are free."""
+
+    def walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
+        for name, field in model.model_fields.items():
+            yield f"{prefix}{name}"
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from walk(inner, f"{prefix}{name}.")
+
+    return tuple(walk(Config, ""))
+
+
+def nearest_key(given: str, known: Iterable[str]) -> str:
+    """Return a hint such as ``; did you mean 'regularization.dropout'?``, or nothing.
+
+    A key's own last word counts most: who writes ``dropout`` or ``data.epochs`` knows the word,
+    not the group.
+    """
+    names = list(dict.fromkeys(known))
+    leaf = given.rpartition(".")[2]
+    found = [name for name in names if name.rpartition(".")[2] == leaf and name != given]
+    found = get_close_matches(given, found, n=1, cutoff=0.85) or found
+    if not found and _OTHER_WORDS.get(leaf) in names:
+        found = [_OTHER_WORDS[leaf]]
+    if not found:
+        found = get_close_matches(given, names, n=1, cutoff=0.85)
+    if not found:
+        leaves = {name.rpartition(".")[2]: name for name in reversed(names)}
+        found = [leaves[one] for one in get_close_matches(leaf, list(leaves), n=1, cutoff=0.7)]
+    found = found or get_close_matches(given, names, n=1, cutoff=0.6)
+    if not found:
+        return ""
+    return f"; did you mean {' or '.join(repr(name) for name in found[:3])}?"
+
+
+def key_help(asked: str) -> str | None:
+    """Return what ``--help KEY`` says of a key or a group; None where there is no such thing."""
+    path = tuple(asked.split("."))
+    model = model_at(path) if asked else None
+    if asked == "schedule":
+        return "\n".join(["schedule.<phase>: one fit; phases are in order", *_lines(PhaseConfig)])
+    if model is not None:
+        head = (model.__doc__ or "").strip().splitlines()[0]
+        return "\n".join([f"{asked}: {head}", *_lines(model)])
+    parent = model_at(path[:-1])
+    if parent is None or path[-1] not in parent.model_fields:
+        return None
+    return _line(path[-1], parent, asked)
+
+
+def _lines(model: type[BaseModel]) -> list[str]:
+    return [f"  {_line(name, model, name)}" for name in model.model_fields]
+
+
+def _line(name: str, model: type[BaseModel], shown: str) -> str:
+    field = model.model_fields[name]
+    inner = field.annotation
+    if isinstance(inner, type) and issubclass(inner, BaseModel):
+        return f"{shown:<20} group: {(inner.__doc__ or '').strip().splitlines()[0]}"
+    default = "" if field.is_required() else field.get_default(call_default_factory=True)
+    told = "required" if field.is_required() else f"default {_written(default)}"
+    allowed = ", ".join(filter(None, [_words(inner), *_limits(field.metadata)]))
+    about = f"  {field.description}" if field.description else ""
+    return f"{shown:<20} {allowed}; {told}.{about}"
+
+
+def _written(value: Any) -> str:
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if isinstance(
+        value, bool | None
+    ) else str(value)  # fmt: skip
+
+
+def _words(annotation: Any) -> str:
+    origin = typing.get_origin(annotation)
+    if origin is Literal:
+        return " | ".join(_written(one) for one in typing.get_args(annotation))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_words(one) for one in typing.get_args(annotation))
+    if origin is typing.Annotated:
+        base, *limits = typing.get_args(annotation)
+        return ", ".join([_words(base), *_limits(limits)])
+    if origin is list:
+        return f"list of {_words(typing.get_args(annotation)[0])}"
+    plain = {str: "text", int: "whole number", float: "number", bool: "true | false",
+             type(None): "null", dict: "keys"}  # fmt: skip
+    return plain.get(origin or annotation, str(annotation))
+
+
+def _limits(metadata: Iterable[Any]) -> list[str]:
+    """Return limits of a number, as ``>= 0``."""
+    told = []
+    for one in metadata:
+        for part in getattr(one, "metadata", None) or [one]:
+            for sign, name in ((">=", "ge"), (">", "gt"), ("<=", "le"), ("<", "lt")):
+                limit = getattr(part, name, None)
+                if limit is not None:
+                    told.append(f"{sign} {limit:g}" if isinstance(limit, int | float) else "")
+    return [one for one in told if one]

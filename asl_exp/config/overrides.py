@@ -1,0 +1,144 @@
+"""``key=value`` as Hydra reads it, and the exact quoting where it cannot.
+
+Hydra's grammar gives ``= ( [ { , # $`` a meaning of its own and knows no letters but a-z in
+unquoted values, so paths that people have are often no values to it.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.errors import HydraException
+
+from asl_exp.config.keys import GROUPS, nearest_key, schema_keys, value_kind
+
+_KEY: Final = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*")
+
+
+@dataclass
+class Parsed:
+    """What the words of a command line mean.
+
+    Attributes:
+        overrides: those that can be read; one that can be read once it is quoted is among them,
+            so that no other rule finds its key missing.
+        faults: a sentence for each that cannot be read as it stands.
+    """
+
+    overrides: list[Override] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def parse(words: Sequence[str]) -> Parsed:
+    """Read the words of a command line, one by one."""
+    parser, parsed = OverridesParser.create(), Parsed()
+    for word in words:
+        try:
+            parsed.overrides.append(parser.parse_override(word))
+        except HydraException:
+            _unreadable(word, parser, parsed)
+    return parsed
+
+
+def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
+    key, equals, value = word.partition("=")
+    kind = value_kind(key.lstrip("+"))
+    if not equals or not _KEY.fullmatch(key):
+        parsed.faults.append(_no_assignment(word))
+        return
+    if kind == "other":
+        parsed.faults.append(f"{key}: '{value}' cannot be read; close every bracket and quote")
+        return
+    bracketed = kind == "texts" and value.startswith("[") and value.endswith("]")
+    quoted = _quoted_list(key, value) if bracketed else quoted_override(key, value)
+    try:
+        parsed.overrides.append(parser.parse_override(quoted))
+    except HydraException:
+        parsed.faults.append(_no_assignment(word))
+        return
+    if kind != "unknown":
+        told = f"{key}: its value must be quoted; write {in_shell(quoted)}"
+        parsed.faults.append(told)
+
+
+def _no_assignment(word: str) -> str:
+    if "=" not in word and (Path(word).suffix in (".yaml", ".yml") or "/" in word):
+        hint = "; a preset is chosen by experiment=FILE.yaml"
+        return f"{word}: is not of the form key=value{hint if Path(word).suffix else ''}"
+    hint = nearest_key(word, schema_keys()) if "=" not in word else ""
+    if word in GROUPS:
+        return f"{word}: is not of the form key=value; write {word}=CHOICE without blanks"
+    return f"{word}: is not of the form key=value; quote values with spaces{hint}"
+
+
+def _quoted_list(key: str, value: str) -> str:
+    items = [one.strip().strip("'\"") for one in value[1:-1].split(",")]
+    return f"{key}=[{','.join(quoted_override('', item)[1:] for item in items)}]"
+
+
+def quoted_override(key: str, value: str) -> str:
+    """Return ``key="value"``: Hydra reads exactly this text, whatever is in it."""
+    bare = value
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        bare = value[1:-1]  # quotes that hold an unescaped one
+    quote = '"' if '"' not in bare else "'"
+    text, backslashes = [], 0
+    for character in bare:
+        if character == quote:
+            text.append("\\" * backslashes + "\\")  # each backslash before a quote counts twice
+        text.append(character)
+        backslashes = backslashes + 1 if character == "\\" else 0
+    return f"{key}={quote}{''.join(text)}{chr(92) * backslashes}{quote}".replace("${", "\\${")
+
+
+def in_shell(word: str) -> str:
+    """Return a word as a shell must be given it."""
+    return shlex.quote(word)
+
+
+def text_hint(faults: Iterable[str], overrides: Iterable[Override]) -> list[str]:
+    """Return faults that say "(quote it)" with the quoting that works for that very word."""
+    given = {o.key_or_group: str(o.input_line) for o in overrides}
+    return [_with_quoting(fault, given) for fault in faults]
+
+
+def _with_quoting(fault: str, given: dict[str, str]) -> str:
+    key = fault.partition(":")[0]
+    if "text (quote it)" not in fault or key not in given or "${" in given[key]:
+        return fault
+    _, _, value = given[key].partition("=")
+    if value[:1] in ("'", '"') or value == "null" or value_kind(key) != "text":
+        return fault
+    return f"{fault}; write {in_shell(quoted_override(key, value))}"
+
+
+def comma_hint(override: Override) -> str:
+    """Return how a value with commas is given where it is one text."""
+    key, _, value = str(override.input_line).partition("=")
+    return in_shell(quoted_override(key, value))
+
+
+def is_range(override: Override) -> bool:
+    """Return whether a key is given an interval, which only a study can search."""
+    return isinstance(override.value(), IntervalSweep)
+
+
+def is_glob(override: Override) -> bool:
+    """Return whether choices are given by a pattern."""
+    return isinstance(override.value(), Glob)
+
+
+def expanded(override: Override, loader: ConfigLoader) -> str | None:
+    """Return ``group=a,b`` for ``group=glob(*)``; None where nothing of the group matches."""
+    pattern: Any = override.value()
+    options = [o for o in loader.get_group_options(override.key_or_group) if o != "base"]
+    matching = pattern.filter(options)
+    if not matching:
+        return None
+    return f"{override.input_line.partition('=')[0]}={','.join(matching)}"  # type: ignore[union-attr]

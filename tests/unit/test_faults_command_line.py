@@ -1,0 +1,312 @@
+"""Command lines that people type: a sentence in our words, status 2, and nothing left behind."""
+
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from made_images import picture, save
+
+from asl_exp.__main__ import run
+from asl_exp.config.compose import check_overrides, compose_config
+from asl_exp.config.errors import ConfigError
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def faults_of(*words: str, multirun: bool = False) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        check_overrides(words, multirun=multirun)
+    return list(caught.value.faults)
+
+
+def said(words: str | list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what a command line that is wrong says: status 2, no traceback, nothing made."""
+    before = sorted(Path().rglob("*"))
+    status = run(shlex.split(words) if isinstance(words, str) else words)
+    out, err = capsys.readouterr()
+    assert status == 2, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert "Error" not in err
+    assert sorted(Path().rglob("*")) == before, "a faulty command leaves nothing behind"
+    return err
+
+
+PATHS = (
+    "a=b", "photos (2)", "[x]", "x[1", "a#b", "фотографии", "手話", "a b=c", "it's", 'say "x"',
+    "a,b", "{a}", "a]b", "x(1", "~weird)", "back\\slash(1)", "C:\\photos(1)", "a:b=c",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        *(("data.root", path) for path in PATHS),
+        ("data.cache_dir", "a=b"),
+        ("runs_dir", "x (1)"),
+        ("backbone.weights", "веса=1.pth"),
+        ("data.external", "[a=b]"),
+    ],
+)
+def test_the_quoting_that_is_shown_is_what_works(key: str, path: str, folder: Path) -> None:
+    words = ["data=folder", "data.root=photos"] if key != "data.root" else ["data=folder"]
+    try:
+        check_overrides([*words, f"{key}={path}"], multirun=False)
+        return  # it can be read as it stands
+    except ConfigError as error:
+        faults = list(error.faults)
+    if faults == [f"{key}: no file '{path}'"]:
+        return
+    (fault,) = faults
+    advice = fault.rpartition("write ")[2] if "write '" in fault else fault.rpartition("text ")[2]
+    (word,) = shlex.split(advice)
+    config = compose_config([*words, word])
+    value = config.model_dump()
+    for part in key.split("."):
+        value = value[part]
+    assert value == ([path.strip("[]")] if key == "data.external" else path)
+
+
+@pytest.mark.parametrize("text", ["2024", "1e5", "true", "0.5", "-7"])
+def test_text_that_reads_as_a_number_is_shown_quoted(text: str, folder: Path) -> None:
+    for key in ("name", "data.root"):
+        (fault,) = faults_of("data=folder", *(["data.root=x"] if key == "name" else []),
+                             f"{key}={text}")  # fmt: skip
+        assert f"write '{key}=\"{text}\"'" in fault
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("head.hidden=[8,8", "head.hidden: '[8,8' cannot be read"),
+        ("seed=(1", "seed: '(1' cannot be read"),
+        ("lr.transfer=1e-3)", "lr.transfer: '1e-3)' cannot be read"),
+        ("data.batch_size={", "data.batch_size: '{' cannot be read"),
+        ("optimizer.betas=[.9", "optimizer.betas: '[.9' cannot be read"),
+        ("experiment", "write experiment=CHOICE"),
+        ("best.yaml", "experiment=FILE.yaml"),
+        ("дата=3", "is not of the form key=value"),
+    ],
+)
+def test_what_is_no_value_is_said_once(word: str, told: str, folder: Path) -> None:
+    (fault,) = faults_of(word)
+    assert told in fault
+
+
+GRIDS_THAT_WORK = (
+    ["data=folder", "data.root=a,b"],
+    ["data=folder", "data.root=choice(a,b)", "seed=1,2"],
+    ["data=folder", "data.root=a", "data.split=leave_out", "data.leave_out=[s1],[s2]"],
+    ["data=manifest", "data.manifest=a.csv,b.csv"],
+    ["optimizer=sgd", "optimizer.momentum=0.9,0.5"],
+    ["tracking=server", "tracking.uri=http://a:1,http://b:1"],
+    ["backbone=glob(vgg*)"],
+    ["experiment=glob(paper_*)"],
+    ["seed=range(1,4)"],
+    ["optimizer=glob(*)"],
+)
+
+
+@pytest.mark.parametrize("words", GRIDS_THAT_WORK, ids=" ".join)
+def test_a_grid_may_give_what_the_base_lacks(words: list[str], folder: Path) -> None:
+    checked = check_overrides(words, multirun=True)
+    assert checked is not None
+    assert len(checked.jobs) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["lr.transfer=interval(1e-4,1e-3)"], "searched by a study alone"),
+        (["seed=int(interval(1,9))"], "searched by a study alone"),
+        (["lr.transfer=tag(log,interval(1e-4,1e-3))"], "searched by a study alone"),
+        (["data.root=glob(*)", "data=folder"], "is no group"),
+        (["backbone=glob(nothing*)"], "matches no choice"),
+        (["sweep=nadam"], "sweep=nadam: no such choice; did you mean 'nadam_l2_dropout'?"),
+        (["data=folder,synthetic", "data.root=a"], "data.source=synthetic does not read it"),
+        (["data=folder", "data.root=a", "optimizer=adamw,sdg"], "did you mean 'sgd'?"),
+        (["lr.transfer=1e-3,-1"], "got -1"),
+    ],
+)
+def test_what_a_grid_cannot_have(words: list[str], told: str, folder: Path) -> None:
+    faults = faults_of(*words, multirun=True)
+    assert any(told in fault for fault in faults), faults
+    assert not any("not given" in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("lr.finetune=${lr.shape}", "lr.finetune: got 'constant' (from ${lr.shape})"),
+        ("name=${data}", "name: got {"),
+        ("seed=${backbone.name}", "seed: got 'efficientnet_b0'"),
+        ("lr.finetune=${lr.finetune}", "lr.finetune: refers to itself"),
+        ("lr.transfer=${lr.tranfer}", "refers to no key; did you mean 'lr.transfer'?"),
+        ("head.hidden=${lr.transfer}", "head.hidden: got 0.001"),
+        ("trainer.devices=${trainer.precision}", "trainer.devices: got '32-true'"),
+    ],
+)
+def test_a_reference_to_the_wrong_thing_is_a_fault(word: str, told: str, folder: Path) -> None:
+    (fault,) = faults_of(word)
+    assert told in fault
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("seed=4294967296", "seed"),
+        ("seed=-1", "seed"),
+        ("data.split_seed=1e12", "data.split_seed"),
+        ("data.synthetic.seed=99999999999", "data.synthetic.seed"),
+        ("backbone.mean=[nan,0,0]", "backbone.mean.0"),
+        ("backbone.mean=[-0.1,0,0]", "backbone.mean.0"),
+        ("backbone.mean=[123.7,116.3,103.5]", "backbone.mean.0"),
+        ("backbone.std=[0,1,1]", "backbone.std.0"),
+        ("backbone.std=[1,inf,1]", "backbone.std.1"),
+        ("backbone.std=[1,1,-1]", "backbone.std.2"),
+        ("head.hidden=[1000000000000]", "head.hidden.0"),
+        ("head.hidden=[65536,65536]", "head.hidden"),
+        ("data.synthetic.signers=100000000", "data.synthetic.signers"),
+        ("data.synthetic.images_per_letter=50000", "data.synthetic"),
+        ("trainer.devices=1000000", "trainer.devices"),
+        ("trainer.num_nodes=100000", "trainer.num_nodes"),
+        ("data.batch_size=1000000000000", "data.batch_size"),
+        ("data.workers=1000000", "data.workers"),
+        ("schedule.transfer.epochs=10000000000", "schedule.transfer.epochs"),
+        ("trainer.accumulate=10000000000", "trainer.accumulate"),
+    ],
+)
+def test_absurd_numbers_are_refused(word: str, key: str, folder: Path) -> None:
+    faults = faults_of(word)
+    assert any(fault.startswith(f"{key}:") for fault in faults), faults
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("backbone.name=asl_small_cnn.nope", "it has none"),
+        ("backbone.name=resnet18.a1_in2k", "did you mean 'a1_in1k'?"),
+        ("backbone.name=hf-hub:timm/resnet18.a1_in1k", "write backbone.name=resnet18.a1_in1k"),
+        ("backbone.name=hf_hub:timm/resnet18", "write backbone.name=resnet18"),
+        ("backbone.name=local-dir:/tmp/x", "no address and no folder"),
+        ("backbone.name=../x", "a name of timm is letters"),
+        ("backbone.name=", "a name of timm is letters"),
+        ("backbone.options.features_only=true", "leave it out"),
+        ("backbone.options.in_chans=1", "backbone.options.in_chans: images have three channels"),
+        ("backbone.options.num_classes=3", "the classes are those of the data"),
+        ("backbone.options.exportable=true", "leave it out"),
+        ("backbone.options.global_pool=max", "write head.pooling"),
+        ("backbone.options.checkpoint_path=x.pth", "backbone.weights=FILE"),
+        ("backbone.options.pretrained=true", "backbone.weights=FILE"),
+        ("backbone.options.pretrained_cfg=x", "backbone.weights=FILE"),
+        ("backbone.options.cache_dir=x", "backbone.weights=FILE"),
+        ("backbone.options.img_size=64", "write backbone.image_size"),
+        ("backbone=resnet18", "write backbone.name=resnet18"),
+    ],
+)
+def test_networks_that_are_none(word: str, told: str, folder: Path) -> None:
+    (fault,) = faults_of(word)
+    assert told in fault
+
+
+@pytest.mark.parametrize("given", ["nowhere", ":29500", "host:", "host:0", "host:99999", "a b:1",
+                                   "http://host:1", "host:12x", "-x:1", "host:1:2"])  # fmt: skip
+def test_a_rendezvous_is_an_address(given: str, folder: Path) -> None:
+    faults = faults_of(f"trainer.rendezvous='{given}'", "trainer.num_nodes=2")
+    assert any("must be host:port" in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize("given", ["..", ".", "' '", "'a\tb'", "x" * 300, "'a\x1b[31m'"])
+@pytest.mark.parametrize("key", ["tracking.experiment", "name"])
+def test_names_can_be_shown_and_stored(key: str, given: str, folder: Path) -> None:
+    assert faults_of(f"{key}={given}")[0].startswith(f"{key}:")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--config-name other", "--config-name: the configuration is asl_exp's own"),
+        ("--config-path=/tmp", "--config-path: the configuration is asl_exp's own"),
+        ("-cn other", "--config-name: the configuration is asl_exp's own"),
+        ("-sc install=bash", "--shell-completion"),
+        ("--experimental-rerun x.pickle", "--experimental-rerun"),
+        ("--package nope --cfg job", "--package: no group 'nope'"),
+        ("--package lr", "--package: belongs to --cfg job"),
+        ("--resolve", "--resolve: belongs to --cfg job"),
+        ("--cfg jobs", "--cfg: give what to show"),
+        ("--cfg", "--cfg: give what to show"),
+        ("--multirun --cfg job seed=1,2", "--cfg job: this grid"),
+        ("--multirn seed=1,2", "did you mean '--multirun'?"),
+        ("--run --multirun seed=1,2", "leave one of the two out"),
+        ("-seed=3", "begins with '-'"),
+        ("--help data.rot", "did you mean 'data.root'?"),
+        ("dropout=0.3", "did you mean 'regularization.dropout'?"),
+        ("epochs=3", "did you mean 'schedule.transfer.epochs' or 'schedule.finetune.epochs'?"),
+        ("data.epochs=3", "did you mean 'schedule.transfer.epochs'"),
+        ("learning_rate=3", "did you mean 'lr.transfer'?"),
+        ("schedule.transfer.features=always data.store=off", "always needs stored pixels"),
+        ("data=folder data.root=nowhere", "there is no folder 'nowhere'"),
+        ("data=manifest data.manifest=nowhere.csv", "nowhere.csv"),
+        ("--multirun data=folder data.root=a,b", "there is no folder 'a'"),
+        ("data=folder data.root=nowhere runs_dir=made", "there is no folder 'nowhere'"),
+        ("experiment=..", "experiment=..: no such choice"),
+    ],
+)
+def test_options_and_keys_are_answered_in_our_words(
+    words: str, told: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in said(words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--version"], "asl_exp "),
+        (["--help", "lr"], "warmup_epochs"),
+        (["--help", "regularization.dropout"], "after each hidden layer"),
+        (["seed=1", "--cfg", "job", "lr.transfer=0.5"], "transfer: 0.5"),
+        (["--cfg", "job", "--package", "lr"], "# @package lr"),
+        (["--multirun", "--cfg", "job", "seed=3"], "seed: 3"),
+    ],
+)
+def test_what_is_shown_needs_no_run(
+    words: list[str], told: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 0
+    assert told in capsys.readouterr().out
+    assert not list(folder.iterdir())
+
+
+def test_numbers_are_classes_and_sort_as_numbers(folder: Path) -> None:
+    for name in ("10", "2", "9", "1"):
+        for number in range(6):
+            save(picture(number), folder / "digits" / name / f"{number}.png")
+    from asl_exp.data.sources.selection import list_images
+
+    given = ("data=folder", "data.root=digits")
+    assert list_images(compose_config(given).data).classes == ("1", "2", "9", "10")
+    for asked in ("[1,10,2]", "['1','10','2']", "1\\,10\\,2"):
+        config = compose_config((*given, f"data.classes={asked}"))
+        assert list_images(config.data).classes == ("1", "10", "2")
+    assert list(compose_config((*given, "data.classes=0-9")).data.classes or "") == list("0-9")
+
+
+def test_a_late_data_error_leaves_no_folder(cli: Cli, tmp_path: Path) -> None:
+    for name in "AB":
+        for number in range(8):
+            path = tmp_path / "photos" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"no image at all")
+    done = cli("data=folder", "data.root=photos", "backbone.name=asl_small_cnn",
+               "backbone.pretrained=false", "backbone.image_size=32")  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "cannot be read" in done.stderr
+    assert not (tmp_path / "runs").exists()
