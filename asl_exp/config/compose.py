@@ -129,7 +129,7 @@ def compose_config(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> 
         composed = compose_parts(overrides)
     config, more = validate(composed.config)
     if config is None or composed.faults:
-        more = without(more, _told_keys(composed.faults))
+        more = _not_said(more, composed.faults)
         faults = text_hint([*composed.faults, *more], parse_overrides(overrides)[0])
         raise ConfigError(list(dict.fromkeys(faults)))
     return config
@@ -151,11 +151,10 @@ def check_overrides(
     configs: list[schema.Config] = []
     with hydra_opened(searchpath):
         composed, _, swept, faults = compose_parts(overrides, multirun=multirun)
-        told = _told_keys(faults)
         for job in _jobs(composed, swept, overrides):
             config, more = validate(job)
             configs += [config] if config else []
-            faults += without(preflight(config) if config else more, told)
+            faults += _not_said(preflight(config) if config else more, faults)
     if not faults:
         faults += folder_faults(composed, overrides)
     if faults:
@@ -164,9 +163,19 @@ def check_overrides(
     return Checked(composed, configs)
 
 
+def _not_said(more: list[str], faults: Sequence[str]) -> list[str]:
+    """Return further faults without those that only follow from a value that was not taken."""
+    several = {f.partition(":")[0] for f in faults if "got several values" in f}
+    return [
+        fault
+        for fault in without(more, _told_keys(faults))
+        if ": got" in fault or fault.partition(":")[0] not in several
+    ]
+
+
 def _told_keys(faults: Sequence[str]) -> set[str]:
     """Return the keys whose value could not be taken, of which nothing else can be said."""
-    said = ("must be quoted", "got several values", "cannot be read", "a pattern", "by a study")
+    said = ("must be quoted", "cannot be read", "a pattern", "by a study")
     told = (fault for fault in faults if any(words in fault for words in said))
     return {fault.partition(":")[0].partition("=")[0] for fault in told}
 
@@ -245,7 +254,7 @@ def _unasked_grid(override: Override) -> str:
         return _no_study(override)
     kind = value_kind(key)
     hints = [] if kind == "text" else [f", for a list write {key}=[...]"]
-    hints += [] if kind == "other" else [f", for one text {comma_hint(override)}"]
+    hints += [] if kind == "other" or key in GROUPS else [f", for one text {comma_hint(override)}"]
     return (
         f"{key}: got several values ({override.input_line}); for a grid add "
         f"--multirun{''.join(hints)}"

@@ -72,6 +72,8 @@ def _no_assignment(word: str) -> str:
         hint = "; a preset is chosen by experiment=FILE.yaml"
         return f"{word}: is not of the form key=value{hint if Path(word).suffix else ''}"
     hint = nearest_key(word, schema_keys()) if "=" not in word else ""
+    if word in schema_keys() and word not in GROUPS:
+        hint = f"; write {word}=VALUE"
     if word in GROUPS:
         return f"{word}: is not of the form key=value; write {word}=CHOICE without blanks"
     return f"{word}: is not of the form key=value; quote values with spaces{hint}"
