@@ -8,7 +8,8 @@ import os
 import re
 from typing import Final
 
-_USER_INFO: Final = re.compile(r"(?<=://)[^/\s@'\"]+@")
+_USER_INFO: Final = re.compile(r"(?<=://)[^/\s'\"]+@")
+_QUERY: Final = re.compile(r"([?&](?:password|token|secret|sslpassword)=)[^&\s'\"]+", re.IGNORECASE)
 _SECRET_NAME: Final = re.compile(
     r"TOKEN|PASSW|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE
 )
@@ -17,11 +18,23 @@ _SHORTEST: Final = 6
 
 
 def scrubbed(text: str) -> str:
-    """Return the text without ``user:password@`` and without values of secret variables."""
-    text = _USER_INFO.sub("***@", text)
+    """Return the text without ``user:password@`` and without values of secret variables.
+
+    A whole address that may be faulty, such as one with a slash in its password, is safer with
+    ``without_login``.
+    """
+    text = _QUERY.sub(r"\1***", _USER_INFO.sub("***@", text))
     for secret in _secrets():
         text = text.replace(secret, "***")
     return text
+
+
+def without_login(address: str) -> str:
+    """Return one address with ``***`` for all that stands before its last ``@``."""
+    head, at, tail = address.rpartition("@")
+    scheme, slashes, _ = head.partition("://")
+    shown = f"{scheme}{slashes}***@{tail}" if at and slashes else tail or address
+    return _QUERY.sub(r"\1***", shown)
 
 
 def _secrets() -> list[str]:

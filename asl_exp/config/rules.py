@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from asl_exp.config.classes import LETTERS, parse_classes
 from asl_exp.config.machine_checks import visible_gpus
 from asl_exp.config.names import EVERY_EPOCH, metric_fault
+from asl_exp.config.redact import without_login
 from asl_exp.config.schema import (
     BackboneConfig,
     Config,
@@ -361,12 +362,6 @@ def _address_faults(uri: str | None) -> list[str]:
     return []
 
 
-def without_login(address: str) -> str:
-    """Return an address without what stands before its ``@``."""
-    head, at, tail = address.rpartition("@")
-    return f"{head.partition('://')[0]}://***@{tail}" if at and "://" in head else tail or address
-
-
 STORAGES = ("sqlite:///", "journal:", "postgresql://")
 
 
@@ -443,14 +438,9 @@ def _storage(sweep: SweepConfig) -> Iterator[str]:
     given = sweep.storage
     if given is not None and not any(given.startswith(s) and given != s for s in STORAGES):
         yield (
-            f"sweep.storage: cannot store a study in '{_without_password(given)}'; allowed: "
+            f"sweep.storage: cannot store a study in '{without_login(given)}'; allowed: "
             "sqlite:///FILE, journal:FILE, postgresql://USER@HOST/DATABASE"
         )
-
-
-def _without_password(url: str) -> str:
-    scheme, slashes, rest = url.partition("://")
-    return f"{scheme}{slashes}{rest.rpartition('@')[2]}" if "@" in rest else url
 
 
 def machine_faults(sweep: SweepConfig, base: Config) -> list[str]:

@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from asl_exp.config.redact import without_login
 from asl_exp.config.study_plan import Plan
 from asl_exp.study.claims import COUNTED, REASON
 from asl_exp.study.study import OpenStudy
@@ -37,7 +38,7 @@ class Lines:
         counted = sum(trial.state in COUNTED for trial in ended)
         total = n_wanted(plan)
         goes_on = f", {counted} of them done before" if counted else ""
-        self._print(f"study {plan.name}: {total} trials{goes_on}; in {_public(plan.storage)}")
+        self._print(f"study {plan.name}: {total} trials{goes_on}; in {without_login(plan.storage)}")
         if console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}", style="bold", markup=False),
@@ -113,10 +114,3 @@ def n_wanted(plan: Plan) -> int:
 def complete_front(study: optuna.Study) -> int:
     """Return how many trials no other one beats in both objectives."""
     return len(study.best_trials)
-
-
-def _public(storage: str) -> str:
-    """Return a storage without the password in it."""
-    scheme, separator, rest = storage.partition("://")
-    account, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{account.partition(':')[0]}{at}{place}" if at else storage

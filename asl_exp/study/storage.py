@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from asl_exp.compat.optuna import cached, calling
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import UserError
+from asl_exp.config.redact import without_login
 
 _PROBE_S = 5
 """How long a storage may take to answer at the start."""
@@ -239,13 +240,7 @@ def _open_server(url: str) -> RDBStorage:
             "asl-exp[postgresql]`"
         ) from None
     driven = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    return _open_tables(_without_password(url), driven, {"connect_timeout": _PROBE_S})
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    account, at, place = rest.rpartition("@")
-    return f"{scheme}://{account.partition(':')[0]}{at}{place}"
+    return _open_tables(without_login(url), driven, {"connect_timeout": _PROBE_S})
 
 
 def _unreachable(url: str, error: object) -> UserError:

@@ -251,7 +251,7 @@ def test_storages_that_cannot_be_used(tiny: tuple[str, ...], tmp_path: Path) -> 
         f"sqlite:///{locked}": "is locked by another program",
         "sqlite:////dev/null/x.db": "cannot be used",
         f"journal:{tmp_path}/text.log": "is no journal of Optuna",
-        "postgresql://me:secret@127.0.0.1:1/db": "postgresql://me@127.0.0.1:1/db cannot be used",
+        "postgresql://me:secret@127.0.0.1:1/db": "postgresql://***@127.0.0.1:1/db cannot be used",
     }.items():
         said = finish(tmp_path, *STUDY, *tiny, f"sweep.storage={storage}", status=2)
         assert told in said

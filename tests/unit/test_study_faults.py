@@ -98,7 +98,7 @@ FAULTS = {
     ),
     "storage": (
         ["sweep.storage=mysql://me:secret@db/x"],
-        "sweep.storage: cannot store a study in 'mysql://db/x'",
+        "sweep.storage: cannot store a study in 'mysql://***@db/x'",
     ),
     "first trial, unknown key": (
         ["sweep.first=[{lr.transfr: 1e-3}]"],

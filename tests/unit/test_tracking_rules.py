@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asl_exp.config.redact import scrubbed
+from asl_exp.config.redact import scrubbed, without_login
 from asl_exp.config.rules import tracking_faults
 from asl_exp.config.schema import TrackingConfig
 from asl_exp.replica.login import dagshub_repo, replica_address
@@ -81,3 +81,20 @@ def test_secrets_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_PASSWORD", "true")
     said = scrubbed("is it true that abcdef123456 opens https://ada:pw@host/ and git@host:a/b?")
     assert said == "is it true that *** opens https://***@host/ and git@host:a/b?"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:secret@host:1/db", "postgresql://***@host:1/db"),
+        ("postgresql://me:s@e@cret@host/db", "postgresql://***@host/db"),
+        ("https://me:se/cret@host/a", "https://***@host/a"),
+        ("https://host/a?token=secret&b=1", "https://host/a?token=***&b=1"),
+        ("sqlite:///runs/studies.db", "sqlite:///runs/studies.db"),
+        ("me:secret@host", "host"),
+    ],
+)
+def test_a_login_is_taken_out_of_an_address(address: str, shown: str) -> None:
+    assert without_login(address) == shown
+    if "/cret" not in address and "://" in address:
+        assert "cret" not in scrubbed(address)
