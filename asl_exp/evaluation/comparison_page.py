@@ -1,15 +1,15 @@
 """The report on several runs as Markdown and as one HTML file that needs nothing else."""
 
-import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 from io import BytesIO
 from statistics import mean, stdev
-from typing import Any, Final
+from typing import Final
 
 from matplotlib.figure import Figure
 
 from asl_exp.config import names
+from asl_exp.config.documents import html_document, html_image, html_table, markdown_table
 from asl_exp.evaluation.comparison import (
     Compared,
     Pair,
@@ -24,18 +24,6 @@ from asl_exp.evaluation.intervals import Interval
 from asl_exp.evaluation.paired import is_shown, sentence
 
 _MOST_SENTENCES: Final = 12
-_STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-       color: #222; background: #fff; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-td small { color: #666; white-space: nowrap; display: block; }
-.scroll { overflow-x: auto; }
-.warning { padding: .5rem 1rem; border-left: .4rem solid #b00020; background: #fdecee; }
-img { max-width: 100%; height: auto; }
-"""
-
 Table = tuple[list[str], list[list[str]]]
 
 
@@ -60,8 +48,7 @@ def html_page(runs: Sequence[Compared]) -> str:
     """Return the report as one HTML page with its figures inside."""
     found = pairs(runs)
     body = [
-        "<h1>Comparison of runs</h1>",
-        *(f"<p class='warning'>{escape(text)}</p>" for text in warnings(runs)),
+        *(f"<p class='note bad'>{escape(text)}</p>" for text in warnings(runs)),
         "<h2>Scores</h2><p>Accuracy of the kept checkpoint, with its 95 % interval; "
         "a slash sets the published figure beside it.</p>",
         _html_table(score_table(runs)),
@@ -77,11 +64,7 @@ def html_page(runs: Sequence[Compared]) -> str:
         "<h2>Time</h2>",
         _html_table(time_table(runs)),
     ]
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Comparison of runs"
-        "</title><meta name='viewport' content='width=device-width'>"
-        f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
-    )
+    return html_document("Comparison of runs", "".join(body))
 
 
 def score_table(runs: Sequence[Compared]) -> Table:
@@ -167,31 +150,14 @@ def _seconds(value: float | None) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    header, rows = table
-    if not rows:
-        return "Nothing."
-    lines = [header, ["---"] * len(header), *rows]
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+    return markdown_table(*table) if table[1] else "Nothing."
 
 
 def _html_table(table: Table) -> str:
-    header, rows = table
-    if not rows:
-        return "<p>Nothing.</p>"
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in rows)
-    return f"<div class='scroll'><table><tr>{head}</tr>{body}</table></div>"
-
-
-def _html_cell(cell: Any) -> str:
-    value, bracket, interval = str(cell).partition(" [")
-    small = f"<small>{escape(bracket.strip() + interval)}</small>" if bracket else ""
-    return f"<td>{escape(value)}{small}</td>"
+    return html_table(*table) if table[1] else "<p>Nothing.</p>"
 
 
 def _image(figure: Figure, text: str) -> str:
     content = BytesIO()
     figure.savefig(content, format="png", dpi=110)
-    encoded = base64.b64encode(content.getvalue()).decode()
-    return f"<img alt='{escape(text)}' src='data:image/png;base64,{encoded}'>"
+    return html_image(content.getvalue(), alt=text)

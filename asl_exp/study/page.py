@@ -6,7 +6,7 @@ UI, which shows one file at a time.
 
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
-from typing import Any, Final
+from typing import Any
 
 import optuna
 import plotly.graph_objects as go
@@ -14,21 +14,11 @@ from optuna import visualization
 from plotly.offline import get_plotlyjs
 
 from asl_exp.compat.optuna import quiet
+from asl_exp.config.documents import html_document, html_table
 from asl_exp.study import results
 from asl_exp.study.figures import target
 from asl_exp.study.importance import caution, importances
 from asl_exp.study.results import Survey
-
-_STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
-       color: #222; background: #fff; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right;
-         white-space: nowrap; }
-.scroll { overflow-x: auto; }
-.best { padding: .8rem 1rem; border-left: .4rem solid #d55e00; background: #fdf3ec; }
-code, pre { font-size: .9em; } pre { background: #f4f4f4; padding: .6rem 1rem; overflow-x: auto; }
-"""
 
 
 def html_page(survey: Survey, title: str, sentences: Sequence[str], command: str) -> str:
@@ -42,26 +32,18 @@ def html_page(survey: Survey, title: str, sentences: Sequence[str], command: str
     """
     told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     again = f"<p>Run it again:</p><pre>{escape(command)}</pre>" if command else ""
-    body = "\n".join([f"<div class='best'>{told}{again}</div>", _table(survey), *_figures(survey)])
-    return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}"
-        "</title><meta name='viewport' content='width=device-width'>"
-        f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>"
-        f"<h1>{escape(title)}</h1>{body}</body></html>"
+    body = "\n".join(
+        [f"<div class='note good'>{told}{again}</div>", _table(survey), *_figures(survey)]
     )
+    return html_document(title, body, script=get_plotlyjs())
 
 
 def _table(survey: Survey) -> str:
     if not survey.finished:
         return ""
-    head = "".join(f"<th>{escape(name)}</th>" for name in results.header(survey))
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
-        for row in results.best_rows(survey)
-    )
+    table = html_table(results.header(survey), results.best_rows(survey))
     return (
-        f"<h2>Best trials{_caution(survey)}</h2>"
-        f"<div class='scroll'><table><tr>{head}</tr>{rows}</table></div>"
+        f"<h2>Best trials{_caution(survey)}</h2>{table}"
         "<p>All trials are in <code>trials.csv</code>.</p>"
     )
 

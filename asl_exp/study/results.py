@@ -22,6 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from asl_exp.config import documents
 from asl_exp.study import trial_facts
 
 
@@ -225,13 +226,7 @@ def rich_table(survey: Survey, title: str) -> Table:
 
 def markdown_table(survey: Survey) -> str:
     """Return the same in Markdown."""
-    return markdown(header(survey), best_rows(survey))
-
-
-def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [columns, ["---:"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
+    return documents.markdown_table(header(survey), best_rows(survey))
 
 
 def troubles(survey: Survey) -> list[str]:

@@ -1,7 +1,5 @@
 """The audit as one HTML file that needs nothing else: images are inside it."""
 
-import base64
-from collections.abc import Iterable
 from html import escape
 from io import BytesIO
 from typing import Any, Final
@@ -9,28 +7,12 @@ from typing import Any, Final
 import pandas as pd
 from PIL import Image
 
+from asl_exp.config.documents import html_document, html_image, html_table
 from asl_exp.config.schema import AugmentationConfig
 from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings
 from asl_exp.data.audit.sheets import SHOWN_PAIRS, augmented_sheet, contact_sheet, pair_image
 from asl_exp.data.dataset import LetterData
 from asl_exp.data.near_duplicates import THRESHOLD
-
-_STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
-       color: #222; background: #fff; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
-td { white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-.scroll { overflow-x: auto; }
-.verdict { padding: .8rem 1rem; border-left: .4rem solid; font-size: 1.1rem; }
-.bad { border-color: #b00020; background: #fdecee; }
-.unsure { border-color: #b36b00; background: #fdf4e3; }
-.good { border-color: #1b7f3b; background: #eaf6ee; }
-.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } figcaption { font-size: .8rem; overflow-wrap: anywhere; }
-img { max-width: 100%; height: auto; } code { font-size: .85em; }
-"""
 
 
 def html_page(data: LetterData, findings: Findings, augmentation: AugmentationConfig) -> str:
@@ -51,32 +33,27 @@ def html_page(data: LetterData, findings: Findings, augmentation: AugmentationCo
             for name, split in data.splits.items()
         ),
     ]
-    body = "\n".join(sections)
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Audit of the data"
-        "</title><meta name='viewport' content='width=device-width'>"
-        f"<style>{_STYLE}</style></head><body><h1>Audit of the data</h1>{body}</body></html>"
-    )
+    return html_document("Audit of the data", "\n".join(sections))
 
 
 def _verdict(findings: Findings) -> str:
     rule = f"<code>data.split={escape(findings.split_rule)}</code>"
     if not findings.leaks and findings.caution:
         return (
-            f"<p class='verdict unsure'><b>{escape(findings.caution)}</b> ({rule}). No image of "
+            f"<p class='note unsure'><b>{escape(findings.caution)}</b> ({rule}). No image of "
             "val, test or an external set has a copy or near-copy among the training images; "
             f"{escape(DOUBT[findings.groups])}</p>"
         )
     if not findings.leaks:
         return (
-            "<p class='verdict good'>No image of val, test or an external set has a copy or "
+            "<p class='note good'>No image of val, test or an external set has a copy or "
             f"near-copy among the training images, and no group is cut ({rule}).</p>"
         )
     others = [name for name in _names(findings) if name != TRAIN]
     copies = _parts({name: sum(findings.leaked(name)) for name in others})
     mates = _parts({name: findings.group_mates(name) for name in others})
     return (
-        f"<p class='verdict bad'>The split leaks ({rule}). Images with a copy or near-copy among "
+        f"<p class='note bad'>The split leaks ({rule}). Images with a copy or near-copy among "
         f"the training images: {copies}. Images of a group that is trained on: {mates}. Scores on "
         "them measure memory.</p>"
     )
@@ -111,7 +88,7 @@ def _splits(facts: dict[str, Any]) -> str:
     note = (
         "<p>Lowest, median and highest; brightness of 0 to 255, sizes of the files in pixels.</p>"
     )
-    return "<h2>Splits</h2>" + note + _table(header, rows)
+    return "<h2>Splits</h2>" + note + html_table(header, rows)
 
 
 def _pairs(data: LetterData, findings: Findings) -> str:
@@ -144,7 +121,7 @@ def _classes(facts: dict[str, Any], classes: tuple[str, ...]) -> str:
         [name, *(one["classes"].get(name, 0) for one in facts["splits"].values())]
         for name in classes
     ]
-    return "<h2>Images by class</h2>" + _table(["class", *facts["splits"]], rows)
+    return "<h2>Images by class</h2>" + html_table(["class", *facts["splits"]], rows)
 
 
 _GROUP_ROWS: Final = 60
@@ -161,7 +138,7 @@ def _groups(facts: dict[str, Any], findings: Findings) -> str:
         ]
         more = f"<p>and {len(names) - _GROUP_ROWS:,} more</p>" if len(names) > _GROUP_ROWS else ""
         sections.append(
-            f"<h2>Images by {title}</h2>{_table([title, *facts['splits']], rows)}{more}"
+            f"<h2>Images by {title}</h2>{html_table([title, *facts['splits']], rows)}{more}"
         )
     return "".join(sections)
 
@@ -180,16 +157,7 @@ def _span(values: dict[str, float]) -> str:
     return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
 
 
-def _table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    head = "".join(f"<th>{escape(str(cell))}</th>" for cell in header)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return f"<div class='scroll'><table><tr>{head}</tr>{body}</table></div>"
-
-
 def _image(image: Image.Image) -> str:
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<img alt='' src='data:image/jpeg;base64,{data}' width='{image.width}'>"
+    return html_image(buffer.getvalue(), "jpeg")

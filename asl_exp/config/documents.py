@@ -1,0 +1,80 @@
+"""What people read outside the terminal: HTML pages in one style, tables in HTML and Markdown.
+
+A page needs nothing but itself: style, scripts and images are inside. Every cell and title is
+escaped here; a body is HTML already.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Final
+
+_INTERVAL: Final = re.compile(r"(\S+) (\[-?[\d.].*)")
+
+STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+       color: #222; background: #fff; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
+td { white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+td small { color: #666; display: block; }
+.scroll { overflow-x: auto; }
+.note { padding: .5rem 1rem; border-left: .4rem solid; }
+.bad { border-color: #b00020; background: #fdecee; }
+.unsure { border-color: #b36b00; background: #fdf4e3; }
+.good { border-color: #1b7f3b; background: #eaf6ee; }
+.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem; }
+figure { margin: 0; } figcaption { font-size: .8rem; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; }
+code, pre { font-size: .9em; } pre { background: #f4f4f4; padding: .6rem 1rem; overflow-x: auto; }
+"""
+
+
+def html_document(title: str, body: str, *, script: str = "") -> str:
+    """Return a whole page.
+
+    Args:
+        title: of the page, and its first heading.
+        body: HTML.
+        script: put inside the page once, before the body.
+    """
+    scripts = f"<script>{script}</script>" if script else ""
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}"
+        "</title><meta name='viewport' content='width=device-width'>"
+        f"<style>{STYLE}</style>{scripts}</head><body><h1>{escape(title)}</h1>{body}</body></html>"
+    )
+
+
+def html_table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table that scrolls where it is wider than the page."""
+    head = "".join(f"<th>{escape(str(cell))}</th>" for cell in header)
+    body = "".join(f"<tr>{''.join(_html_cell(str(cell)) for cell in row)}</tr>" for row in rows)
+    return f"<div class='scroll'><table><tr>{head}</tr>{body}</table></div>"
+
+
+def _html_cell(cell: str) -> str:
+    """Return a cell; an interval behind a number, such as ``0.81 [0.75, 0.86]``, stands below."""
+    found = _INTERVAL.fullmatch(cell)
+    value, interval = found.groups() if found else (cell, "")
+    small = f"<small>{escape(interval)}</small>" if interval else ""
+    return f"<td>{escape(value)}{small}</td>"
+
+
+def html_image(content: bytes, kind: str = "png", *, alt: str = "") -> str:
+    """Return an image that is inside the page."""
+    data = base64.b64encode(content).decode()
+    return f"<img alt='{escape(alt)}' src='data:image/{kind};base64,{data}'>"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table; the first column stands left, the others right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    lines = [[_markdown(cell) for cell in line] for line in (header, rule, *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown(cell: object) -> str:
+    return str(cell).replace("|", "\\|").replace("\n", " ")
