@@ -62,6 +62,7 @@ _ALIKE: Final = (18, 15, 12)
 enough recordings is taken."""
 _SAMPLE: Final = 2_000
 """Images that are compared pair by pair; the others follow the nearest of them."""
+_REPRESENTATIVES: Final = 200
 _COVERED: Final = 0.95
 
 _PERSON: Final = re.compile(
@@ -238,12 +239,13 @@ class _Series:
 
     def jumps(self, grid: NDArray[np.int64], window: int) -> NDArray[np.float64]:
         """Return by how much the typical background before each number differs from that after."""
-        middles = [
-            _middle(self.border[i : i + window]) for i in range(len(self.border) - window + 1)
-        ]
-        typical = np.stack(middles)
-        apart = _apart(typical[:-window], typical[window:], 0.75)
-        return np.interp(grid, self.numbers[window : window + len(apart)], apart)
+        step = 1 if window <= _WINDOW else window // 4
+        starts = range(0, len(self.border) - window + 1, step)
+        typical = np.stack([_middle(self.border[start : start + window]) for start in starts])
+        away = window // step
+        apart = _apart(typical[:-away], typical[away:], 0.75)
+        places = [start + window for start in starts[: len(apart)]]
+        return np.interp(grid, self.numbers[places], apart)
 
     def between(self, low: float, high: float) -> "_Series":
         inside = (self.numbers >= low) & (self.numbers < high)
@@ -288,7 +290,7 @@ class _Change:
 
 def _common_changes(series: list[_Series]) -> list[int]:
     """Return the numbers with which new recordings begin in nearly all classes."""
-    window = int(np.clip(np.median([len(one.numbers) for one in series]) // 12, 3, _WINDOW))
+    window = _window(int(np.median([len(one.numbers) for one in series])))
     series = [one for one in series if len(one.numbers) > 2 * window]
     grid = np.unique(np.concatenate([one.numbers[window:-window] for one in series]))
     jumps = [one.jumps(grid, window) for one in series]
@@ -302,6 +304,13 @@ def _common_changes(series: list[_Series]) -> list[int]:
     edges = [-1, *sorted(coarse), int(grid[-1]) + 10**9]
     found = [_Change.near(series, *edges[i - 1 : i + 2]) for i in range(1, len(edges) - 1)]
     return sorted({change.first for change in found if change.astray <= _ASTRAY})
+
+
+def _window(n_images: int) -> int:
+    """Return how many images of a class, of so many, make a typical background."""
+    if n_images < 40 * _WINDOW:
+        return int(np.clip(n_images // 12, 3, _WINDOW))
+    return int(np.clip(n_images // 200 * 4, _WINDOW, 5 * _WINDOW))
 
 
 def _hill(heights: NDArray[np.float64], top: int) -> slice:
@@ -337,14 +346,16 @@ def _by_background(labels: NDArray[np.str_], border: Backgrounds) -> Recordings 
     """Images before the same background, where nearly all of them share theirs with many."""
     n_images = len(labels)
     sample = np.unique(np.linspace(0, n_images - 1, min(n_images, _SAMPLE)).astype(np.int64))
+    apart = _distances(border[sample], border[sample])
     coarsest = None
     for alike in _ALIKE:
-        component = _components(border[sample], alike)
+        component = connected_components(coo_array(apart <= alike), directed=False)[1]
         large = _large(component, labels[sample])
-        if np.isin(component, large).mean() < _COVERED:
-            break
         kept = np.isin(component, large)
-        of = component[kept][_nearest(border, border[sample[kept]])]
+        if kept.mean() < _COVERED:
+            break
+        shown = _spread(component, large)
+        of = component[shown][_distances(border, border[sample[shown]]).argmin(1)]
         of[sample[kept]] = component[kept]
         found = Recordings(_numbered(of), "background", False)
         if fewest(labels, found.names) >= NEEDED:
@@ -381,22 +392,17 @@ def _typical(block: Backgrounds, others: Backgrounds) -> NDArray[np.uint8]:
     return np.partition(cells, middle, axis=2)[:, :, middle]
 
 
-def _components(border: Backgrounds, alike: int) -> NDArray[np.int64]:
-    firsts, seconds = [], []
-    for start in range(0, len(border), _BLOCK):
-        first, second = np.nonzero(_typical(border[start : start + _BLOCK], border) <= alike)
-        firsts.append(first + start)
-        seconds.append(second)
-    first, second = np.concatenate(firsts), np.concatenate(seconds)
-    links = coo_array((np.ones(len(first), bool), (first, second)), (len(border),) * 2)
-    component: NDArray[np.int64] = connected_components(links, directed=False)[1].astype(np.int64)
-    return component
+def _distances(border: Backgrounds, others: Backgrounds) -> NDArray[np.uint8]:
+    """Return (N, M) by how much backgrounds differ, see _typical."""
+    starts = range(0, len(border), _BLOCK)
+    return np.concatenate([_typical(border[start : start + _BLOCK], others) for start in starts])
 
 
-def _nearest(border: Backgrounds, known: Backgrounds) -> NDArray[np.int64]:
-    """Return for each image the known one whose background is most alike."""
-    blocks = [
-        _typical(border[start : start + _BLOCK], known).argmin(1)
-        for start in range(0, len(border), _BLOCK)
-    ]
-    return np.concatenate(blocks)
+def _spread(component: NDArray[np.int64], large: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a few images of each large component: the others are compared with them alone."""
+    each = max(5, _REPRESENTATIVES // len(large))
+    chosen = []
+    for one in large:
+        rows = np.flatnonzero(component == one)
+        chosen.append(rows[np.unique(np.linspace(0, len(rows) - 1, each).astype(np.int64))])
+    return np.concatenate(chosen)

@@ -68,12 +68,15 @@ def test_a_group_on_both_sides_leaks(tmp_path: Path) -> None:
     assert found.group_mates("test") == 2
 
 
-def command(folder: Path, name: str, planted: str = "nothing") -> int:
+def command(
+    folder: Path, name: str, planted: str = "nothing", more: Sequence[str] = ()
+) -> int:
     return main(
         [
             name, "data=manifest", f"data.manifest='{photo_set(folder, planted)}'",
             "data.split=column", f"data.cache_dir={folder / 'cache'}",
             f"runs_dir={folder / 'runs'}", f"backbone.image_size={SIZE}", "augmentation=strong",
+            *more,
         ]
     )  # fmt: skip
 
@@ -136,3 +139,30 @@ def test_names_from_the_data_are_escaped(tmp_path: Path) -> None:
     page = (tmp_path / "audit" / "audit.html").read_text("utf-8")
     assert "<b>A</b>" not in page
     assert "&lt;b&gt;A&lt;/b&gt;" in page
+
+
+def test_an_external_set_that_lacks_classes_is_audited(tmp_path: Path) -> None:
+    photo_set(tmp_path, "nothing")
+    for number in range(2):
+        save(detailed(900 + number, SIZE), tmp_path / "out" / "A" / f"{number}.png")
+    more = [f"data.external=[{tmp_path / 'out'}]"]
+    assert command(tmp_path, "audit", more=more) == 0
+    facts = json.loads((tmp_path / "runs" / "audit" / "audit.json").read_text("utf-8"))
+    assert facts["splits"]["external/out"]["classes"] == {"A": 2}
+
+
+def test_the_default_split_passes_its_own_audit(tmp_path: Path) -> None:
+    """Pictures that differ a little more from file to file than from stored pixels, or less."""
+    generator = np.random.default_rng(0)
+    for index, name in enumerate("ABC"):
+        for shot in range(6):
+            base = np.asarray(detailed(100 * index + shot, 3 * SIZE), int)
+            for frame in range(4):
+                noisy = np.clip(base + generator.integers(-40, 41, base.shape), 0, 255)
+                image = Image.fromarray(noisy.astype(np.uint8))
+                save(image, tmp_path / "in" / name / f"{chr(97 + shot)}{chr(97 + frame)}.png")
+    arguments = [
+        "audit", "data=folder", f"data.root={tmp_path / 'in'}", f"runs_dir={tmp_path / 'runs'}",
+        f"data.cache_dir={tmp_path / 'cache'}", f"backbone.image_size={SIZE}",
+    ]  # fmt: skip
+    assert main(arguments) == 0

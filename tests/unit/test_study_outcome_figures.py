@@ -137,3 +137,20 @@ def test_a_range_of_one_value_has_an_axis(tmp_path: Path) -> None:
         trial.suggest_categorical("backbone", ["vgg19"])
         study.tell(trial, value)
     assert set(write_figures(survey(study), tmp_path)) == {"importances", "slices"}
+
+
+def test_what_must_stand_beside_scores_is_in_every_figure_and_table(tmp_path: Path) -> None:
+    study = searched(12)
+    for trial in study.get_trials(deepcopy=False):
+        trial.user_attrs["caution"] = "groups unknown: may leak (val, test)"
+    seen = survey(study)
+    assert seen.caution == "groups unknown: may leak (val, test)"
+    write_figures(seen, tmp_path)
+    for picture in tmp_path.glob("*.png"):
+        with Image.open(picture) as image:
+            assert seen.caution in image.info["Title"], picture
+    page = html_page(seen, "s", [], "")
+    assert page.count(seen.caution) >= page.count("<h2>") - 1 > 2
+    assert seen.caution in str(results.rich_table(seen, "Best trials").title)
+    results.write_csv(seen, tmp_path / "trials.csv")
+    assert seen.caution in (tmp_path / "trials.csv").read_text()
