@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_images import detailed, manifest, picture, save
+from PIL import Image
 
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.__main__ import main
@@ -68,9 +71,7 @@ def test_a_group_on_both_sides_leaks(tmp_path: Path) -> None:
     assert found.group_mates("test") == 2
 
 
-def command(
-    folder: Path, name: str, planted: str = "nothing", more: Sequence[str] = ()
-) -> int:
+def command(folder: Path, name: str, planted: str = "nothing", more: Sequence[str] = ()) -> int:
     return main(
         [
             name, "data=manifest", f"data.manifest='{photo_set(folder, planted)}'",

@@ -11,6 +11,7 @@ from matplotlib import pyplot
 from optuna.trial import TrialState
 from PIL import Image
 
+from asl_exp.study import results
 from asl_exp.study.figures import write_figures
 from asl_exp.study.importance import caution, importances
 from asl_exp.study.page import html_page
