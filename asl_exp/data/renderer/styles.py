@@ -3,8 +3,8 @@
 letters.POSES has one hand a letter, as a chart shows it. Signers keep the letter and differ in what
 does not tell it from others: where a folded finger ends, how far M's and N's fingers hang, whether
 G and H are seen from the palm, the back or the edge of the hand. Ranges are in degrees, set by eye
-from charts and from joints of people who sign; the joints in exact_joints.py are made with them, the
-pictures of the embedded source are not.
+from charts and from joints of people who sign; exact_joints.py makes joints with them, the pictures
+of the embedded source are drawn without.
 """
 
 from collections.abc import Callable
