@@ -1,4 +1,4 @@
-"""``python -m asl_exp.data prepare|audit|cache``: decode ahead of time; look for leaks; clear up.
+"""``python -m asl_exp.data prepare|audit|joints|cache``: what can be done with images alone.
 
 Exit status: 0 done; 1 audit found leaks; 2 the configuration or the data is wrong; 130 interrupted.
 """
@@ -9,17 +9,22 @@ from typing import Final
 from asl_exp import cli
 from asl_exp.config.errors import UserError, nearest
 
-_COMMANDS: Final = ("prepare", "audit", "cache")
-_USAGE: Final = """usage: python -m asl_exp.data prepare|audit|cache [overrides]
+_COMMANDS: Final = ("prepare", "audit", "joints", "cache")
+_USAGE: Final = """usage: python -m asl_exp.data prepare|audit|joints|cache [overrides]
 
   prepare       decode every image of the experiment once and store its pixels
   audit         report copies and near-copies across splits, counts and contact sheets
+  joints FILE   find the hand in every image and write its joints, without the images, to a
+                .csv, .csv.gz or .parquet file that data.joints reads
   cache         list what is kept in data.cache_dir
   cache clear   remove it; all is made again when needed. Only some of it:
                 cache clear pixels|features|hands
 
 Overrides are those of python -m asl_exp, for example
   python -m asl_exp.data audit data=folder data.root=FOLDER data.split=random"""
+
+
+_HAND_MODEL: Final = "hand.model="
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,7 +40,33 @@ def _command(arguments: Sequence[str]) -> int:
     if command not in _COMMANDS:
         fault = f"no command '{command}'{nearest(command, _COMMANDS)}"
         raise UserError(f"{fault if command else 'what is to be done?'}\n{_USAGE}")
+    if command == "joints":
+        return _joints(overrides)
     return _cache(overrides) if command == "cache" else _run(command, overrides)
+
+
+def _joints(arguments: list[str]) -> int:
+    from pathlib import Path
+
+    from asl_exp.config.compose import compose_config
+
+    files = [argument for argument in arguments if "=" not in argument]
+    if len(files) != 1:
+        raise UserError(f"joints: give one file to write, not {len(files)}\n{_USAGE}")
+    models = [one.removeprefix(_HAND_MODEL) for one in arguments if one.startswith(_HAND_MODEL)]
+    overrides = [one for one in arguments if "=" in one and not one.startswith(_HAND_MODEL)]
+    data = compose_config(overrides).data
+
+    from asl_exp.data.hands.finder import FinderSettings
+    from asl_exp.data.hands.hand_store import HandSource
+    from asl_exp.data.hands.joint_export import export_joints
+    from asl_exp.data.hands.model_file import model_file
+
+    source = HandSource(
+        model_file(models[-1] if models else None, data.cache_dir), FinderSettings()
+    )
+    print(f"{files[0]}: {export_joints(data, source, Path(files[0]).expanduser())}")
+    return 0
 
 
 def _cache(arguments: list[str]) -> int:

@@ -84,11 +84,7 @@ def write_joint_rows(rows: JointRows, file: Path) -> None:
     scaled = np.round(moved / np.maximum(largest, 1e-9), _DECIMALS).reshape(len(rows), -1)
     table = rows.table[list(ABOUT)].reset_index(drop=True)
     whole = pd.concat([table, pd.DataFrame(scaled, columns=list(COORDINATES))], axis=1)
-    if not file.name.endswith((".parquet", ".csv", ".csv.gz")):
-        raise DataError(
-            f"'{file}' has an ending that is not known; give a name that ends in .csv, "
-            ".csv.gz or .parquet"
-        )
+    require_ending(file)
     try:
         with replaced(file) as part:
             if file.name.endswith(".parquet"):
@@ -98,6 +94,19 @@ def write_joint_rows(rows: JointRows, file: Path) -> None:
                 whole.to_csv(part, index=False, compression="gzip" if packed else None)
     except OSError as error:
         raise DataError(f"'{file}' cannot be written: {error.strerror or error}") from error
+
+
+def require_ending(file: Path) -> None:
+    """Refuse names of files that write_joint_rows would not write.
+
+    Raises:
+        DataError: another ending than .csv, .csv.gz or .parquet.
+    """
+    if not file.name.endswith((".parquet", ".csv", ".csv.gz")):
+        raise DataError(
+            f"'{file}' has an ending that is not known; give a name that ends in .csv, "
+            ".csv.gz or .parquet"
+        )
 
 
 def _read(file: Path, key: str) -> pd.DataFrame:

@@ -1,0 +1,66 @@
+"""Joints of an experiment's photos as a file that can be shared where the photos cannot."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asl_exp.config.errors import DataError
+from asl_exp.config.schema import DataConfig
+from asl_exp.data.hands.hand_store import HandSource, HandStore
+from asl_exp.data.hands.joint_rows import ABOUT, JointRows, require_ending, write_joint_rows
+from asl_exp.data.manifest import make_manifest
+from asl_exp.data.sources.listing import some
+from asl_exp.data.sources.selection import list_images
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        n_written: hands.
+        missing: images in which no hand was found, by label, the most first.
+    """
+
+    n_written: int
+    missing: dict[str, int]
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        if not self.missing:
+            return f"{self.n_written:,} hands, one in every image"
+        count = sum(self.missing.values())
+        labels = some(f"{label} {number:,}" for label, number in self.missing.items())
+        return f"{self.n_written:,} hands; none was found in {count:,} images: {labels}"
+
+
+def export_joints(data: DataConfig, source: HandSource, file: Path) -> Export:
+    """Find the hands of all images that a configuration names, and write their joints.
+
+    Raises:
+        DataError: the data or the file cannot be used, or no image shows a hand.
+    """
+    require_ending(file)
+    listing = list_images(data)
+    tables = [listing.images, *listing.external.values()]
+    parts, missing = [], []
+    for listed in tables:
+        manifest = make_manifest(listed, data, external=True)
+        paths = manifest.table["path"].tolist()
+        folder = Path(data.cache_dir).expanduser() / "hands"
+        hands = HandStore(folder, paths, manifest.pixel_digest, source).open(
+            max_megapixels=data.max_megapixels,
+            workers=data.workers,
+            limit_gb=data.cache_limit_gb,
+        )
+        about = manifest.table[list(ABOUT)]
+        parts.append(JointRows(about, hands.joints[..., :2]).take(hands.found))
+        missing.append(about["label"][~hands.found])
+    joints = np.concatenate([part.joints for part in parts])
+    rows = JointRows(pd.concat([part.table for part in parts], ignore_index=True), joints)
+    if not len(rows):
+        raise DataError(f"no hand was found in any of {sum(map(len, tables)):,} images")
+    write_joint_rows(rows, file)
+    return Export(len(rows), pd.concat(missing).value_counts().to_dict())

@@ -1,0 +1,83 @@
+"""The command that writes joints in place of photos, with the real detector."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from asl_exp.data.__main__ import main
+from asl_exp.data.hands.joint_rows import read_joint_rows
+
+
+def data_of(photos: Path, folder: Path) -> list[str]:
+    """Return overrides that name eight photos of two letters and four without a hand."""
+    table = pd.read_csv(photos / "manifest.csv")
+    letters = table[(table["source"] == "t32rahman") & table["label"].isin(["L", "Y"])]
+    rows = pd.concat([letters.groupby("label").head(4), table[table["label"] == "nothing"].head(4)])
+    rows = rows.assign(path=[str(photos / path) for path in rows["path"]], source="mine")
+    rows[["path", "label", "source", "group"]].to_csv(folder / "mine.csv", index=False)
+    return [
+        "data=manifest",
+        f"data.manifest={folder / 'mine.csv'}",
+        f"data.cache_dir={folder / 'cache'}",
+    ]
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
+def test_joints_of_photos_are_what_data_joints_reads(
+    ending: str,
+    tmp_path: Path,
+    photos: Path,
+    hand_model: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / f"joints.{ending}"
+    assert main(["joints", str(file), *data_of(photos, tmp_path), f"hand.model={hand_model}"]) == 0
+    said = capsys.readouterr().out
+    assert said == f"{file}: 8 hands; none was found in 4 images: nothing 4\n"
+    rows = read_joint_rows(str(file), ["L", "Y"])
+    assert rows.table["label"].value_counts().to_dict() == {"L": 4, "Y": 4}
+    assert set(rows.table["source"]) == {"mine"}
+    assert set(rows.table["group"]) == {"t32rahman_all"}
+    assert abs(rows.joints).max() == 1
+    assert (rows.joints[:, 0] == 0).all()
+
+
+def test_where_no_hand_is_found_nothing_is_written(
+    tmp_path: Path, photos: Path, hand_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_of(photos, tmp_path)
+    rows = pd.read_csv(tmp_path / "mine.csv")
+    rows = rows[rows["label"] == "nothing"].assign(label=["A", "A", "B", "B"])
+    rows.to_csv(tmp_path / "mine.csv", index=False)
+    file = tmp_path / "joints.csv"
+    given = ["data=manifest", f"data.manifest={tmp_path / 'mine.csv'}"]
+    given += [f"data.cache_dir={tmp_path / 'cache'}", f"hand.model={hand_model}"]
+    assert main(["joints", str(file), *given]) == 2
+    assert "no hand was found in any of 4 images" in capsys.readouterr().err
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["joints"], "joints: give one file to write, not 0"),
+        (["joints", "a.csv", "b.csv"], "joints: give one file to write, not 2"),
+        (["joints", "a.csv", "hand.model=none.task"], "hand.model: there is no file 'none.task'"),
+    ],
+)
+def test_what_is_wrong_with_the_command_is_said(
+    arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert fault in capsys.readouterr().err
+
+
+def test_another_ending_is_refused_before_hands_are_looked_for(
+    tmp_path: Path, photos: Path, hand_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "joints.xlsx"
+    given = [*data_of(photos, tmp_path), f"hand.model={hand_model}"]
+    assert main(["joints", str(file), *given]) == 2
+    assert ".csv, .csv.gz or .parquet" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
