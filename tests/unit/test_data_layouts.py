@@ -373,3 +373,22 @@ def test_images_that_are_no_files_are_unreadable_at_once(target: str, tmp_path: 
         (tmp_path / "in" / "A" / "x.png").symlink_to(target)
     with pytest.raises(DataError, match="1 images cannot be read"):
         load_letters(given(tmp_path / "in"), image_size=16, interpolation="bilinear", seed=0)
+
+
+@pytest.mark.parametrize("name", [".", "A", "A/deeper"])
+def test_folders_that_may_not_be_read_are_named(name: str, tmp_path: Path) -> None:
+    made(tmp_path / "in", "A", "B", "A/deeper")
+    for above in (tmp_path, *tmp_path.parents):
+        if above.name.startswith(("test_", "popen-", "pytest-")):  # the test's own, up to /tmp
+            above.chmod(0o755)
+    closed, user = tmp_path / "in" / name, os.geteuid()
+    closed.chmod(0)
+    if user == 0:  # who may read everything
+        os.seteuid(65534)
+    try:
+        said = refused(given(tmp_path / "in"))
+    finally:
+        os.seteuid(user)
+        closed.chmod(0o755)
+    assert "cannot be read: permission denied" in said or "cannot be looked at" in said
+    assert str(closed) in said
