@@ -19,6 +19,7 @@ from asl_exp.evaluation.comparison import (
     set_names,
     warnings,
 )
+from asl_exp.evaluation.figures.canvas import mark
 from asl_exp.evaluation.figures.compared import curves_figure, recall_figure
 from asl_exp.evaluation.intervals import Interval
 from asl_exp.evaluation.paired import is_shown, sentence
@@ -54,10 +55,13 @@ def html_page(runs: Sequence[Compared]) -> str:
         _html_table(score_table(runs)),
         f"<p>{escape(_basis(runs))}</p>",
         *_differences(found),
-        f"<h2>Learning curves</h2>{_image(curves_figure(runs), 'learning curves')}",
+        "<h2>Learning curves</h2>",
+        _image(curves_figure(runs), "learning curves", _cautions(runs, "val")),
         *(
             f"<h2>Recall by class, {escape(where)}</h2>"
-            f"{_image(recall_figure(runs, where), f'recall by class on {where}')}"
+            + _image(
+                recall_figure(runs, where), f"recall by class on {where}", _cautions(runs, where)
+            )
             for where in set_names(runs)
         ),
         *(["<h2>What differs</h2>", _html_table(settings_table(runs))] if len(runs) > 1 else []),
@@ -157,7 +161,14 @@ def _html_table(table: Table) -> str:
     return html_table(*table) if table[1] else "<p>Nothing.</p>"
 
 
-def _image(figure: Figure, text: str) -> str:
+def _cautions(runs: Sequence[Compared], where: str) -> str:
+    """Return what must stand beside the scores of one set, once for all runs."""
+    said = dict.fromkeys(run.result.cautions.get(where, "") for run in runs)
+    return "; ".join(filter(None, said))
+
+
+def _image(figure: Figure, text: str, caution: str) -> str:
+    mark(figure, caution)
     content = BytesIO()
     figure.savefig(content, format="png", dpi=110)
     return html_image(content.getvalue(), alt=text)

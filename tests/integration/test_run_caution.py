@@ -9,7 +9,8 @@ from PIL import Image
 
 from asl_exp.config.compose import compose_config
 from asl_exp.data.__main__ import main as data_command
-from asl_exp.evaluation.comparison import markdown, read_row
+from asl_exp.evaluation.comparison import read_runs
+from asl_exp.evaluation.comparison_page import html_page, markdown
 from asl_exp.tracking.store import open_store
 from asl_exp.training.run import run_experiment
 
@@ -45,7 +46,10 @@ def test_every_place_of_a_run_has_the_caution(
     test = folder / "evaluation" / "test"
     assert CAUTION in (test / "classification_report.txt").read_text()
     assert json.loads((test / "classification_report.json").read_text())["caution"] == CAUTION
-    assert CAUTION in markdown([read_row(folder)])
+    compared = read_runs([folder])
+    assert markdown(compared).count(CAUTION) >= 2  # a warning, and beside the scores
+    assert html_page(compared).count(CAUTION) >= 2
+    assert CAUTION in (folder / "evaluation" / "certificate.json").read_text()
     for picture in [*test.glob("*.png"), folder / "learning_curves.png"]:
         with Image.open(picture) as image:
             assert CAUTION in image.info["Title"], picture
