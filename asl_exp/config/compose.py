@@ -2,7 +2,7 @@
 
 Hydra stops at the first fault and speaks of its own internals. Here the overrides are applied one
 by one, so that all faults are reported together and in the user's own keys. What the values may
-be is in schema.py, what may not go together in contradictions.py.
+be is in schema.py, what may not go together in rules.py.
 """
 
 import tempfile

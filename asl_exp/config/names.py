@@ -1,9 +1,8 @@
 """The spelling of every metric, tag and artifact that a run leaves behind.
 
-Reports, sweeps and the MLflow UI find results by these names, so they are written here once.
-The step of every metric is the epoch counted across phases, from 0.
-
-Which metrics a study may look for, and which way is better.
+Reports, studies and the MLflow UI find results by these names, so they are written here once, with
+which metrics a study may optimise and which way is better. The step of every metric is the epoch
+counted across phases, from 0.
 """
 
 import re

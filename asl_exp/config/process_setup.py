@@ -1,12 +1,12 @@
-"""Python's garbage collector, held still while modules are imported and configurations composed.
+"""How a process is set up: when Python's garbage collector runs, and what Ctrl-C and SIGTERM do.
 
-Nothing that modules hold is garbage, but with every some thousand new objects the collector looks
-through them again: 1.7 of the 6.9 CPU seconds in which a run imports what it needs.
+The collector is paused while modules are imported and configurations composed: nothing that modules
+hold is garbage, but with every some thousand new objects it looks through them again, for 1.7 of
+the 6.9 CPU seconds in which a run imports what it needs.
 
-Turns Ctrl-C and SIGTERM into an exception that is not lost.
-
-A handler runs wherever the signal finds the main thread. Inside a destructor or a weak reference's
-callback Python prints what it raised and goes on; there the signal is sent once more.
+Signals become an exception that is not lost. A handler runs wherever the signal finds the main
+thread; inside a destructor or a weak reference's callback Python prints what it raised and goes on,
+so there the signal is sent once more.
 """
 
 import atexit

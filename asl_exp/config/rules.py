@@ -1,10 +1,7 @@
 """Rules between fields: what is allowed alone but not together.
 
-Contradictions between the keys of `data`: what no single field's type or range can say.
-
-Rules of the tracking keys: what a replica needs to be found, and no secrets among them.
-
-Rules between the fields of a study: what is allowed alone but not together.
+For an experiment, its data, its tracking (what a replica needs to be found, and no secrets among
+it) and a study. What one field may hold is in schema.py.
 """
 
 import math

@@ -1,6 +1,7 @@
-"""The signature of an experiment: equal signatures compute the same thing.
+"""The signature of an experiment, and what it changes of conf/'s defaults.
 
-What an experiment changes of conf/'s defaults: what a person wants to see of it at a glance.
+Equal signatures compute the same thing. The changes are what a person wants to see of an experiment
+at a glance; run names and commands are made from them.
 """
 
 import hashlib

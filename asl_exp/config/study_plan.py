@@ -1,9 +1,7 @@
 """A study as it was asked for: checked whole, before torch or Optuna is imported.
 
-The space of a study as the command line leaves it, and what may be wrong with it.
-
-The command line may narrow a key of the space (``lr.transfer=interval(1e-4,1e-3)``) or fix it
-(``lr.transfer=1e-3``).
+Its space is that of the file in sweeps/, as the command line leaves it: a key may be narrowed
+(``lr.transfer=interval(1e-4,1e-3)``) or fixed (``lr.transfer=1e-3``).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,7 @@
-"""What augmentation does to a batch (B, 3, H, W) of 0..1; every image by its own numbers.
+"""The operations of augmentation on a batch (B, 3, H, W) of 0..1, and their random numbers.
 
-MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019): two images in one, and their targets.
+Every image is changed by numbers of its own. MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019)
+make one image of two, and their targets.
 """
 
 import math

@@ -1,10 +1,9 @@
-"""Files of the cache: whole or not there, made once however many processes want them.
+"""Files of the cache: complete or absent, computed once by however many processes want them.
 
-A kept file is two, ``NAME.ENDING`` with bytes and ``NAME.json`` with what they must be. NAME comes
-from a digest of all that the bytes depend on, so other inputs are another file. The description
-is written last: bytes without one, or that do not match it, are not read but made again.
-
-The cache folder's locks: ten processes that start together do the work once.
+A cache file is two, ``NAME.ENDING`` with bytes and ``NAME.json`` with what they must be. NAME comes
+from a digest of all that the bytes depend on, so other inputs are another file. The description is
+written last: bytes without one, or that do not match it, are not read but made again. A lock beside
+them keeps processes that start together from doing the work twice.
 """
 
 import hashlib

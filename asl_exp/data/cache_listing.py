@@ -1,7 +1,7 @@
-"""The cache folder as people see it: what is kept there, how large, when last used; and its end.
+"""The cache folder as people see it: what is kept, how large, when last used; and its removal.
 
-Everything in it can be made again. Only files that kept.py wrote are ever touched; a process that
-has one open goes on reading it.
+Everything in it can be made again. Only files that cache_files.py wrote are ever touched; a process
+that has one open goes on reading it.
 """
 
 import json

@@ -1,11 +1,10 @@
 """Work on chunks of a long list, in processes where that pays, with the progress shown.
 
-The processes are plain children that run worker.py and read tasks from a pipe. Python's own pools
-would import the caller's main module again in each (a script without a guard would start itself
-over) and cannot be used from the daemonic workers of distributed training. A child ends when its
-pipe closes, so none outlives a parent that was killed.
-
-The cores that this process may use, which in a container are fewer than the machine has.
+The processes are plain children that run decode_worker.py and read tasks from a pipe. Python's own
+pools would import the caller's main module again in each (a script without a guard would start
+itself over) and cannot be used from the daemonic workers of distributed training. A child ends when
+its pipe closes, so none outlives a parent that was killed. There are as many as this process may
+use cores, which in a container are fewer than the machine has.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A child process of parallel.py: reads (work, start, items) from stdin, answers on stdout."""
+"""A child process of decode_pool.py: reads (work, start, items) from stdin, answers on stdout."""
 
 import os
 import pickle

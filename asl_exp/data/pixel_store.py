@@ -1,9 +1,8 @@
-"""The pixels that one row of a manifest stands for, read or drawn.
-
-Stored pixels: every image decoded once, into one uint8 file that all processes share.
+"""Stored pixels: every image decoded once, into one uint8 file that all processes share.
 
 The bytes are those of (N, S, S, 3). The name comes from the digest of the images' bytes and the
-geometry, so another set or size is another store; kept.py has the rest.
+geometry, so another set or size is another store; cache_files.py has the rest. A row of a manifest
+is read from its file, or drawn where its path says so.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,9 +1,8 @@
-"""Who is in train, val and test: pure choosing, no files.
+"""Who is in train, val and test: from a manifest and the keys of `data` to an assignment.
 
-The rule `group` never cuts a group, because images of one person or one recording are near-copies
-of each other, and a test image whose near-copy was trained on measures memory, not recognition.
-
-A manifest and the keys `data.split`, `data.leave_out` and fractions to an assignment.
+Pure choosing, no files. The rule `group` never cuts a group, because images of one person or one
+recording are near-copies of each other, and a test image whose near-copy was trained on measures
+memory, not recognition.
 """
 
 from typing import Final

@@ -1,6 +1,6 @@
 """What a classifier's probabilities are worth, as numbers.
 
-Owns the scores and reads or writes nothing; ranking.py has the threshold curves, figures/ draws.
+Owns the scores and reads or writes nothing; one_vs_rest.py has the curves, figures/ draws.
 Every function takes probabilities `(N, C)`, rows summing to 1, and labels `(N,)`, indices of
 classes from 0, and refuses anything else: a NaN or a logit would give a plausible wrong score.
 

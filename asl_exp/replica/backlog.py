@@ -1,6 +1,6 @@
-"""Delivers what is left, to the replica that each run was started with, or to one that is named.
+"""Finds the runs that a replica does not hold whole, and delivers them.
 
-Finds the runs that a replica does not hold whole.
+To the replica that each run was started with, or to one that is named.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

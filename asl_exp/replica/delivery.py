@@ -3,10 +3,9 @@
 Everything can be repeated: a delivery that was cut off anywhere is completed by the next one,
 from this process or another, without doubles.
 
-Registers the kept model in a model registry: here, and on a replica that has one.
-
-Each run becomes a version of the model of the user's name, and takes over the alias. A server that
-cannot register says so once; the run carries the name in a tag everywhere, so it can be searched.
+Also registers the kept model, here and on a replica that has a registry: each run becomes a version
+of the model of the user's name, and takes over the alias. A server that cannot register says so
+once; the run carries the name in a tag everywhere, so it can be searched.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""From a run's folder to its MLflow run and back, here and on replicas."""
+"""Finds a run by its folder, its MLflow id or its id on a replica."""
 
 from collections.abc import Iterator
 from contextlib import suppress

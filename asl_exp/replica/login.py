@@ -1,11 +1,9 @@
-"""Opens a replica: logs in, and finds out before training what would go wrong after it.
+"""Opens a replica: its address, the login to it, and what would go wrong after training.
 
-Where a run's copy goes: the address of a server, or of a repository on DagsHub.
-
-Logs in to DagsHub: its token from the environment, its client's store, or its browser login.
-
-The client's ``init`` is not called: it writes the token into the environment and replaces MLflow's
-functions. Its store is read without its check, which deletes a token whenever the server fails.
+The address is that of a server, or of a repository on DagsHub, whose token comes from the
+environment, its client's store, or its browser login. The client's ``init`` is not called: it
+writes the token into the environment and replaces MLflow's functions. Its store is read without its
+check, which deletes a token whenever the server fails.
 """
 
 import os

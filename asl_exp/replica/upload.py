@@ -1,6 +1,6 @@
-"""Sends what a replica's run still lacks of params, tags, metrics and datasets, in batches.
+"""Sends what a replica's run still lacks: params, tags, metrics and datasets in batches, and files.
 
-Sends the files of a run that a replica lacks; one that it will not take stops no other.
+A file that the replica will not take stops no other.
 """
 
 import json

@@ -1,14 +1,12 @@
-"""How far the winner of a study is above the noise: it and the default, with other seeds.
+"""Repeats the best trial and the default with other seeds, and says whether they differ.
 
 The best of many trials is partly the luckiest. The same seed gives both the same order of images
 and the same random changes, so their differences are taken in pairs, seed by seed; their mean is
 compared with its standard error by Student's t (95 %). What is not in it: that other validation
 images would give another difference.
 
-Repeats the best trial and the default with other seeds (``sweep.confirm=3``).
-
-Each repetition has a folder of its own, named by what it computes, so one that is finished is never
-run again, and one that was interrupted goes on.
+Each repetition (``sweep.confirm=3``) has a folder of its own, named by what it computes, so one
+that is finished is never run again, and one that was interrupted is resumed.
 """
 
 import math

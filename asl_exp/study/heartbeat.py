@@ -1,4 +1,4 @@
-"""Whether the process that works on a trial still does.
+"""Stale trials: whether the process that works on a trial still does.
 
 On one machine the system knows it at once. Of a process elsewhere only its heartbeat is seen: a
 number that it keeps changing. No two clocks are compared.

@@ -1,10 +1,8 @@
-"""What a study leaves behind: its folder ``outcome/``, best.yaml, and its MLflow run.
+"""The end of a study: the best trial's full record, the confirmation, and what the study leaves.
 
-Written at the end and at an interrupt, and written anew whenever the study is continued.
-
-The end of a study: the best trial's full record, the confirmation, tables and figures.
-
-Done by the process that the user started, when no agent is at work any more.
+That is its folder ``outcome/`` with tables and figures, best.yaml, and its MLflow run; written at
+the end and at an interrupt, and anew whenever the study is continued. Done by the process that the
+user started, when no agent is at work any more.
 """
 
 import json

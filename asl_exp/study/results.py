@@ -1,10 +1,7 @@
-"""What a study has come to, as tables and figures read it: its trials ranked, its front, its axes.
+"""What a study has come to: its trials ranked, its front, and both as tables and words.
 
-Works for a study of any number of trials, none included.
-
-The trials of a study as tables: all of them for programs, the best for people.
-
-How the values and states of trials are written for a person.
+Works for a study of any number of trials, none included. Tables for programs have all trials and
+whole values, those for people the best ones in few characters.
 """
 
 import json

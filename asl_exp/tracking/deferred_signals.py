@@ -1,4 +1,4 @@
-"""Lets a write to the local record end before Ctrl-C or SIGTERM is answered.
+"""Signals deferred until a write to the local record commits.
 
 An interrupt inside a transaction leaves SQLite's lock with a connection that nobody closes, and
 the run could not say any more that it was killed.

@@ -1,12 +1,9 @@
-"""Records one run: parameters, tags, a batch of metrics an epoch, artifacts, and how it ended.
+"""Records one run: parameters, tags, metrics, artifacts, and how it ended.
 
 The run folder holds the same files as the MLflow run; on one disk they are hard links, so a
-checkpoint takes its space once.
-
-Records the metrics of epochs: one batch each, or one a second where epochs take less.
-
-A write to the local store takes 8 CPU ms, a fifth of an epoch of a head on stored features, and as
-long as the disk wants; training does not wait for it.
+checkpoint takes its space once. Epochs' metrics are one batch each, or one a second where epochs
+take less: a write to the local store takes 8 CPU ms, a fifth of an epoch of a head on stored
+features, and as long as the disk wants, so training does not wait for it.
 """
 
 import os

@@ -1,12 +1,9 @@
 """The local MLflow store of a folder of runs: a SQLite file and a folder of artifacts.
 
-`mlflow ui --backend-store-uri sqlite:///runs/mlflow.db` opens it.
-
-What MLflow's UI shows of an experiment: its kind, and a saved view of runs to compare.
-
-The UI's own table has no metric and no setting as it opens, and its charts are one a metric. A
-saved view is a tag of the experiment: columns, and charts that answer which settings are best.
-The experiment's description links to it; the menu "Views" has it too.
+`mlflow ui --backend-store-uri sqlite:///runs/mlflow.db` opens it. The UI's own table has no metric
+and no setting as it opens, and its charts are one a metric; so each experiment gets a saved view,
+which is a tag of it: columns, and charts that answer which settings are best. The experiment's
+description links to it; the menu "Views" has it too.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """``data.batch_size=auto``: the most images a step that fit, in every phase of the schedule.
 
-On a GPU real steps are taken until memory ends. On a CPU nothing ends politely, so a small step
-is measured and the rest is calculated. Powers of two, at most 1024 and at most the training set.
+On a GPU steps are tried until one is out of memory. On a CPU the kernel would kill the process, so
+a small step is measured and the rest is calculated. Powers of two, at most 1024 and at most the
+training set.
 """
 
 import copy

@@ -72,7 +72,7 @@ class FeatureFile:
     Attributes:
         about: what they depend on.
         augmentation: None for the images as they are.
-        view: a number; another one has other chances.
+        view: a number; another one has other random numbers.
     """
 
     source: Source
@@ -110,9 +110,9 @@ class FeatureFile:
     def open(self, *, limit_gb: float, keep: Iterable[str]) -> Rows:
         """Open the file; where it is missing, all devices compute it first.
 
-        There are three meetings of all ranks: what is to be filled, whether everybody could, and
+        There are three exchanges of all ranks: what is to be filled, whether everybody could, and
         whether the file is in place. An error of one is an error of all. Where machines share the
-        folder, one of them computes: two would wait for each other, in a meeting and at the lock.
+        folder, one of them computes: two would wait for each other, in an exchange and at the lock.
 
         Raises:
             NoRoomError: the limit or a disk has no room for it.

@@ -4,10 +4,9 @@ Workers get the resolved configuration and never the user's command line, so a w
 a study or a grid of its own. The calling process waits, hands on interrupts, and says how
 the run ended, since it outlives every worker.
 
-The process that others are forked from: it imports everything once, then only forks.
-
-Started before the caller's own imports, it does its own at the same time; workers of a study's
-next trial begin at once.
+Workers are forked by a forkserver, which preloads everything once (launcher_preload.py). It is
+started before the caller's own imports and does its own at the same time; workers of a study's next
+trial begin at once.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the process that others are forked from imports: all that a run needs, in one go."""
+"""What the forkserver preloads: all that a run needs, in one go."""
 
 from asl_exp.config.process_setup import collector_paused
 

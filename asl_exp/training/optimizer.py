@@ -1,6 +1,7 @@
-"""The optimizer of a phase: parameter groups and the published formulas.
+"""The optimizer of a phase, its parameter groups, and the learning rate over the phase.
 
-The learning rate over a phase: linear warm-up, then constant, half a cosine, or plateaus.
+The formulas are the published systems'. The rate is a linear warm-up, then constant, half a cosine,
+or plateaus.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""What the processes of one run, one a device, say to each other.
+"""Communication between the ranks of one run, one process a device.
 
-With one device there is one rank and nothing is said. Rank 0 records and decides; every comparison
+With one device there is one rank and nothing is sent. Rank 0 records and decides; every comparison
 here is made by all ranks together.
 """
 

@@ -1,4 +1,4 @@
-"""Where the machines of one run meet, and by which of its addresses this machine is reached.
+"""Rendezvous address of a multi-node run, and by which of its addresses this machine is reached.
 
 PyTorch asks what the machine's own name resolves to, which on many is 127.0.1.1: then no machine
 takes itself for the first, or the others are told to come to themselves. Under SLURM the names of

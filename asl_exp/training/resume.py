@@ -1,4 +1,4 @@
-"""Which folder a run writes to: its own new one, or that of a run it takes up again."""
+"""Which folder a run writes to: its own new one, or that of the run that it resumes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""What runs of one process share: the data, and backbones with their weights loaded.
+"""Per-process cache of datasets and pretrained backbones.
 
 A study's trials follow each other in one process; listing files, splitting, and reading weights
 would cost each of them more than many epochs of a head.

@@ -1,8 +1,7 @@
 """What a person sees in the terminal: the configuration, a bar for each phase, the result table.
 
-Bars where a person looks on, plain lines (one an epoch) in a log file.
-
-How long each stage of a run took.
+Bars where a person looks on, plain lines (one an epoch) in a log file. Also times the stages of a
+run, which the result names.
 """
 
 import math

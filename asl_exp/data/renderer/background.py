@@ -1,8 +1,7 @@
-"""The room behind the hand: one a session, a little out of focus.
+"""The room behind the hand, as a webcam sees it: one a session, a little out of focus.
 
-Rooms as a webcam sees them behind a hand, painted with Pillow: walls, windows, floors, clutter.
-
-Every painter takes the generator that it draws from and returns a new (CANVAS, CANVAS) sRGB image.
+Walls, windows, floors and clutter are painted with Pillow. Every painter takes the generator that
+it draws from and returns a new (CANVAS, CANVAS) sRGB image.
 """
 
 import colorsys

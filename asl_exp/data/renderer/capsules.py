@@ -1,4 +1,4 @@
-"""Flesh on the bones: the rounded cones that a posed hand, its forearm and its sleeve are made of.
+"""The capsules of a posed hand, its forearm and its sleeve: rounded cones with skin or cloth.
 
 A rounded cone is what a sphere sweeps that moves from one point to another and changes its radius.
 Neighbouring cones of the palm melt into each other (`blend`); fingers keep sharp borders, because

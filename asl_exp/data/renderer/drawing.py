@@ -1,4 +1,4 @@
-"""Draw a shot: pose the hand, light it, put it before its room, and take the picture."""
+"""Draws one image: pose the hand, light it, put it before its room, and take the picture."""
 
 import numpy as np
 import numpy.typing as npt

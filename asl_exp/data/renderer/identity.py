@@ -1,8 +1,8 @@
-"""Which images exist: the identity of each, and balanced lists of them. Nothing is drawn here.
+"""The identity of each image (signer, session, letter, number), and balanced lists of them.
 
-Seeded randomness: every choice has its own stream, named by its purpose and whom it concerns.
-
-The same names give the same numbers whatever was drawn before, so images can be drawn in any order.
+Nothing is drawn here. Every choice has its own stream of random numbers, named by its purpose and
+whom it concerns: the same names give the same numbers whatever was drawn before, so images can be
+drawn in any order.
 """
 
 import re

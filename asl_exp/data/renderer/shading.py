@@ -1,7 +1,4 @@
-"""Light on the hand: what reaches each pixel from the lamp and from the room.
-
-Colour of the hand: skin, nails and cloth under the light that reaches them.
-"""
+"""Light and colour of the hand: what reaches each pixel from lamp and room, on skin and cloth."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
 """Tables of images before any file is opened: where each is, what it shows, whom it belongs to.
 
-A source returns one table of the columns below; sources.py joins and checks them.
+A source returns one table of the columns below; selection.py joins and checks them.
 """
 
 from collections.abc import Iterable, Sequence
