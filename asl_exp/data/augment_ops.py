@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample, interpolate, one_hot
+from torch.nn.functional import conv2d, grid_sample, interpolate, one_hot, pad
 
 from asl_exp.config.schema import AugmentationConfig
 
@@ -110,10 +110,17 @@ def _tilt(scale: float, chances: Chances) -> Tensor:
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     corners = corners.to(chances.device).expand(chances.n_images, 4, 2)
     inwards = chances.uniform(0.0, scale, 4, 2)
-    from kornia.geometry.transform import get_perspective_transform  # takes 0.2 s, seldom needed
+    return _perspective(corners, corners * (1 - inwards))
 
-    tilt: Tensor = get_perspective_transform(corners, corners * (1 - inwards))
-    return tilt
+
+def _perspective(points: Tensor, images: Tensor) -> Tensor:
+    """Return (B, 3, 3) with a last entry of 1 that map 4 points (B, 4, 2) to their images."""
+    (x, y), (u, v) = points.unbind(2), images.unbind(2)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    of_u = torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 2)
+    of_v = torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2)
+    entries = torch.linalg.solve(torch.cat([of_u, of_v], 1), torch.cat([u, v], 1))
+    return torch.cat([entries, one[:, :1]], 1).view(-1, 3, 3)
 
 
 def _grid(homography: Tensor, height: int, width: int) -> Tensor:
@@ -158,15 +165,30 @@ def _colour_matrix(angle: Tensor, saturation: Tensor) -> Tensor:
 def blurred(images: Tensor, which: Tensor, chances: Chances) -> Tensor:
     """Blur some images, each by its own width."""
     side = images.shape[-1]
-    sigma = chances.uniform(*_BLUR_SIGMA, 1).expand(-1, 2) * side
-    kernel = 2 * math.ceil(2 * _BLUR_SIGMA[1] * side) + 1
+    sigma = chances.uniform(*_BLUR_SIGMA) * side
     chosen = which.nonzero().squeeze(1)
     if not len(chosen):
         return images
-    from kornia.filters import gaussian_blur2d  # takes 0.2 s, seldom needed
-
-    soft = gaussian_blur2d(images[chosen], (kernel, kernel), sigma[chosen], border_type="reflect")
+    soft = _gaussian(images[chosen], sigma[chosen], math.ceil(2 * _BLUR_SIGMA[1] * side))
     return images.index_copy(0, chosen, soft)
+
+
+def _gaussian(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
+    """Return images (B, 3, H, W), each blurred by its own width; borders are mirrored.
+
+    Args:
+        images: of 0..1.
+        sigma: (B,) in pixels.
+        reach: pixels on either side that count.
+    """
+    n_planes = images.shape[0] * images.shape[1]
+    away = torch.arange(-reach, reach + 1, device=images.device)
+    weights = (-(away**2) / (2 * sigma[:, None] ** 2)).exp()
+    weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(images.shape[1], 0)
+    padded = pad(images.contiguous(), (reach,) * 4, mode="reflect")
+    planes = padded.reshape(1, n_planes, *padded.shape[2:])
+    across = conv2d(planes, weights[:, None, None, :], groups=n_planes)
+    return conv2d(across, weights[:, None, :, None], groups=n_planes).view(images.shape)
 
 
 def noisy(images: Tensor, deviation: float, chances: Chances) -> Tensor:

@@ -62,7 +62,7 @@ def run(project: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "asl_exp", *arguments, f"data.cache_dir={project}/cache",
          "schedule.transfer.epochs=1", "schedule.finetune.epochs=0"],
-        cwd=project, env={**os.environ, "PYTHONPATH": str(project)}, timeout=240,
+        cwd=project, env={**os.environ, "PYTHONPATH": str(project)}, timeout=600,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -71,7 +71,7 @@ def run(project: Path, *arguments: str) -> str:
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_each_is_a_change_of_few_lines_with_a_command(name: str) -> None:
-    added = re.findall(r"^\+(?!\+\+ )\s*\S.*$", SECTIONS[name], re.MULTILINE)
+    added = re.findall(r"^\+(?!\+\+ ) *\S.*$", SECTIONS[name], re.MULTILINE)
     assert 0 < len(added) <= MOST_LINES, added
     assert commands(SECTIONS[name])
 

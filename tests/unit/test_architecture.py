@@ -25,7 +25,7 @@ ROOMS = (
 """From top to bottom; doors are above them all: a ``__main__``, the package's own modules, and the
 plugin by which Hydra comes to a study."""
 
-HEAVY = {"torch", "torchvision", "pytorch_lightning", "timm", "mlflow", "pandas", "kornia", "numpy"}
+HEAVY = {"torch", "torchvision", "pytorch_lightning", "timm", "mlflow", "pandas", "numpy"}
 
 COMPAT_OF_CONFIG = {"asl_exp.compat.hydra", "asl_exp.compat.timm"}
 """The only ones that a wrong command line may load."""

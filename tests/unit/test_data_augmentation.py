@@ -6,6 +6,7 @@ import torch
 from made_images import detailed
 
 from asl_exp.config.schema import AugmentationConfig
+from asl_exp.data import augment_ops
 from asl_exp.data.augmentation import Augmentation
 
 SINGLE = {
@@ -196,3 +197,23 @@ def test_the_gpu_makes_the_same_choices(images: torch.Tensor) -> None:
     there, targets_there = augmentation(images.cuda(), LABELS.cuda(), seed=1)
     assert (here - there.cpu()).abs().max() < 1e-2
     assert torch.allclose(targets, targets_there.cpu())
+
+
+def test_a_perspective_puts_each_corner_where_it_is_told() -> None:
+    points = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]).expand(5, 4, 2)
+    images = points * (1 - 0.5 * torch.rand(5, 4, 2, generator=torch.Generator().manual_seed(0)))
+    homography = augment_ops._perspective(points, images)
+    mapped = torch.cat([points, torch.ones(5, 4, 1)], 2) @ homography.transpose(1, 2)
+    assert torch.allclose(mapped[..., :2] / mapped[..., 2:], images, atol=1e-6)
+
+
+def test_a_blur_spreads_a_point_by_its_own_width_and_keeps_what_there_is() -> None:
+    images = torch.zeros(2, 3, 33, 33)
+    images[:, :, 16, 16] = 1.0
+    soft = augment_ops._gaussian(images, torch.tensor([1.0, 2.0]), reach=8)
+    assert torch.allclose(soft.sum((2, 3)), torch.ones(2, 3), atol=1e-5)
+    offsets = torch.arange(33.0) - 16
+    variance = (soft[:, 0].sum(1) * offsets**2).sum(1)
+    assert variance.sqrt().tolist() == pytest.approx([1.0, 2.0], rel=0.02)
+    flat = augment_ops._gaussian(torch.ones(1, 3, 9, 9), torch.ones(1), reach=4)
+    assert torch.allclose(flat, torch.ones(1, 3, 9, 9), atol=1e-5)
