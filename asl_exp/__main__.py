@@ -186,8 +186,11 @@ def _job(composed: "DictConfig") -> float:
 
             begin_forking()
         with collector_paused():
+            from asl_exp.training.folds import run_folds
             from asl_exp.training.run import run_experiment
 
+        if config.data.folds is not None and config.data.fold is None:
+            return run_folds(config, folder)
         return run_experiment(config, folder)
     except (UserError, RunError) as error:
         _remove_empty(folder)

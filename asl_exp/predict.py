@@ -18,15 +18,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path, help="run folder, model folder or checkpoint")
     parser.add_argument("images", nargs="+", help="files, folders or patterns")
     parser.add_argument("--top", type=int, default=3, help="letters to show for each image")
+    parser.add_argument(
+        "--hand-model", type=Path, help="hand detector of a model that looks for hands"
+    )
     given = parser.parse_args(arguments)
-    return cli.answered("asl_exp.predict", lambda: _predict(given.model, given.images, given.top))
+    return cli.answered(
+        "asl_exp.predict",
+        lambda: _predict(given.model, given.images, given.top, given.hand_model),
+    )
 
 
-def _predict(model: Path, images: Sequence[str], top: int) -> None:
+def _predict(model: Path, images: Sequence[str], top: int, hand_model: Path | None) -> None:
     paths = list(_files(images))
     from asl_exp.serving.predict import show_predictions
 
-    show_predictions(model, paths, top)
+    show_predictions(model, paths, top, hand_model)
 
 
 def _files(given: Sequence[str]) -> Iterator[Path]:

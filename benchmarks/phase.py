@@ -50,7 +50,7 @@ class Bench:
         """Return the network as a run would start with it."""
         config = config or self.config
         pl.seed_everything(config.seed, verbose=False)
-        return classifier(config, len(self.data.classes), self.preprocessing)
+        return classifier(config, self.data, self.preprocessing)
 
     def phase(self, name: str, *more: str) -> list[dict[str, Any]]:
         """Run a phase; return the metrics of its epochs."""

@@ -49,6 +49,7 @@ _MOST_JOBS: Final = 64
 
 _BASES: dict[str, type[schema.Group]] = {
     "backbone": schema.BackboneConfig,
+    "hand": schema.HandConfig,
     "head": schema.HeadConfig,
     "regularization": schema.RegularizationConfig,
     "optimizer": schema.OptimizerConfig,

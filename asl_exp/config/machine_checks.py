@@ -3,6 +3,7 @@
 Cheap on purpose: timm and torch take seconds to import, so neither is asked.
 """
 
+import importlib.util
 import os
 from itertools import takewhile
 from pathlib import Path
@@ -15,10 +16,29 @@ from asl_exp.config.schema import Config
 
 def preflight(config: Config) -> list[str]:
     """Return one sentence for each thing that the run would miss later."""
-    return [*_backbone(config), *_devices(config), *_graphs(config)]
+    return [*_backbone(config), *_hand(config), *_devices(config), *_graphs(config)]
+
+
+def _hand(config: Config) -> list[str]:
+    hand, faults = config.hand, []
+    if hand.mode != "none" and hand.detector == "mediapipe":
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            faults.append(
+                f"hand={hand.mode} needs the extra 'hands': pip install 'asl-exp[hands]' "
+                "(ai-edge-litert, 22 MB)"
+            )
+        if hand.model is not None and not Path(hand.model).expanduser().is_file():
+            faults.append(
+                f"hand.model: no file '{hand.model}'; give MediaPipe's hand_landmarker.task, or "
+                "leave it out and it is fetched"
+            )
+    missing = [name for name in config.data.joints if not Path(name).expanduser().is_file()]
+    return faults + [f"data.joints: no file '{name}'" for name in missing]
 
 
 def _backbone(config: Config) -> list[str]:
+    if config.hand.mode == "joints":
+        return []  # there is none
     faults = []
     architecture, _, tag = config.backbone.name.partition(".")
     if tag and known_backbones(architecture) and (tags := _tags(architecture)) is not None:

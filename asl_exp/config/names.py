@@ -40,6 +40,9 @@ EPOCH_METRICS: Final = (
 
 SCORES: Final = ("accuracy", "f1_macro", "ece")
 
+HANDS_FOUND: Final = "hands_found"
+"""Beside the scores of a set, where hands are looked for: the share of images that show one."""
+
 
 def score_key(split: str, score: str) -> str:
     """Return ``test/accuracy`` or ``external/<set>/accuracy``: the kept checkpoint's score."""

@@ -31,12 +31,14 @@ def contradictions(config: Config) -> list[str]:
     """Return one sentence for each contradiction, beginning with the key to change."""
     faults = [
         *_backbone(config),
+        *_hand(config),
         *_head(config),
         *_schedule(config),
         *_stored(config),
         *_trainer(config),
         *([] if config.name is None else _label_faults("name", config.name)),
         *data_faults(config.data),
+        *_folds(config),
         *tracking_faults(config.tracking),
     ]
     if config.optimizer.momentum and config.optimizer.name != "sgd":
@@ -110,6 +112,86 @@ def _name_hint(name: str) -> str:
 
 _MOST_WEIGHTS: Final = 1_000_000_000
 _MOST_DRAWN: Final = 10_000_000
+
+
+def _folds(config: Config) -> list[str]:
+    if config.data.folds is not None and config.data.fold is None and config.resume:
+        return [
+            "resume: one fold can be gone on with, not all of data.folds; give data.fold=NAME as "
+            "well"
+        ]
+    return []
+
+
+def _hand(config: Config) -> list[str]:
+    hand, data = config.hand, config.data
+    faults = []
+    if hand.mode == "none" and hand.model is not None:
+        faults.append(
+            f"hand.model: '{hand.model}' is given, but hand=none looks for no hand; choose "
+            "hand=crop, joints or both, or leave it out"
+        )
+    for key, given in (("joints", data.joints), ("drawn_signers", data.drawn_signers)):
+        if hand.mode not in ("joints", "both") and given:
+            faults.append(
+                f"data.{key}: given, but hand={hand.mode} sees no joints; choose hand=joints or "
+                "both, or leave it out"
+            )
+    if hand.mode in ("crop", "both") and not data.store:
+        faults.append(
+            f"data.store: off, but hand={hand.mode} shows squares that are cut out once and "
+            "stored; leave it on, or choose hand=joints"
+        )
+    if hand.mode != "none" and hand.detector == "exact":
+        if data.source != "synthetic" or set(data.external) - {SYNTHETIC_EXTERNAL}:
+            faults.append(
+                "hand.detector: exact joints are known of the embedded signer alone "
+                "(data=synthetic, no other external set); use mediapipe for photos"
+            )
+        if hand.model is not None:
+            faults.append(
+                f"hand.model: '{hand.model}' is given, but hand.detector=exact reads no file; "
+                "leave one of the two out"
+            )
+    return faults + (_joints_alone(config) if hand.mode == "joints" else _both(config))
+
+
+def _joints_alone(config: Config) -> list[str]:
+    """Return what contradicts hand=joints: there are no pixels and no backbone."""
+    faults = []
+    if config.hand.on_missing == "image":
+        faults.append(
+            "hand.on_missing: image contradicts hand=joints, which sees no pixels; use reject, or "
+            "choose hand=crop or both"
+        )
+    if config.backbone.weights is not None:
+        faults.append(
+            f"backbone.weights: '{config.backbone.weights}' is given, but hand=joints has no "
+            "backbone; choose hand=crop or both, or leave it out"
+        )
+    for name, phase in config.schedule.items():
+        if phase.trainable == "last":
+            faults.append(
+                f"schedule.{name}.trainable: last contradicts hand=joints, which has no backbone; "
+                "use all"
+            )
+        if phase.features == "always" or phase.views is not None:
+            faults.append(
+                f"schedule.{name}: features of images are to be stored (features="
+                f"{phase.features}, views={phase.views}), but hand=joints sees no images; leave "
+                "it out"
+            )
+    return faults + _both(config)
+
+
+def _both(config: Config) -> list[str]:
+    mixes = config.augmentation.mixup or config.augmentation.cutmix
+    if config.hand.mode in ("joints", "both") and mixes:
+        return [
+            f"augmentation.mixup, augmentation.cutmix: joints cannot be mixed, and hand="
+            f"{config.hand.mode} sees them; set both to 0"
+        ]
+    return []
 
 
 def _head(config: Config) -> list[str]:
@@ -219,6 +301,11 @@ def data_faults(data: DataConfig) -> list[str]:
     """Return one sentence a fault, each beginning with the key."""
     drawn = data.synthetic.signers * data.synthetic.images_per_letter * len(LETTERS)
     faults = [*_source_faults(data), *_class_faults(data), *_split_faults(data)]
+    if data.balance_at_most is not None and data.balance == "none":
+        faults.append(
+            f"data.balance_at_most: {data.balance_at_most} is given, but data.balance=none does "
+            "not read it; choose data.balance=label or source, or leave it out"
+        )
     if data.source == "synthetic" and drawn > _MOST_DRAWN:
         faults.append(
             f"data.synthetic: {data.synthetic.signers:,} signers with "
@@ -276,6 +363,16 @@ def _class_faults(data: DataConfig) -> list[str]:
 
 def _split_faults(data: DataConfig) -> list[str]:
     faults = []
+    if data.folds is not None and data.split != "group":
+        faults.append(
+            f"data.folds: {data.folds} says who is tested on, and data.split={data.split} does as "
+            "well; leave one of the two out"
+        )
+    if data.fold is not None and data.folds is None:
+        faults.append(
+            f"data.fold: '{data.fold}' is given, but data.folds is not; give data.folds=source, "
+            "group or a number, or leave it out"
+        )
     if data.val_fraction + data.test_fraction >= 1:
         faults.append(
             f"data.val_fraction: {data.val_fraction} and data.test_fraction={data.test_fraction} "

@@ -69,6 +69,59 @@ class BackboneConfig(Group):
     )
 
 
+class VariationConfig(Group):
+    """Random changes of a hand's joints in training, standard deviations; zero is off.
+
+    Lengths are relative to the hand's reach, from its palm to its farthest joint.
+    """
+
+    stretch: Fraction = Field(0.1, description="of the logarithm of width and height")
+    shear: Fraction = Field(0.1, description="how far the top moves sideways, of the height")
+    tilt: Fraction = Field(0.1, description="of the perspective: how much nearer one side is")
+    finger: Fraction = Field(0.05, description="of each finger's length")
+    bone: Fraction = Field(0.05, description="of each bone's length")
+    noise: Fraction = Field(0.015, description="of each joint's place")
+    lost: Fraction = Field(0.0, description="probability that a joint is far off")
+
+
+class JointNetworkConfig(Group):
+    """The network from joints to a vector."""
+
+    width: PositiveCount = Field(256, description="of the vector and of all layers")
+    depth: Count = Field(1, description="residual blocks of two layers")
+    dropout: Fraction = Field(0.3, description="after each layer")
+    input_dropout: Fraction = Field(0.05, description="on the joints' features")
+
+
+class HandConfig(Group):
+    """What is made of the hand in the image before the network sees it."""
+
+    mode: Literal["none", "crop", "joints", "both"] = Field(
+        "none",
+        description="the image as it is; a square round the hand; 21 joints in place of pixels; "
+        "joints beside the square's features",
+    )
+    detector: Literal["mediapipe", "exact"] = Field(
+        "mediapipe", description="exact: the true joints, which the embedded signer alone has"
+    )
+    model: str | None = Field(
+        None, description="mediapipe: hand_landmarker.task; null: fetched once into the cache"
+    )
+    margin: Annotated[float, Field(ge=0.0, le=2.0)] = Field(
+        0.25, description="of the square on each side, of the longer side of the joints' box"
+    )
+    confidence: Probability = Field(
+        0.7, description="below it a hand counts as not found; the detector's own, of 0..1"
+    )
+    on_missing: Literal["image", "reject"] = Field(
+        "image",
+        description="where no hand is found: the whole image in the square's place, or the answer "
+        "'no hand', which counts as wrong",
+    )
+    network: JointNetworkConfig = Field(default_factory=lambda: JointNetworkConfig())
+    variation: VariationConfig = Field(default_factory=lambda: VariationConfig())
+
+
 class HeadConfig(Group):
     """What turns features into class scores."""
 
@@ -99,6 +152,11 @@ class RegularizationConfig(Group):
         "the output",
     )
     feature_dropout: Fraction = Field(0.0, description="on the features, before the head")
+    weight_mean: Fraction = Field(
+        0.0,
+        description="decay a step of the exponential mean of the weights, which is validated and "
+        "kept in their place; 0: off",
+    )
     label_smoothing: Fraction = Field(0.0, description="share of the target spread over all")
 
 
@@ -184,6 +242,15 @@ class DataConfig(Group):
         default_factory=list,
         description="never trained on: names in the column source, folders or manifests",
     )
+    joints: list[str] = Field(
+        default_factory=list,
+        description="CSV or parquet files of joints without images; all their rows are trained on",
+    )
+    drawn_signers: Count = Field(
+        0,
+        description="so many drawn signers' joints are trained on as well, one hand a class; each "
+        "is a source",
+    )
     classes: Annotated[str | list[str] | None, BeforeValidator(_names)] = Field(
         None, description="A-I, [A,B,del], static (24), letters (26), signs (29); null: all found"
     )
@@ -192,6 +259,14 @@ class DataConfig(Group):
     )
     leave_out: list[str] = Field(
         default_factory=list, description="leave_out: the groups that are the test split"
+    )
+    folds: Literal["source", "group"] | Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="one model for each source, each group, or each of so many parts of all "
+        "groups, which is its test split; their answers are scored together",
+    )
+    fold: str | None = Field(
+        None, description="one of the folds alone, by its name; null: all, one after the other"
     )
     split_seed: Seed = Field(
         0, description="of the split, apart from the experiment's: seeds are tested on one set"
@@ -202,6 +277,15 @@ class DataConfig(Group):
         64,
         description="images a step, over all devices together; auto: the most that fit, at "
         "most 1024",
+    )
+    balance: Literal["none", "label", "source"] = Field(
+        "none",
+        description="each class, or each class of each source, is seen equally often in an epoch",
+    )
+    balance_at_most: PositiveCount | None = Field(
+        None,
+        description="of each of them an epoch sees so many rows, drawn anew, or all where there "
+        "are fewer; null: an epoch is as long as without, in equal shares",
     )
     resize: Literal["squash", "crop", "pad"] = Field(
         "squash", description="to the square input: ignore the aspect, cut the centre, or pad"
@@ -230,6 +314,9 @@ class PhaseConfig(Group):
     lr: Positive = Field(..., description="learning rate; usually ${lr.transfer} or ${lr.finetune}")
     monitor: Literal["val/loss", "val/accuracy", "val/f1_macro"] = Field(
         ..., description="decides which epoch is kept: the lowest loss, the highest of the others"
+    )
+    keep: Literal["best", "last"] = Field(
+        "best", description="the epoch that is kept: the monitor's best, or the last"
     )
     patience: PositiveCount | None = Field(
         None, description="stop after so many epochs without improvement; null: never"
@@ -310,6 +397,7 @@ class Config(Group):
     """One experiment."""
 
     backbone: BackboneConfig
+    hand: HandConfig = Field(default_factory=lambda: HandConfig())
     head: HeadConfig
     regularization: RegularizationConfig
     optimizer: OptimizerConfig
@@ -348,3 +436,19 @@ MACHINE_KEYS = (
     "tracking",
 )
 """Keys that change where or how fast a run goes, not what it computes: not in its signature."""
+
+LATER_KEYS: dict[str, object] = {
+    "data.balance": "none",
+    "data.balance_at_most": None,
+    "data.drawn_signers": 0,
+    "data.fold": None,
+    "data.folds": None,
+    "data.joints": [],
+    "hand.mode": "none",
+    "regularization.weight_mean": 0.0,
+    "schedule.*.keep": "best",
+}
+"""Keys that came when there were runs already, and the values that compute what those did.
+
+Such a value, and with hand.mode=none the whole group, is not in the signature.
+"""

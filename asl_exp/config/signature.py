@@ -4,6 +4,7 @@ Equal signatures compute the same thing. The changes are what a person wants to 
 at a glance; run names and commands are made from them.
 """
 
+import fnmatch
 import hashlib
 import json
 import re
@@ -13,12 +14,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from asl_exp.config.compose import compose_config
-from asl_exp.config.schema import MACHINE_KEYS, Config
+from asl_exp.config.schema import LATER_KEYS, MACHINE_KEYS, Config
 
 
 def signature(config: Config) -> str:
-    """Return a hash of the resolved configuration without the keys of the machine."""
-    values = json.dumps(compared_settings(config), sort_keys=True)
+    """Return a hash of the resolved configuration without the keys of the machine.
+
+    Keys that came later are left out where they change nothing: what a run computed before they
+    came has the signature that it had.
+    """
+    settings = compared_settings(config)
+    unused = {
+        key
+        for pattern, value in LATER_KEYS.items()
+        for key in fnmatch.filter(settings, pattern)
+        if settings[key] == value
+    }
+    if "hand.mode" in unused:
+        unused |= {key for key in settings if key.startswith("hand.")}
+    values = json.dumps({k: v for k, v in settings.items() if k not in unused}, sort_keys=True)
     return hashlib.sha256(values.encode()).hexdigest()[:16]
 
 
@@ -75,7 +89,7 @@ def run_name(config: Config) -> str:
     """
     changed = changed_settings(config)
     special = {name: changed[key] for key, name in _IN_NAMES.items() if key in changed}
-    return " ".join(filter(None, (config.backbone.name, data_name(config), spelled(special))))
+    return " ".join(filter(None, (network_name(config), data_name(config), spelled(special))))
 
 
 def data_name(config: Config) -> str:
@@ -86,6 +100,14 @@ def data_name(config: Config) -> str:
         return source
     whose = "/".join(Path(given).absolute().with_suffix("").parts[-2:]).strip("/")
     return f"{source} {whose[-40:]}"
+
+
+def network_name(config: Config) -> str:
+    """Return what the network is called: the backbone, and what it sees of the hand."""
+    seen = config.hand.mode
+    if seen == "joints":
+        return "joints"
+    return config.backbone.name if seen == "none" else f"{config.backbone.name}+{seen}"
 
 
 def as_command(config: Config) -> list[str] | None:

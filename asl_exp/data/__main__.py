@@ -109,6 +109,7 @@ def _run(command: str, overrides: list[str]) -> int:
         image_size=size,
         interpolation=interpolation,
         seed=config.data.split_seed,
+        hand=config.hand,
     )
     for note in data.notes:
         print(note)

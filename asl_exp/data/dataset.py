@@ -1,4 +1,4 @@
-"""The data of one experiment: sources -> manifest -> split -> stored pixels.
+"""The data of one experiment: sources -> manifest -> split -> stored pixels, and the hands in them.
 
 This is the room's front door: training, evaluation and serving call load_letters and nothing below.
 """
@@ -6,7 +6,7 @@ This is the room's front door: training, evaluation and serving call load_letter
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -14,8 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.schema import DataConfig
+from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.decode import Pixels
+from asl_exp.data.hand_splits import marked, splits_with_hands
+from asl_exp.data.hands.crops import CropRule, CropStore
+from asl_exp.data.hands.found import hands_of
+from asl_exp.data.hands.hand import Floats, Hands
+from asl_exp.data.hands.squares import in_squares
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
 from asl_exp.data.pixel_store import DecodedPixels, Geometry, Store
 from asl_exp.data.recordings import Grouping
@@ -25,6 +30,9 @@ from asl_exp.data.split import NAMES, Assignment, caution, leaking, split_manife
 
 MAIN: Final = "main"
 """The name, among the sets, of the images that are split."""
+
+NO_HAND: Final = HandConfig()
+"""The image as it is."""
 
 TABLE: Final = ["path", "key", "label", "group", "source", "width", "height", "sha256"]
 
@@ -52,8 +60,14 @@ class Split:
         labels: (N,) indices into the classes.
         table: N rows: path, key, label, group, source, width, height, sha256.
         pixels: what its rows are gathered from.
-        rows: (N,) the rows there.
+        rows: (N,) the rows there; -1 for a hand without an image.
         caution: what must stand wherever its score is shown; "" where all is well.
+        joints: (N, 21, 3) in shares of the square round the hand, NaN where none was found; None
+            where no hand is looked for.
+        sees_pixels: whether a network of this experiment looks at the pixels.
+        rejected: (N,) bool: images that are answered "no hand".
+        balance: what an epoch shows equally often: none, label or source.
+        at_most: of each of those; None: an epoch has N rows.
     """
 
     name: str
@@ -62,14 +76,57 @@ class Split:
     pixels: PixelSource
     rows: NDArray[np.int64]
     caution: str = ""
+    joints: Floats | None = None
+    sees_pixels: bool = True
+    rejected: NDArray[np.bool_] | None = None
+    balance: str = "none"
+    at_most: int | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
 
     def gather(self, indices: NDArray[np.int64]) -> Pixels:
-        """Return (B, S, S, 3) RGB of positions within this split."""
-        return self.pixels.gather(self.rows[indices])
+        """Return (B, S, S, 3) RGB of positions within this split; black where there is no image."""
+        rows = self.rows[indices]
+        if (rows >= 0).all():
+            return self.pixels.gather(rows)
+        there = self.pixels.gather(np.maximum(rows, 0))
+        there[rows < 0] = 0
+        return there
+
+    def take(self, chosen: NDArray[np.int64]) -> "Split":
+        """Return some of its images as a split of the same name."""
+        return replace(
+            self,
+            labels=self.labels[chosen],
+            table=self.table.iloc[chosen].reset_index(drop=True),
+            rows=self.rows[chosen],
+            joints=None if self.joints is None else self.joints[chosen],
+            rejected=None if self.rejected is None else self.rejected[chosen],
+        )
+
+    @property
+    def cells(self) -> NDArray[np.int64] | None:
+        """(N,): the class of each row, or its class and source, as `balance` says."""
+        if self.balance == "none":
+            return None
+        if self.balance == "label":
+            return self.labels
+        sources, names = pd.factorize(self.table["source"])
+        return self.labels * len(names) + sources
+
+    @property
+    def n_epoch(self) -> int:
+        """Return how many rows an epoch of training has."""
+        if (cells := self.cells) is None or self.at_most is None:
+            return len(self)
+        return int(np.minimum(np.unique(cells, return_counts=True)[1], self.at_most).sum())
+
+    @property
+    def found(self) -> NDArray[np.bool_] | None:
+        """(N,): on which images a hand was found; None where none was looked for."""
+        return None if self.joints is None else np.isfinite(self.joints[:, 0, 0])
 
 
 @dataclass(frozen=True)
@@ -108,7 +165,12 @@ class LetterData:
 
 
 def load_letters(
-    config: DataConfig, *, image_size: int, interpolation: str, seed: int
+    config: DataConfig,
+    *,
+    image_size: int,
+    interpolation: str,
+    seed: int,
+    hand: HandConfig = NO_HAND,
 ) -> LetterData:
     """Load the data of an experiment; decodes what is not stored yet, with the progress shown.
 
@@ -117,6 +179,7 @@ def load_letters(
         image_size: side in pixels.
         interpolation: nearest, bilinear, bicubic or lanczos.
         seed: decides who is in which split, where that is left to chance.
+        hand: the group `hand`.
 
     Raises:
         DataError: with what is wrong and how to mend it.
@@ -129,16 +192,21 @@ def load_letters(
     }
     # Asked again below: here so that its faults come before the hours that decoding may take.
     split_manifest(manifests[MAIN], listing.classes, config, seed)
-    sets = _with_pixels(manifests, Geometry(image_size, config.resize, interpolation), config)
+    manifests, hands = _with_hands(manifests, config, hand)
+    geometry = Geometry(image_size, config.resize, interpolation)
+    sets = _with_joints(_with_pixels(manifests, geometry, config, hand, hands), hands, hand)
     unreadable = tuple(one for part in sets.values() for one in part.manifest.unreadable)
     require_readable(unreadable, config.max_unreadable)
     _say_left_out(unreadable)
     assignment = split_manifest(sets[MAIN].manifest, listing.classes, config, seed)
     said = caution(sets[MAIN].manifest, assignment, config)
+    splits, joints_digest = splits_with_hands(
+        _splits(sets, assignment, listing, said), listing, config, hand
+    )
     return LetterData(
         classes=listing.classes,
-        digest=_digest(sets, assignment, listing.classes),
-        splits=_splits(sets, assignment, listing, said),
+        digest=_digest(sets, assignment, listing.classes) + joints_digest,
+        splits=splits,
         split_rule=config.split,
         leaks=leaking(sets[MAIN].manifest, assignment, config),
         caution=said,
@@ -168,6 +236,7 @@ def load_whole(
     *,
     geometry: Geometry,
     renamed: Mapping[str, str] | None = None,
+    hand: HandConfig = NO_HAND,
 ) -> WholeSets:
     """Load all images of a source, and of its external sets, without splitting them.
 
@@ -176,6 +245,7 @@ def load_whole(
         classes: in the order of their indices, those of a model.
         geometry: of the stored pixels.
         renamed: label to the class that it means.
+        hand: the group `hand`, of the model.
 
     Raises:
         DataError: with what is wrong and how to mend it.
@@ -193,20 +263,22 @@ def load_whole(
         for name, rows in wanted.items()
         if len(rows)
     }
-    sets = _with_pixels(manifests, geometry, config)
+    manifests, hands = _with_hands(manifests, config, hand)
+    sets = _with_joints(_with_pixels(manifests, geometry, config, hand, hands), hands, hand)
     unreadable = tuple(one for part in sets.values() for one in part.manifest.unreadable)
     require_readable(unreadable, config.max_unreadable)
     _say_left_out(unreadable)
+    splits = {
+        name: part.split(
+            f"external/{name}",
+            np.arange(len(part.manifest.table)),
+            classes,
+            left_out_words(relabelled[name]["label"], classes),
+        )
+        for name, part in sets.items()
+    }
     return WholeSets(
-        splits={
-            name: part.split(
-                f"external/{name}",
-                np.arange(len(part.manifest.table)),
-                classes,
-                left_out_words(relabelled[name]["label"], classes),
-            )
-            for name, part in sets.items()
-        },
+        splits={name: marked(split, classes, hand) for name, split in splits.items()},
         left_out={
             name: dict(rows["label"][~rows["label"].isin(classes)].value_counts().sort_index())
             for name, rows in relabelled.items()
@@ -216,31 +288,78 @@ def load_whole(
 
 @dataclass(frozen=True)
 class _Set:
-    """The main set or an external one: what can be decoded of its manifest, and its pixels."""
+    """The main set or an external one: what can be decoded of its manifest, pixels and joints."""
 
     manifest: Manifest
     pixels: PixelSource
     rows: NDArray[np.int64]
+    joints: Floats | None = None
 
     def split(
         self, name: str, chosen: NDArray[np.int64], classes: tuple[str, ...], caution: str
     ) -> Split:
         table = self.manifest.table.iloc[chosen].reset_index(drop=True)
         labels = label_indices(table, classes)
-        return Split(name, labels, table[TABLE], self.pixels, self.rows[chosen], caution)
+        joints = None if self.joints is None else self.joints[chosen]
+        return Split(
+            name, labels, table[TABLE], self.pixels, self.rows[chosen], caution, joints=joints
+        )
+
+
+def _with_hands(
+    manifests: dict[str, Manifest], config: DataConfig, hand: HandConfig
+) -> tuple[dict[str, Manifest], dict[str, Hands]]:
+    """Return the hands of each manifest's images, none where none are looked for.
+
+    Images that turned out unreadable while hands were looked for leave the manifest.
+    """
+    if hand.mode == "none":
+        return manifests, {}
+    left, found = {}, {}
+    for name, manifest in manifests.items():
+        hands, unreadable = hands_of(manifest, hand, config)
+        faulty = sorted(unreadable)
+        left[name] = manifest.without(faulty, [unreadable[row] for row in faulty])
+        found[name] = hands.take(np.setdiff1d(np.arange(len(hands)), faulty))
+    return left, found
+
+
+def _with_joints(
+    sets: dict[str, _Set], hands: dict[str, Hands], hand: HandConfig
+) -> dict[str, _Set]:
+    """Give each set the joints of its hands, where any were looked for."""
+    return {
+        name: replace(part, joints=in_squares(hands[name].joints[part.rows], hand.margin))
+        if name in hands
+        else part
+        for name, part in sets.items()
+    }
 
 
 def _with_pixels(
-    manifests: dict[str, Manifest], geometry: Geometry, config: DataConfig
+    manifests: dict[str, Manifest],
+    geometry: Geometry,
+    config: DataConfig,
+    hand: HandConfig,
+    hands: dict[str, Hands],
 ) -> dict[str, _Set]:
-    """Give each manifest its pixels: stored, or decoded at every access."""
-    if not config.store:
+    """Give each manifest its pixels: stored, or decoded at every access.
+
+    They are those of the square round the hand where the network sees it. Where it sees joints
+    alone, pixels are for figures, and none are stored.
+    """
+    if not config.store or hand.mode == "joints":
         return {name: _decoding(manifest, geometry, config) for name, manifest in manifests.items()}
     folder = home_expanded(config.cache_dir) / "pixels"
-    stores = {
-        name: Store(folder, manifest.table["path"].tolist(), manifest.pixel_digest, geometry)
-        for name, manifest in manifests.items()
-    }
+    rule = CropRule(geometry, hand.margin)
+    stores: dict[str, Store | CropStore] = {}
+    for name, one in manifests.items():
+        paths = one.table["path"].tolist()
+        stores[name] = (
+            CropStore(folder, paths, one.pixel_digest, hands[name], rule)
+            if name in hands
+            else Store(folder, paths, one.pixel_digest, geometry)
+        )
     keep = [store.name for store in stores.values()]
     return {name: _stored(manifests[name], store, keep, config) for name, store in stores.items()}
 
@@ -253,7 +372,9 @@ def _decoding(manifest: Manifest, geometry: Geometry, config: DataConfig) -> _Se
     return _Set(manifest, pixels, np.arange(len(paths)))
 
 
-def _stored(manifest: Manifest, store: Store, keep: list[str], config: DataConfig) -> _Set:
+def _stored(
+    manifest: Manifest, store: Store | CropStore, keep: list[str], config: DataConfig
+) -> _Set:
     """Open a store; images that turned out unreadable while it was built leave the manifest."""
     pixels = store.open(
         max_megapixels=config.max_megapixels,

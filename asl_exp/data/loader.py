@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 from asl_exp.data.dataset import Split
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Images (B, 3, S, S) uint8 in channels-last memory, labels (B,) int64, rows (B,) int64."""
+"""Images (B, 3, S, S) uint8 in channels-last memory, labels (B,) int64, rows (B,) int64.
+
+Rows are positions within the split; what is known of an image beside its pixels is found by them.
+Where no pixels are seen, images are (B, 0).
+"""
 
 _AHEAD: Final = 2
 """Batches gathered before they are asked for."""
@@ -60,6 +64,8 @@ class BatchLoader:
             raise ValueError(f"batch_size={batch_size}, rank={rank} of {world_size}")
         self._split = split
         self._labels = torch.from_numpy(split.labels)
+        self._cells = split.cells if shuffle else None
+        self._n_rows = split.n_epoch if shuffle else len(split)
         self._global_size = batch_size * world_size
         self._shuffle = shuffle
         self._seed = seed
@@ -80,7 +86,7 @@ class BatchLoader:
 
     def __len__(self) -> int:
         """Return the number of this rank's batches."""
-        full, rest = divmod(len(self._split), self._global_size)
+        full, rest = divmod(self._n_rows, self._global_size)
         return full + int(rest > 0 and (self._shuffle or rest > self._rank))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -105,17 +111,84 @@ class BatchLoader:
     def _order(self) -> NDArray[np.int64]:
         if not self._shuffle:
             return np.arange(len(self._split))
-        return np.random.default_rng([self._seed, self._epoch]).permutation(len(self._split))
+        generator = np.random.default_rng([self._seed, self._epoch])
+        if self._cells is None:
+            return generator.permutation(len(self._split))
+        return balanced_order(self._cells, self._split.at_most, generator)
 
     def _batch(self, rows: NDArray[np.int64]) -> Batch:
-        # (B, S, S, 3) seen as (B, 3, S, S) is channels-last memory: nothing is copied.
-        images = torch.from_numpy(self._split.gather(rows)).permute(0, 3, 1, 2)
+        if self._split.sees_pixels:
+            # (B, S, S, 3) seen as (B, 3, S, S) is channels-last memory: nothing is copied.
+            images = torch.from_numpy(self._split.gather(rows)).permute(0, 3, 1, 2)
+        else:
+            images = torch.empty(len(rows), 0)
         positions = torch.from_numpy(rows)
         batch = (images, self._labels[positions], positions)
         if self.pin_memory:
             images, labels, positions = (tensor.pin_memory() for tensor in batch)
             return images, labels, positions
         return batch
+
+
+class HandRows:
+    """What is known of the hands of a split's rows, on the device of whoever asks.
+
+    Args:
+        split: where hands were looked for.
+    """
+
+    def __init__(self, split: Split) -> None:
+        if split.joints is None:
+            raise ValueError(f"no hand was looked for in {split.name}")
+        self._joints = torch.from_numpy(split.joints)
+        without = (split.rows < 0).any()
+        self._has_image = torch.from_numpy(split.rows >= 0) if without else None
+        self._rejected = None if split.rejected is None else torch.from_numpy(split.rejected)
+
+    def of(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the arguments beside images of the network's `forward`: joints and has_image."""
+        self._joints = self._joints.to(rows.device)
+        given = {"joints": self._joints[rows]}
+        if self._has_image is not None:
+            self._has_image = self._has_image.to(rows.device)
+            given["has_image"] = self._has_image[rows]
+        return given
+
+    def rejected_of(self, rows: torch.Tensor) -> torch.Tensor | None:
+        """Return (B,) bool, which are answered "no hand"; None where none can be."""
+        if self._rejected is None:
+            return None
+        self._rejected = self._rejected.to(rows.device)
+        return self._rejected[rows]
+
+
+def balanced_order(
+    cells: NDArray[np.int64], at_most: int | None, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the rows of an epoch, in which every cell comes up equally often.
+
+    With ``at_most``, so many rows of each cell, chosen anew, or all of a cell that has fewer.
+    Without, N rows: each of the K cells gets N // K of them, and N % K cells, by lot, one more; a
+    cell's rows are taken in random order, again from the beginning where they are too few.
+
+    Args:
+        cells: (N,) the cell of each row.
+        at_most: rows of a cell.
+        generator: of the order.
+    """
+    _, cell_of, sizes = np.unique(cells, return_inverse=True, return_counts=True)
+    rows_of = np.split(np.argsort(cell_of, kind="stable"), np.cumsum(sizes)[:-1])
+    if at_most is None:
+        quotas = np.full(len(sizes), len(cells) // len(sizes))
+        quotas[generator.permutation(len(sizes))[: len(cells) % len(sizes)]] += 1
+    else:
+        quotas = np.minimum(sizes, at_most)
+    chosen = [
+        np.concatenate([generator.permutation(rows) for _ in range(-(-quota // len(rows)))])[:quota]
+        for rows, quota in zip(rows_of, quotas.tolist(), strict=True)
+        if quota
+    ]
+    return generator.permutation(np.concatenate(chosen))
 
 
 def _share(batch: NDArray[np.int64], rank: int, world_size: int) -> NDArray[np.int64]:

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from asl_exp.data.cache_files import Description, KeptFile, Rows
-from asl_exp.data.decode import FILTERS, READER_VERSION, Pixels, UnreadableImageError, read_image
+from asl_exp.data.decode import (
+    FILTERS,
+    READER_VERSION,
+    Pixels,
+    Source,
+    UnreadableImageError,
+    read_image,
+)
 from asl_exp.data.decode_pool import for_chunks, n_cores
 from asl_exp.data.sources.listing import is_file_key
 
@@ -42,13 +49,13 @@ class Geometry:
         return f"{self.size}_{self.resize}_{self.interpolation}"
 
 
-def pixels_of(path: str, geometry: Geometry, max_megapixels: float) -> Pixels:
+def pixels_of(path: Source, geometry: Geometry, max_megapixels: float) -> Pixels:
     """Return (S, S, 3) RGB.
 
     Raises:
         UnreadableImageError: the file cannot be decoded.
     """
-    if is_file_key(path):
+    if not isinstance(path, str) or is_file_key(path):
         return read_image(
             path,
             size=geometry.size,

@@ -110,6 +110,69 @@ def split_leave_out(
     return assignment
 
 
+def fold_of_rows(
+    table: pd.DataFrame, labels: Labels, classes: tuple[str, ...], rule: str | int, seed: int
+) -> NDArray[np.str_]:
+    """Return (N,) the name of each image's fold: its source, its group, or "1" to "K".
+
+    Of K folds each has, class by class, as nearly the same number of images as groups allow.
+
+    Raises:
+        DataError: there would be fewer than two, or fewer groups than folds.
+    """
+    if isinstance(rule, str):
+        folds: NDArray[np.str_] = table[rule].to_numpy(str)
+        if len(known := sorted(set(folds.tolist()))) < 2:
+            raise DataError(
+                f"data.folds: {rule}, but all images are of one {rule}: {_some(known)}; give more "
+                "data, or another data.folds"
+            )
+        return folds
+    group_of, names = pd.factorize(table["group"].to_numpy(str), sort=True)
+    if len(names) < rule:
+        raise DataError(
+            f"data.folds: {rule} folds of {len(names)} groups ({_some(names.tolist())}), and a "
+            f"group is never cut; give at most data.folds={len(names)}"
+        )
+    counts = np.zeros((len(names), len(classes)), np.int64)
+    np.add.at(counts, (group_of, labels), 1)
+    order = np.random.default_rng([seed, 0xF01D]).permutation(len(names))
+    chosen = np.empty(len(names), np.intp)
+    chosen[order] = balance_groups(counts[order], np.full(rule, 1 / rule))
+    return (chosen[group_of] + 1).astype(str)
+
+
+def _tested_rows(folds: NDArray[np.str_], fold: str | None) -> NDArray[np.bool_]:
+    """Return (N,) which rows are of a fold; without a name, of the first."""
+    known = sorted(set(folds.tolist()))
+    name = known[0] if fold is None else fold
+    if name not in known:
+        raise DataError(
+            f"data.fold: there is no fold '{name}'{nearest(name, known)}; there are {_some(known)}"
+        )
+    return np.asarray(folds == name)
+
+
+def split_fold(
+    labels: Labels,
+    groups: NDArray[np.str_],
+    classes: tuple[str, ...],
+    out: NDArray[np.bool_],
+    *,
+    val_fraction: float,
+    seed: int,
+) -> Assignment:
+    """Test on the rows of one fold, which may lack classes; divide the others into train and val.
+
+    Raises:
+        DataError: too few groups are left.
+    """
+    assignment = np.full(len(labels), TEST, np.int8)
+    shares = np.array([1 - val_fraction, val_fraction])
+    assignment[~out] = _assign(labels[~out], groups[~out], classes, shares, seed)
+    return assignment
+
+
 def _require_test(labels: Labels, classes: tuple[str, ...], leave_out: list[str]) -> None:
     missing = [name for index, name in enumerate(classes) if not (labels == index).any()]
     if missing:
@@ -259,6 +322,12 @@ def split_manifest(
     labels = label_indices(table, classes)
     groups = table["group"].to_numpy(str)
     fractions = (config.val_fraction, config.test_fraction)
+    if config.folds is not None:
+        folds = fold_of_rows(table, labels, classes, config.folds, seed)
+        tested = _tested_rows(folds, config.fold)
+        return split_fold(
+            labels, groups, classes, tested, val_fraction=config.val_fraction, seed=seed
+        )
     if config.split == "random":
         return split_random(labels, classes, fractions=fractions, seed=seed)
     if config.split == "column":

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from asl_exp.data.dataset import Split
-from asl_exp.data.loader import BatchLoader
+from asl_exp.data.loader import BatchLoader, HandRows
 from asl_exp.model.classifier import LetterClassifier
 
 
@@ -20,8 +20,10 @@ def probabilities(
     model.eval().to(device)
     loader = BatchLoader(split, batch_size, shuffle=False, seed=0)
     loader.pin_memory = device.type == "cuda"
-    parts = [
-        model(images.to(device, non_blocking=True).float() / 255.0).softmax(1).cpu().numpy()
-        for images, _, _ in loader
-    ]
+    hands = HandRows(split) if model.joints is not None else None
+    parts = []
+    for images, _, rows in loader:
+        beside = hands.of(rows.to(device)) if hands else {}
+        scores = model(images.to(device, non_blocking=True).float() / 255.0, **beside)
+        parts.append(scores.softmax(1).cpu().numpy())
     return np.concatenate(parts).astype(np.float32)

@@ -30,6 +30,7 @@ class KeptModel:
         preprocessing: how an image becomes its input.
         config: of the experiment that trained it.
         phase, epoch: where it was kept; the epoch counts across phases.
+        detector: digest of what found the hands; "" where none were looked for.
     """
 
     model: LetterClassifier
@@ -38,13 +39,15 @@ class KeptModel:
     config: Config
     phase: str
     epoch: int
+    detector: str = ""
 
 
 def checkpoint_metadata(
-    config: Config, classes: tuple[str, ...], preprocessing: Preprocessing
+    config: Config, classes: tuple[str, ...], preprocessing: Preprocessing, detector: str = ""
 ) -> dict[str, Any]:
     """Return the plain values that a checkpoint carries beside its weights."""
-    return {
+    found_by = {"detector": detector} if detector else {}
+    return found_by | {
         "config": config.model_dump(),
         "classes": list(classes),
         "preprocessing": {k: _plain(v) for k, v in preprocessing.to_dict().items()},
@@ -85,7 +88,10 @@ def _kept(content: dict[str, Any], about: dict[str, Any]) -> KeptModel:
     model = build_classifier(start, len(classes), preprocessing)
     _require_fit(model.state_dict(), tensors)
     model.load_state_dict(tensors)
-    return KeptModel(model.eval(), classes, preprocessing, config, phase, epoch)
+    detector = about.get("detector", "")
+    if not isinstance(detector, str):
+        raise UserError("damaged: it does not say what found its hands")
+    return KeptModel(model.eval(), classes, preprocessing, config, phase, epoch, detector)
 
 
 def _classes(given: Any) -> tuple[str, ...]:

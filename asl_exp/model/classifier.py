@@ -1,37 +1,49 @@
-"""The whole network: images in, class scores out; normalisation included."""
+"""The whole network: images in, joints in, or both; class scores out; normalisation included."""
 
 import torch
 from torch import nn
 
 from asl_exp.config.schema import Config
+from asl_exp.data.hands.hand import N_JOINTS
 from asl_exp.model.backbone import Backbone, build_backbone
 from asl_exp.model.head import Head, Pooling, pooled_width
+from asl_exp.model.joint_network import JointNetwork, mirrored
 from asl_exp.model.preprocessing import Preprocessing
 from asl_exp.model.weights import WeightsReport
 
 
 class LetterClassifier(nn.Module):
-    """Backbone, pooling and head.
+    """Backbone and pooling, a network of joints, or both; and a head over what they give.
 
     Attributes:
-        backbone: the network that is frozen and unfrozen.
+        backbone: the network that is frozen and unfrozen; without parameters where the network
+            sees joints alone.
+        joints: the network of joints; None where no joints are seen. It trains with the head.
         head: from features to scores.
         backbone_layers: modules of the backbone that own parameters, in the order of an image.
         weights: what the backbone started from.
+        sees_pixels: whether there is a backbone.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(
-        self, backbone: Backbone, head: Head, pooling: Pooling, preprocessing: Preprocessing
+        self,
+        backbone: Backbone | None,
+        head: Head,
+        pooling: Pooling,
+        preprocessing: Preprocessing,
+        joints: JointNetwork | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = backbone.network
+        self.sees_pixels = backbone is not None
+        self.backbone = backbone.network if backbone else nn.Identity()
         self.pooling = pooling
         self.head = head
-        self.backbone_layers = backbone.layers
-        self.weights: WeightsReport = backbone.weights
+        self.joints = joints
+        self.backbone_layers = backbone.layers if backbone else []
+        self.weights: WeightsReport = backbone.weights if backbone else _NO_BACKBONE
         self.image_size = preprocessing.image_size
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, -1, 1, 1))
@@ -41,9 +53,72 @@ class LetterClassifier(nn.Module):
         normalised = (images - self.mean) / self.std
         return self.pooling(self.backbone.forward_features(normalised))  # type: ignore[no-any-return, operator]
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return scores (logits) ``(B, C)`` of images ``(B, 3, S, S)`` with values in 0..1."""
-        return self.head(self.features(images))  # type: ignore[no-any-return]
+    def forward(
+        self,
+        images: torch.Tensor,
+        joints: torch.Tensor | None = None,
+        has_image: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return scores (logits) ``(B, C)``.
+
+        Args:
+            images: ``(B, 3, S, S)`` with values in 0..1; not looked at where joints alone are seen.
+            joints: ``(B, 21, 3)`` in shares of the square round the hand, NaN where none was
+                found; needed where joints are seen.
+            has_image: ``(B,)`` bool, where some hands have no image; None: all have.
+        """
+        if not self.sees_pixels:
+            return self.scores(None, joints)
+        if has_image is None or bool(has_image.all()):
+            return self.scores(self.features(images), joints)
+        return self.scores(self._features_where(has_image, images), joints, has_image)
+
+    def _features_where(self, has_image: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """Return pooled features ``(B, F)``, computed where there is an image.
+
+        Where there is none in the batch one is computed all the same: with several devices every
+        weight must take part in every step.
+        """
+        shown = has_image.clone()
+        shown[0] |= ~has_image.any()
+        features = self.features(images[shown])
+        place = shown.nonzero().squeeze(1)
+        return features.new_zeros(len(images), features.shape[1]).index_copy(0, place, features)
+
+    def scores(
+        self,
+        features: torch.Tensor | None,
+        joints: torch.Tensor | None = None,
+        has_image: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return scores ``(B, C)`` of pooled features ``(B, F)`` and joints, see `forward`.
+
+        In eval mode a hand of joints alone is answered as the mean of it and its mirror image:
+        signers use either hand.
+        """
+        if self.joints is None:
+            return self.head(features)  # type: ignore[no-any-return]
+        if joints is None:
+            raise ValueError("this network sees joints, and none were given")
+        if features is None:
+            scores: torch.Tensor = self.head(self.joints(joints))
+            if self.training:
+                return scores
+            other = self.head(self.joints(mirrored(joints)))
+            return torch.logaddexp(scores.log_softmax(1), other.log_softmax(1))
+        if has_image is not None:
+            features = features * has_image[:, None].to(features.dtype)
+        return self.head(torch.cat([features, self.joints(joints)], 1))  # type: ignore[no-any-return]
+
+    def any_hands(self, n: int) -> dict[str, torch.Tensor]:
+        """Return arguments beside images for n hands of no meaning, to try the network with."""
+        if self.joints is None:
+            return {}
+        generator = torch.Generator().manual_seed(0)
+        return {"joints": torch.rand(n, N_JOINTS, 3, generator=generator).to(self.mean.device)}
+
+
+_NO_BACKBONE = WeightsReport(pretrained=False, source="no backbone: hand=joints")
 
 
 def build_classifier(
@@ -53,16 +128,19 @@ def build_classifier(
     backbone: Backbone | None = None,
 ) -> LetterClassifier:
     """Make the network of an experiment, with a new head and a backbone of loaded weights."""
-    backbone = backbone or build_backbone(
-        config.backbone,
-        preprocessing.image_size,
-        sync_batchnorm=config.trainer.sync_batchnorm,
-    )
-    how = config.head.pooling
-    head = Head(
-        pooled_width(backbone.feature_shape, how), n_classes, config.head, config.regularization
-    )
-    pooling = Pooling(
-        how, channels_last=backbone.channels_last, n_prefix_tokens=backbone.n_prefix_tokens
-    )
-    return LetterClassifier(backbone, head, pooling, preprocessing)
+    seen, how, width = config.hand.mode, config.head.pooling, 0
+    pooling = Pooling(how)
+    if seen != "joints":
+        backbone = backbone or build_backbone(
+            config.backbone,
+            preprocessing.image_size,
+            sync_batchnorm=config.trainer.sync_batchnorm,
+        )
+        width = pooled_width(backbone.feature_shape, how)
+        pooling = Pooling(
+            how, channels_last=backbone.channels_last, n_prefix_tokens=backbone.n_prefix_tokens
+        )
+    joints = JointNetwork(config.hand) if seen in ("joints", "both") else None
+    width += joints.width if joints else 0
+    head = Head(width, n_classes, config.head, config.regularization)
+    return LetterClassifier(backbone, head, pooling, preprocessing, joints)

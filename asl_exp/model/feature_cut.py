@@ -53,10 +53,15 @@ class Cut:
             handle.remove()
         raise ValueError(f"no image comes to {self.module}")
 
-    def above(self, model: LetterClassifier, stored: torch.Tensor) -> torch.Tensor:
-        """Return the scores ``(B, C)`` of numbers ``(B, *shape)`` from below."""
+    def above(
+        self, model: LetterClassifier, stored: torch.Tensor, **beside: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the scores ``(B, C)`` of numbers ``(B, *shape)`` from below.
+
+        ``beside`` is what the network sees beside the pixels: joints and has_image of `forward`.
+        """
         if not self.module:
-            return model.head(stored)  # type: ignore[no-any-return]
+            return model.scores(stored, **beside)
 
         def replace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             return (stored, *inputs[1:])
@@ -64,7 +69,7 @@ class Cut:
         handle = model.backbone.get_submodule(self.module).register_forward_pre_hook(replace)
         try:
             size = model.image_size
-            return model(stored.new_zeros(1, 3, size, size))  # type: ignore[no-any-return]
+            return model(stored.new_zeros(1, 3, size, size), **beside)  # type: ignore[no-any-return]
         finally:
             handle.remove()
 
@@ -103,14 +108,15 @@ def _names(backbone: nn.Module, trained: Sequence[nn.Module]) -> Iterator[str]:
 
 def _right(model: LetterClassifier, images: torch.Tensor, names: Iterator[str]) -> Iterator[Cut]:
     """Yield the cuts whose two halves come to what the whole network does."""
-    scores = model(images)
+    beside = model.any_hands(len(images))
+    scores = model(images, **beside)
     for name in names:
         try:
             stored = Cut(name, ()).below(model, images)
             if not isinstance(stored, torch.Tensor) or len(stored) != _TRIED:
                 continue
             cut = Cut(name, tuple(stored.shape[1:]))
-            halves = cut.above(model, stored)
+            halves = cut.above(model, stored, **beside)
         except (RuntimeError, ValueError, IndexError):
             continue  # a way around the module needs the image itself
         if halves.shape == scores.shape and torch.allclose(halves, scores, rtol=1e-4, atol=1e-5):

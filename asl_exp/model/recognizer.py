@@ -1,6 +1,7 @@
 """Recognises letters with a kept model and the preprocessing that it was trained with."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.data.decode import Pixels, read_image
+from asl_exp.data.hands.hand import Detector, Floats
+from asl_exp.data.hands.squares import answers_without_hand, in_squares
 from asl_exp.model.checkpoint import KeptModel, load_kept_model
 from asl_exp.runs.run_folder import kept_checkpoint
 
@@ -17,23 +20,67 @@ CHECKPOINT = "checkpoint.ckpt"
 """Name of the checkpoint inside a model folder's artifacts."""
 
 
-class Recognizer:
-    """A kept model, ready to be shown images."""
+HAND_MODEL = "hand_landmarker.task"
+"""Name of the hand detector's file beside it, in the folder of a model that looks for hands."""
 
-    def __init__(self, kept: KeptModel) -> None:
+NO_HAND = "no hand"
+"""The answer where no hand is found and the model does not guess."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network sees of one image.
+
+    Attributes:
+        pixels: ``(S, S, 3)`` uint8, of the square round the hand where the network sees that.
+        joints: ``(21, 3)`` in shares of that square, NaN where no hand was found; None where none
+            is looked for.
+    """
+
+    pixels: Pixels
+    joints: Floats | None = None
+
+    @property
+    def found(self) -> bool | None:
+        """Whether a hand was found; None where none was looked for."""
+        return None if self.joints is None else bool(np.isfinite(self.joints[0, 0]))
+
+
+class Recognizer:
+    """A kept model, ready to be shown images.
+
+    Args:
+        kept: the model.
+        detector: what finds hands; None where the model looks for none.
+    """
+
+    def __init__(self, kept: KeptModel, detector: Detector | None = None) -> None:
         self.kept = kept
+        self.detector = detector
 
     @classmethod
-    def load(cls, where: Path) -> "Recognizer":
+    def load(cls, where: Path, hand_model: Path | None = None) -> "Recognizer":
         """Load from a run folder, a model folder or a checkpoint.
 
+        Args:
+            where: the model.
+            hand_model: file of the hand detector; None: the model folder's, else the one that was
+                trained with, else the cache's.
+
         Raises:
-            UserError: there is no kept model.
+            UserError: there is no kept model, or its hand detector cannot be had or is another.
         """
-        return cls(load_kept_model(find_checkpoint(where)))
+        checkpoint = find_checkpoint(where)
+        kept = load_kept_model(checkpoint)
+        if kept.config.hand.mode == "none":
+            return cls(kept)
+        beside = checkpoint.with_name(HAND_MODEL)
+        if hand_model is None and beside.is_file():
+            hand_model = beside
+        return cls(kept, _detector(kept, hand_model))
 
     def read(self, image: Path | bytes) -> Pixels:
-        """Read one image as training would: ``(S, S, 3)`` uint8.
+        """Read one whole image as training would: ``(S, S, 3)`` uint8.
 
         Raises:
             UnreadableImageError: with the reason.
@@ -47,17 +94,81 @@ class Recognizer:
             max_megapixels=data.max_megapixels,
         )
 
+    def look(self, image: Path | bytes) -> Seen:
+        """Return what the network sees of an image: its pixels, and the joints of its hand.
+
+        Raises:
+            UnreadableImageError: with the reason.
+        """
+        if self.detector is None:
+            return Seen(self.read(image))
+        from asl_exp.data.hands.crops import CropRule, crop_of  # need more packages than the rest
+        from asl_exp.data.hands.hand_store import find_in
+        from asl_exp.data.pixel_store import Geometry
+
+        config, prepared = self.kept.config, self.kept.preprocessing
+        limit = config.data.max_megapixels
+        hand = find_in(self.detector, image, limit)
+        joints = in_squares(hand.joints[None], config.hand.margin)[0]
+        if config.hand.mode == "joints":
+            return Seen(np.zeros((1, 1, 3), np.uint8), joints)
+        geometry = Geometry(prepared.image_size, config.data.resize, prepared.interpolation)
+        rule = CropRule(geometry, config.hand.margin)
+        return Seen(crop_of(image, hand.joints, (hand.width, hand.height), rule, limit), joints)
+
     @torch.inference_mode()
-    def recognize(self, images: Sequence[Pixels]) -> pd.DataFrame:
-        """Return a row for each image: letter, probability, and ``probability/<class>``."""
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255.0
-        scores = self.kept.model(batch).softmax(1).numpy()
+    def recognize(self, images: Sequence[Seen]) -> pd.DataFrame:
+        """Return a row for each image: letter, probability, and ``probability/<class>``.
+
+        A model that looks for hands adds ``hand_found``; where it does not guess without one, the
+        letter is "no hand" and every class has the same probability.
+        """
+        batch = torch.from_numpy(np.stack([seen.pixels for seen in images]))
+        inputs = batch.permute(0, 3, 1, 2).float() / 255.0
+        joints = [seen.joints for seen in images if seen.joints is not None]
+        beside = {"joints": torch.from_numpy(np.stack(joints))} if self.kept.model.joints else {}
+        scores = self.kept.model(inputs, **beside).softmax(1).numpy()
+        letters = [self.kept.classes[i] for i in scores.argmax(1)]
+        for row, seen in enumerate(images):
+            if seen.found is False and not answers_without_hand(
+                self.kept.config.hand, self.kept.classes
+            ):
+                letters[row], scores[row] = NO_HAND, 1 / len(self.kept.classes)
         table = pd.DataFrame(
             {f"probability/{name}": scores[:, i] for i, name in enumerate(self.kept.classes)}
         )
-        table.insert(0, "letter", [self.kept.classes[i] for i in scores.argmax(1)])
+        table.insert(0, "letter", letters)
         table.insert(1, "probability", scores.max(1))
+        if self.detector is not None:
+            table.insert(2, "hand_found", [bool(seen.found) for seen in images])
         return table
+
+
+def _detector(kept: KeptModel, hand_model: Path | None) -> Detector:
+    """Return the detector that a model was trained with.
+
+    Raises:
+        UserError: it is not to be had, or the one there is gives other joints.
+    """
+    from asl_exp.data.hands.detection import hand_source
+
+    hand, cache_dir = kept.config.hand, kept.config.data.cache_dir
+    if hand.detector == "exact":
+        raise UserError(
+            "the model was trained on the embedded signer's true joints, which no detector finds "
+            "in photos; train one with hand.detector=mediapipe"
+        )
+    given = hand.model if hand_model is None else str(hand_model)
+    if hand_model is None and given is not None and not Path(given).expanduser().is_file():
+        given = None  # another machine's path
+    source = hand_source(hand.model_copy(update={"model": given}), cache_dir)
+    if kept.detector and source.digest != kept.detector:
+        raise UserError(
+            f"the model was trained with the hand detector {kept.detector[:12]}, and "
+            f"{given or 'the one in the cache'} is {source.digest[:12]}, whose joints are "
+            "others; give the file that it was trained with, or train again"
+        )
+    return source.open()
 
 
 def find_checkpoint(where: Path) -> Path:

@@ -22,6 +22,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import WeightsError
 from asl_exp.config.schema import BackboneConfig
 
+RANDOM = "random initialisation"
 _CONNECT_TIMEOUT_S = 5.0
 
 
@@ -47,6 +48,8 @@ class WeightsReport:
 
     def __str__(self) -> str:
         """Return the sentence that a run prints."""
+        if not self.pretrained and self.source != RANDOM:
+            return self.source
         if not self.pretrained:
             return "random initialisation (backbone.pretrained=false): not a transfer result"
         text = f"{self.n_tensors} tensors from {self.source}, sha256 {self.digest[:16]}"
@@ -63,7 +66,7 @@ def load_weights(network: nn.Module, config: BackboneConfig) -> WeightsReport:
             tensors that do not fit.
     """
     if not config.pretrained:
-        return WeightsReport(pretrained=False, source="random initialisation")
+        return WeightsReport(pretrained=False, source=RANDOM)
     if config.weights is not None:
         path = home_expanded(config.weights)
         return _fill(network, read_tensors(path), path.name, _file_digest(path))

@@ -24,6 +24,7 @@ from asl_exp.data.dataset import Split, load_letters, load_whole
 from asl_exp.data.pixel_store import Geometry
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.evaluation.inference import probabilities
+from asl_exp.evaluation.no_hand import with_no_hand
 from asl_exp.evaluation.scores import Probabilities
 from asl_exp.model.checkpoint import KeptModel, load_kept_model
 from asl_exp.model.recognizer import find_checkpoint
@@ -111,13 +112,14 @@ def evaluate(
     sets = {}
     for name, split in splits.items():
         answers = _answers(members, [part[name] for part, _ in loaded], device)
+        answers, columns = with_no_hand(answers, classes, split.rejected)
         sets[name] = write_evaluation(
             folder / Artifact.EVALUATION / name,
             AnsweredSet(
                 name=name,
                 probabilities=answers,
                 labels=split.labels,
-                classes=classes,
+                classes=columns,
                 table=split.table,
                 gather=split.gather,
                 caution=split.caution,
@@ -198,10 +200,11 @@ def _load(
             image_size=size,
             interpolation=interpolation,
             seed=own.data.split_seed,
+            hand=own.hand,
         )
         return {n: s for n, s in data.splits.items() if n not in ("train", "val")}, {}
     geometry = Geometry(size, own.data.resize, interpolation)
-    whole = load_whole(config.data, kept.classes, geometry=geometry, renamed=renamed)
+    whole = load_whole(config.data, kept.classes, geometry=geometry, renamed=renamed, hand=own.hand)
     left_out = {name: labels for name, labels in whole.left_out.items() if labels}
     return {split.name: split for split in whole.splits.values()}, left_out
 

@@ -13,7 +13,7 @@ from mlflow.pyfunc import save_model
 from mlflow.types import ColSpec, DataType, Schema
 
 from asl_exp.compat.mlflow import without_model_remarks
-from asl_exp.model.recognizer import CHECKPOINT
+from asl_exp.model.recognizer import CHECKPOINT, HAND_MODEL
 from asl_exp.tracking.recorder import link_tree
 
 _NEEDED = (
@@ -22,8 +22,14 @@ _NEEDED = (
 )  # fmt: skip
 
 
-def save_model_folder(checkpoint: Path, folder: Path) -> None:
-    """Save a kept checkpoint for ``mlflow.pyfunc.load_model`` and ``mlflow models serve``."""
+_NEEDED_FOR_HANDS = ("ai-edge-litert", "filelock", "rich")
+
+
+def save_model_folder(checkpoint: Path, folder: Path, hand_model: Path | None = None) -> None:
+    """Save a kept checkpoint for ``mlflow.pyfunc.load_model`` and ``mlflow models serve``.
+
+    With ``hand_model``, the file of its hand detector, it finds hands wherever it is served.
+    """
     named = folder.with_name(f".{folder.name}-{CHECKPOINT}")
     package = Path(__file__).resolve().parents[1]
     signature = ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]))
@@ -33,13 +39,18 @@ def save_model_folder(checkpoint: Path, folder: Path) -> None:
     named.mkdir()
     try:
         link_tree(checkpoint, named / CHECKPOINT)
+        artifacts, needed = {CHECKPOINT: str(named / CHECKPOINT)}, list(_NEEDED)
+        if hand_model is not None:
+            link_tree(hand_model, named / HAND_MODEL)
+            artifacts[HAND_MODEL] = str(named / HAND_MODEL)
+            needed += _NEEDED_FOR_HANDS
         with without_model_remarks():
             save_model(
                 folder,
                 python_model=str(Path(__file__).with_name("pyfunc.py")),
-                artifacts={CHECKPOINT: str(named / CHECKPOINT)},
+                artifacts=artifacts,
                 code_paths=[str(package)],
-                pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDED],
+                pip_requirements=[f"{name}=={metadata.version(name)}" for name in needed],
                 signature=signature,
             )
     finally:

@@ -25,9 +25,12 @@ class LetterModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None
     ) -> pd.DataFrame:
-        """Return ``letter``, ``probability`` and ``probability/<class>`` of every image."""
+        """Return ``letter``, ``probability`` and ``probability/<class>`` of every image.
+
+        A model that looks for hands adds ``hand_found``; its letter may be "no hand".
+        """
         return self.recognizer.recognize(
-            [self.recognizer.read(_path_or_bytes(str(image))) for image in model_input["image"]]
+            [self.recognizer.look(_path_or_bytes(str(image))) for image in model_input["image"]]
         )
 
 

@@ -84,7 +84,7 @@ def _largest(
 
 
 def _until_memory_ends(
-    model: nn.Module, optimizer: torch.optim.Optimizer, size: int, device: torch.device
+    model: LetterClassifier, optimizer: torch.optim.Optimizer, size: int, device: torch.device
 ) -> int:
     fits, n_images = 0, 1
     try:
@@ -103,13 +103,13 @@ def _until_memory_ends(
     return fits
 
 
-def _calculated(model: nn.Module, optimizer: torch.optim.Optimizer, size: int) -> int:
+def _calculated(model: LetterClassifier, optimizer: torch.optim.Optimizer, size: int) -> int:
     per_image = _bytes_of_step(model, optimizer, size) / _MEASURED
     fits = _CPU_SHARE * _available_bytes() / per_image
     return int(2 ** max(0, min(_MOST, int(fits)).bit_length() - 1))
 
 
-def _bytes_of_step(model: nn.Module, optimizer: torch.optim.Optimizer, size: int) -> int:
+def _bytes_of_step(model: LetterClassifier, optimizer: torch.optim.Optimizer, size: int) -> int:
     """Return what a step of a few images holds: all that backward needs, and the largest layer.
 
     Counted tensor by tensor: what the process holds tells nothing where memory is reused.
@@ -145,14 +145,15 @@ def _available_bytes() -> int:
 
 
 def _step(
-    model: nn.Module,
+    model: LetterClassifier,
     optimizer: torch.optim.Optimizer,
     n_images: int,
     size: int,
     device: torch.device,
 ) -> None:
     """Do what a training step does to memory: forward, backward, optimizer."""
-    logits = model(torch.rand(n_images, 3, size, size, device=device))
+    images = torch.rand(n_images, 3, size, size, device=device)
+    logits = model(images, **model.any_hands(n_images))
     labels = torch.zeros(n_images, dtype=torch.int64, device=device)
     nn.functional.cross_entropy(logits, labels).backward()  # type: ignore[no-untyped-call]
     optimizer.step()

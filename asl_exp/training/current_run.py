@@ -12,6 +12,7 @@ import torch
 
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import LetterData
+from asl_exp.data.hands.detection import detector_digest
 from asl_exp.model.checkpoint import checkpoint_metadata
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing
@@ -105,7 +106,8 @@ class Run:
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """What every checkpoint carries beside the weights."""
-        return checkpoint_metadata(self.config, self.data.classes, self.preprocessing)
+        detector = detector_digest(self.config.hand, self.config.data.cache_dir)
+        return checkpoint_metadata(self.config, self.data.classes, self.preprocessing, detector)
 
     def state_of(self, phase: str) -> State | None:
         """Return the state to go on from, if it was written in this phase."""

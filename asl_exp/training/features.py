@@ -41,7 +41,7 @@ class StoredFeatures:
     """
 
     cut: Cut
-    train: list[Rows]
+    train: Sequence["RowsOfImages"]
     val: Rows
 
 
@@ -78,7 +78,25 @@ def stored_features(run: Run, name: str) -> StoredFeatures | None:
     views = f"{len(train)} augmented views" if _augments(config.augmentation) else "no augmentation"
     numbers = f"{np.prod(cut.shape):,} numbers an image"
     say(f"{name}: trains on stored features: {views}, {numbers}, {needed / 1e6:,.1f} MB")
-    return StoredFeatures(cut, train, val)
+    n_images = int((run.data.splits["train"].rows >= 0).sum())
+    return StoredFeatures(cut, [RowsOfImages(view, n_images) for view in train], val)
+
+
+class RowsOfImages:
+    """The features of a training split; zeros for the hands without an image, which come last."""
+
+    def __init__(self, rows: Rows, n_images: int) -> None:
+        self._rows, self._n_images = rows, n_images
+        self.n_bytes = rows.n_bytes
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return (B, ...) of the rows given."""
+        without = rows >= self._n_images
+        if not without.any():
+            return self._rows.gather(rows)
+        features = self._rows.gather(np.where(without, 0, rows))
+        features[without] = 0
+        return features
 
 
 def _augments(augmentation: AugmentationConfig) -> bool:
@@ -88,7 +106,7 @@ def _augments(augmentation: AugmentationConfig) -> bool:
 def _place(run: Run, phase: PhaseConfig) -> tuple[Cut | None, str]:
     """Return where to cut, or None and the reason."""
     config = run.config
-    if phase.features == "never" or phase.trainable == "all":
+    if phase.features == "never" or phase.trainable == "all" or not run.model.sees_pixels:
         return None, ""
     if not run.data.store_digest:
         return None, "need stored pixels (data.store=true)"
@@ -124,8 +142,9 @@ def _files(run: Run, phase: PhaseConfig, cut: Cut) -> list[FeatureFile]:
     about = {"backbone": config.backbone.name, **source.describe()}
     augmented = _augments(config.augmentation)
     changes = Augmentation(config.augmentation, len(run.data.classes)) if augmented else None
+    images = splits["train"].take(np.flatnonzero(splits["train"].rows >= 0))
     views = [
-        FeatureFile(source, about, splits["train"], changes, view)
+        FeatureFile(source, about, images, changes, view)
         for view in range(n_views(phase, config.augmentation))
     ]
     return [*views, FeatureFile(source, about, splits["val"])]
@@ -149,7 +168,7 @@ class FeatureLoader(BatchLoader):
     def __init__(
         self,
         split: Split,
-        views: Sequence[Rows],
+        views: Sequence[Rows | RowsOfImages],
         *,
         first_epoch: int,
         device: torch.device,

@@ -46,7 +46,8 @@ def _groups(
     model: LetterClassifier, lr: float, layer_decay: float, weight_decay: float
 ) -> Iterator[dict[str, Any]]:
     """Yield groups of equal rate and decay; biases and norms never decay (decoupled, AdamW)."""
-    rates: dict[float, list[nn.Parameter]] = {lr: list(model.head.parameters())}
+    joints = list(model.joints.parameters()) if model.joints is not None else []
+    rates: dict[float, list[nn.Parameter]] = {lr: [*model.head.parameters(), *joints]}
     trains = any(parameter.requires_grad for parameter in model.backbone.parameters())
     depths = _depths(model) if layer_decay < 1.0 and trains else {}
     for name, parameter in model.backbone.named_parameters():

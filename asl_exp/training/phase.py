@@ -199,7 +199,7 @@ def _keepers(run: Run, name: str, *, part: bool) -> Iterator[ModelCheckpoint]:
     yield ModelCheckpoint(
         kept.parent,
         filename=kept.stem,
-        monitor=phase.monitor,
+        monitor=phase.monitor if phase.keep == "best" else None,  # None: each epoch replaces it
         mode=best_is(phase.monitor),
         save_top_k=1,
         save_weights_only=True,

@@ -22,6 +22,8 @@ from asl_exp.config import names
 from asl_exp.config.errors import NonFiniteLossError
 from asl_exp.config.schema import PhaseConfig
 from asl_exp.data.augmentation import Augmentation
+from asl_exp.data.hands.augmentation import JointAugmentation
+from asl_exp.data.loader import HandRows
 from asl_exp.evaluation.scores import f1_by_class
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.feature_cut import Cut
@@ -36,6 +38,7 @@ from asl_exp.training.trainable import (
     trained_layers,
     trained_names,
 )
+from asl_exp.training.weight_mean import WeightMean
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images uint8 ``(B, 3, S, S)``, labels int64 ``(B,)``, rows int64 ``(B,)``."""
@@ -57,21 +60,23 @@ class PhaseModule(pl.LightningModule):
         self.config, self.phase_name, self.cut = run.config, phase_name, cut
         self.phase: PhaseConfig = run.config.schedule[phase_name]
         self.n_classes = n_classes = len(run.data.classes)
-        self.n_train_images = len(run.data.splits["train"])  # in an epoch, over all ranks
+        self.n_train_images = run.data.splits["train"].n_epoch  # over all ranks
         self.first_epoch = run.first_epoch  # makes orders and augmentations differ by phase
         self.metadata = run.metadata
+        self.hands = _hands(run)
         model, config = run.model, run.config
         part = saves_part(self.phase, cut)
         self.trains_head_alone = cut is not None and not cut.module
         head_alone = part and self.trains_head_alone
         # Lightning sets the mode of every module it knows several times an epoch: of a network of
         # 200 that would be a sixth of the time of an epoch of its head.
-        self.model = nn.ModuleDict({"head": model.head}) if head_alone else model
+        self.model = _head(model) if head_alone else model
         self._network = (model.eval() if head_alone else model,)
         self.augmentation = Augmentation(config.augmentation, n_classes)
+        self.joint_augmentation = JointAugmentation(config.augmentation, config.hand.variation)
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.regularization.label_smoothing)
         self.train_means, self.val_loss = ImageMeans(3), ImageMeans(1)  # loss, hits, penalty
-        self._answers: list[torch.Tensor] = []  # of validation: label * C + predicted class
+        self._answers: list[torch.Tensor] = []  # of validation: label * (C + 1) + answer
         self.validation: dict[str, float] = {}
         self._last_batch, self._seeds_of = -1, -1
         self._seeds: list[int] = []
@@ -79,6 +84,8 @@ class PhaseModule(pl.LightningModule):
         self._sigterm = signal.getsignal(signal.SIGTERM)
         set_trainable(model, self.phase)
         self._saved = trained_names(self, model, self.phase) if part else None
+        decay = config.regularization.weight_mean
+        self.weight_mean = WeightMean(decay, self) if decay else None
         self.strict_loading = self._saved is None
 
     @property
@@ -134,14 +141,17 @@ class PhaseModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return cross-entropy plus the L2 penalty of one batch."""
-        inputs, labels, _ = batch
+        inputs, labels, rows = batch
         targets, seed = labels, self._step_seed(batch_idx)
-        if self.cut is None:
+        if self.cut is None and self.network.sees_pixels:
             inputs, targets = self.augmentation(inputs.float() / 255.0, labels, seed=seed)
             if self.config.trainer.channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
+        beside = self._beside("train", rows)
+        if (joints := beside.get("joints")) is not None:
+            beside["joints"] = self.joint_augmentation(joints, seed=seed)
         self._seed_dropout(seed)
-        logits = self._scores(inputs)
+        logits = self._scores(inputs, beside)
         loss = self.loss(logits, targets)
         penalty = self.l2_penalty()
         n_own = self._own_images(len(labels), batch_idx)
@@ -149,9 +159,15 @@ class PhaseModule(pl.LightningModule):
         of_loss, of_penalty = self._weights(n_own, batch_idx)
         return of_loss * loss + of_penalty * penalty  # type: ignore[no-any-return]
 
-    def _scores(self, inputs: torch.Tensor) -> torch.Tensor:
+    def _beside(self, split: str, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what the network sees beside the pixels of these rows."""
+        return {} if self.network.joints is None else self.hands[split].of(rows)
+
+    def _scores(self, inputs: torch.Tensor, beside: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return scores (B, C) of images, or of stored features where the phase goes from them."""
-        return self.cut.above(self.network, inputs) if self.cut else self.network(inputs)
+        if self.cut:
+            return self.cut.above(self.network, inputs, **beside)
+        return self.network(inputs, **beside)  # type: ignore[no-any-return]
 
     def _own_images(self, n_images: int, batch_idx: int) -> int:
         """Return how many of a batch's images count here: none where they are another rank's.
@@ -229,20 +245,34 @@ class PhaseModule(pl.LightningModule):
                 f"(schedule.{self.phase_name}.lr is {self.phase.lr:g}) or optimizer.clip_norm=1.0"
             )
 
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Take the step, then its weights into their mean."""
+        super().optimizer_step(*arguments, **named)
+        if self.weight_mean:
+            self.weight_mean.step()
+
     def on_validation_epoch_start(self) -> None:
-        """Stop the clock of training, which validation is no part of; equalise the ranks."""
+        """Stop the clock of training, which validation is no part of; equalise the ranks.
+
+        The mean of the weights takes their place, where there is one.
+        """
+        if self.weight_mean:
+            self.weight_mean.swap()
         self._train_s = time.perf_counter() - self._started
         if self.phase.norm_statistics == "trained":
             average_statistics(trained_layers(self.network, self.phase))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch, each image once."""
-        inputs, labels, _ = batch
+        inputs, labels, rows = batch
         if self.cut is None:
             inputs = inputs.float() / 255.0
-        logits = self._scores(inputs)
+        logits = self._scores(inputs, self._beside("val", rows))
         self.val_loss.add(len(labels), nn.functional.cross_entropy(logits.float(), labels))
-        self._answers.append(labels * self.n_classes + logits.argmax(1))
+        answers = logits.argmax(1)
+        if self.hands and (rejected := self.hands["val"].rejected_of(rows)) is not None:
+            answers = torch.where(rejected, self.n_classes, answers)
+        self._answers.append(labels * (self.n_classes + 1) + answers)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics that checkpoints and early stopping look at."""
@@ -253,13 +283,18 @@ class PhaseModule(pl.LightningModule):
             names.VAL_F1_MACRO: float(np.nanmean(f1_by_class(confusion))),
         }
         self.log_dict(self.validation)
+        if self.weight_mean:
+            self.weight_mean.swap()
 
     def _confusion(self) -> NDArray[np.int64]:
-        """Return how often each class (row) was taken for each (column), over all ranks."""
-        answers = torch.cat(self._answers).cpu().numpy()
+        """Return how often each class (row) was taken for each (column), over all ranks.
+
+        The last row and column are those of the answer "no hand", which is no label.
+        """
+        answers, n_answers = torch.cat(self._answers).cpu().numpy(), self.n_classes + 1
         self._answers.clear()
-        counts = torch.from_numpy(np.bincount(answers, minlength=self.n_classes**2))
-        return sum_over_ranks(counts.to(self.device)).cpu().numpy().reshape(self.n_classes, -1)
+        counts = torch.from_numpy(np.bincount(answers, minlength=n_answers**2))
+        return sum_over_ranks(counts.to(self.device)).cpu().numpy().reshape(n_answers, -1)
 
     def on_train_epoch_end(self) -> None:
         """Let the rate follow the validation loss."""
@@ -301,12 +336,34 @@ class PhaseModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to make the network again without this run's configuration.
 
-        Where the phase goes from stored features, leave out what is as the phase found it.
+        Where the phase goes from stored features, leave out what is as the phase found it. What is
+        kept is the mean of the weights; a state has both.
         """
+        if self.weight_mean and "optimizer_states" in checkpoint:
+            checkpoint["asl_exp_mean"] = self.weight_mean.state()
+        elif self.weight_mean:
+            self.weight_mean.put_into(checkpoint["state_dict"])
         if self._saved is not None:
             tensors = checkpoint["state_dict"]
             checkpoint["state_dict"] = {key: tensors[key] for key in tensors if key in self._saved}
         checkpoint["asl_exp"] = {**self.metadata, "phase": self.phase_name, "epoch": self.epoch}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the mean of the weights as it was."""
+        if self.weight_mean:
+            self.weight_mean.load_state(checkpoint["asl_exp_mean"])
+
+
+def _hands(run: Run) -> dict[str, HandRows]:
+    """Return the hands of what a phase trains and validates on; nothing where none are seen."""
+    splits = {name: run.data.splits[name] for name in ("train", "val")}
+    return {name: HandRows(split) for name, split in splits.items() if split.joints is not None}
+
+
+def _head(model: LetterClassifier) -> nn.ModuleDict:
+    """Return what trains in every phase, under the names that it has in the whole network."""
+    joints = {} if model.joints is None else {"joints": model.joints}
+    return nn.ModuleDict({"head": model.head, **joints})
 
 
 _KEPT = 256  # batches until they are added, which waits for the device

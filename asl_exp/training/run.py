@@ -109,7 +109,7 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
         data = letters(config, preprocessing)
     _say_data(config, data)
     with stages("weights"):
-        model = _network(config, len(data.classes), preprocessing)
+        model = _network(config, data, preprocessing)
     say(f"weights: {model.weights}")
     start = {"data": data.digest, "initial weights": state_digest(model)}
     require_equal({"configuration": signature(config), **start})
@@ -137,10 +137,10 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
     return run
 
 
-def _network(config: Config, n_classes: int, preprocessing: Preprocessing) -> LetterClassifier:
+def _network(config: Config, data: LetterData, preprocessing: Preprocessing) -> LetterClassifier:
     """Return the network as the run starts with it."""
     pl.seed_everything(config.seed, verbose=False)
-    model = classifier(config, n_classes, preprocessing)
+    model = classifier(config, data, preprocessing)
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
     if config.trainer.compile:

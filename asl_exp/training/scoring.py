@@ -10,10 +10,12 @@ import pandas as pd
 
 from asl_exp.config import names
 from asl_exp.config.names import Artifact
+from asl_exp.data.hands.model_file import model_file
 from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.figures.curves import learning_curves
 from asl_exp.evaluation.folder import AnsweredSet, write_evaluation
 from asl_exp.evaluation.inference import probabilities
+from asl_exp.evaluation.no_hand import with_no_hand
 from asl_exp.evaluation.report import summary
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.recognizer import find_checkpoint
@@ -97,13 +99,22 @@ def _evaluate(run: Run) -> None:
             )
         with run.stages("model"):
             kept = list(run.result.checkpoints.values())[-1]
-            save_model_folder(run.folder / kept, run.folder / Artifact.MODEL)
+            save_model_folder(run.folder / kept, run.folder / Artifact.MODEL, _hand_model(run))
+
+
+def _hand_model(run: Run) -> Path | None:
+    """Return the file of the detector, where the network looks for hands in photos."""
+    hand = run.config.hand
+    if hand.mode == "none" or hand.detector == "exact":
+        return None
+    return model_file(hand.model, run.config.data.cache_dir).path
 
 
 def _score_split(run: Run, name: str) -> None:
     """Score the test split or an external set; with ``everything`` it gets its folder."""
     split, batch_size = run.data.splits[name], step_images(run.config)
     answers = probabilities(run.model, split, batch_size=batch_size, device=run.device)
+    answers, classes = with_no_hand(answers, run.data.classes, split.rejected)
     if run.evaluate == "everything":
         evaluation = write_evaluation(
             run.folder / Artifact.EVALUATION / name,
@@ -111,7 +122,7 @@ def _score_split(run: Run, name: str) -> None:
                 name=name,
                 probabilities=answers,
                 labels=split.labels,
-                classes=run.data.classes,
+                classes=classes,
                 table=split.table,
                 gather=split.gather,
                 caution=split.caution,
@@ -124,4 +135,6 @@ def _score_split(run: Run, name: str) -> None:
         }
     else:
         scores = summary(answers, split.labels)
+    if split.found is not None:
+        scores = {**scores, names.HANDS_FOUND: float(split.found.mean())}
     run.result.metrics |= {names.score_key(name, key): value for key, value in scores.items()}

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 
-from asl_exp.config.schema import BackboneConfig, Config, DataConfig
+from asl_exp.config.schema import BackboneConfig, Config, DataConfig, HandConfig
 from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.model.backbone import Backbone, build_backbone
 from asl_exp.model.classifier import LetterClassifier, build_classifier
@@ -20,32 +20,44 @@ def letters(config: Config, preprocessing: Preprocessing) -> LetterData:
     """Return the data of an experiment; loaded once for equal settings."""
     return _letters(
         config.data.model_dump_json(exclude={"batch_size"}),
+        config.hand.model_dump_json(exclude={"network", "variation"}),
         preprocessing.image_size,
         preprocessing.interpolation,
     )
 
 
 @lru_cache(maxsize=2)
-def _letters(data: str, image_size: int, interpolation: str) -> LetterData:
+def _letters(data: str, hand: str, image_size: int, interpolation: str) -> LetterData:
     config = DataConfig.model_validate_json(data)
     return load_letters(
-        config, image_size=image_size, interpolation=interpolation, seed=config.split_seed
+        config,
+        image_size=image_size,
+        interpolation=interpolation,
+        seed=config.split_seed,
+        hand=HandConfig.model_validate_json(hand),
     )
 
 
-def classifier(config: Config, n_classes: int, preprocessing: Preprocessing) -> LetterClassifier:
+def classifier(config: Config, data: LetterData, preprocessing: Preprocessing) -> LetterClassifier:
     """Return the network of an experiment, its backbone's weights loaded once for equal settings.
 
-    What is initialised at random depends on ``config.seed`` alone, shared or not.
+    What is initialised at random depends on ``config.seed`` alone, shared or not. The features of
+    joints are scaled by those of the training hands.
     """
-    backbone = _backbone(
-        config.backbone.model_dump_json(),
-        preprocessing.image_size,
-        config.trainer.sync_batchnorm,
-        None if config.backbone.pretrained else config.seed,
-    )
+    backbone = None
+    if config.hand.mode != "joints":
+        backbone = _backbone(
+            config.backbone.model_dump_json(),
+            preprocessing.image_size,
+            config.trainer.sync_batchnorm,
+            None if config.backbone.pretrained else config.seed,
+        )
     torch.manual_seed(config.seed)
-    return build_classifier(config, n_classes, preprocessing, copy.deepcopy(backbone))
+    n_classes = len(data.classes)
+    model = build_classifier(config, n_classes, preprocessing, copy.deepcopy(backbone))
+    if model.joints is not None:
+        model.joints.fit_scale(torch.from_numpy(data.splits["train"].joints))
+    return model
 
 
 @lru_cache(maxsize=1)

@@ -179,12 +179,14 @@ def show_result(
 
     Args:
         title: of the table.
-        rows: split name to any of loss, accuracy, f1_macro, ece and images.
+        rows: split name to any of loss, accuracy, f1_macro, ece, images and hands_found.
         intervals: metric key to low and high.
     """
     table = Table(title=title, title_justify="left")
     table.add_column("split", style="bold", no_wrap=True)
-    columns = ("images", "loss", "accuracy", "95 %", "f1_macro", "ece")
+    columns = ["images", "loss", "accuracy", "95 %", "f1_macro", "ece"]
+    if any(names.HANDS_FOUND in scores for scores in rows.values()):
+        columns.append(names.HANDS_FOUND)
     for column in columns:
         table.add_column(column, justify="right")
     for split, scores in rows.items():
@@ -221,7 +223,7 @@ def show_outcome(
     for name, split in data.splits.items():
         scores = {
             s: result.metrics[k]
-            for s in names.SCORES
+            for s in (*names.SCORES, names.HANDS_FOUND)
             if (k := names.score_key(name, s)) in result.metrics
         }
         rows.setdefault(name, {}).update({"images": len(split), **scores})

@@ -34,17 +34,25 @@ def set_trainable(model: LetterClassifier, phase: PhaseConfig) -> None:
         for parameter in layer.parameters(recurse=False):
             parameter.requires_grad_(True)
     model.head.requires_grad_(True)
+    if model.joints is not None:
+        model.joints.requires_grad_(True)
 
 
 def trained_names(module: nn.Module, model: LetterClassifier, phase: PhaseConfig) -> frozenset[str]:
     """Return the names within ``module`` of all tensors of ``model`` that move in this phase."""
     moving = {
         id(tensor)
-        for layer in (*model.head.modules(), *trained_layers(model, phase))
+        for layer in (*_head(model), *trained_layers(model, phase))
         for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
     }
     named = (*module.named_parameters(), *module.named_buffers())
     return frozenset(name for name, tensor in named if id(tensor) in moving)
+
+
+def _head(model: LetterClassifier) -> list[nn.Module]:
+    """Return the modules that train in every phase: the head, and the network of joints."""
+    joints = model.joints.modules() if model.joints is not None else ()
+    return [*model.head.modules(), *joints]
 
 
 def saves_part(phase: PhaseConfig, cut: Cut | None) -> bool:

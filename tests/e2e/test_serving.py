@@ -84,7 +84,7 @@ def test_a_model_is_served_from_its_run_on_a_server(
     (copy,) = copies(server.url, result_of(folder)["mlflow_run_id"])
     image = hand(tiny)
     recognizer = Recognizer.load(folder)
-    expected = recognizer.recognize([recognizer.read(image)]).to_dict("records")[0]
+    expected = recognizer.recognize([recognizer.look(image)]).to_dict("records")[0]
     with served(f"runs:/{copy.info.run_id}/model", server.url, tmp_path) as url:
         asked = {"dataframe_records": [{"image": base64.b64encode(image).decode()}]}
         answer = httpx.post(f"{url}/invocations", json=asked, timeout=60)

@@ -256,6 +256,10 @@ SMALL = [
     "tracking=off",
 ]
 SMALLER: dict[str, list[str]] = {
+    **{
+        name: ["hand.detector=exact", "data.drawn_signers=2", "backbone.image_size=32"]
+        for name in ("anyone", "anyone_small")
+    },
     "plain_cnn": ["backbone.image_size=94"],  # the least that five unpadded convolutions leave
     "vgg16_fc": ["head.hidden=[64,32]"],
 }

@@ -1,11 +1,21 @@
 """Splits never cut a group, hold every class, and say so where they cannot."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
-from asl_exp.data.split import TEST, TRAIN, VAL, split_groups, split_leave_out, split_random
+from asl_exp.data.split import (
+    TEST,
+    TRAIN,
+    VAL,
+    fold_of_rows,
+    split_fold,
+    split_groups,
+    split_leave_out,
+    split_random,
+)
 
 FRACTIONS = (0.15, 0.15)
 
@@ -129,3 +139,48 @@ def test_leave_out_says_what_is_wrong(leave_out: list[str], message: str) -> Non
     labels, groups, classes = table([[5, 5], [5, 5], [5, 0]])
     with pytest.raises(DataError, match=message):
         split_leave_out(labels, groups, classes, leave_out=leave_out, val_fraction=0.3, seed=0)
+
+
+def many(n_groups: int = 6, n_sources: int = 2) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Return a table of two images of A and B by each group, and their labels."""
+    rows = [
+        {"source": f"s{group % n_sources}", "group": f"g{group}", "label": label}
+        for group in range(n_groups)
+        for label in "AABB"
+    ]
+    images = pd.DataFrame(rows)
+    return images, (images["label"] == "B").to_numpy(np.int64)
+
+
+@pytest.mark.parametrize(("rule", "names"), [("source", 2), ("group", 6), (3, 3)])
+def test_folds_cut_no_group_and_each_image_is_in_one(rule: str | int, names: int) -> None:
+    images, labels = many()
+    folds = fold_of_rows(images, labels, ("A", "B"), rule, seed=0)
+    assert len(set(folds)) == names
+    assert (pd.Series(folds).groupby(images["group"]).nunique() == 1).all()
+
+
+def test_folds_by_number_are_of_one_size() -> None:
+    images, labels = many()
+    _, sizes = np.unique(fold_of_rows(images, labels, ("A", "B"), 3, seed=0), return_counts=True)
+    assert sizes.tolist() == [8, 8, 8]
+
+
+def test_a_fold_is_tested_on_and_the_others_are_divided() -> None:
+    images, labels = many()
+    folds = fold_of_rows(images, labels, ("A", "B"), "source", seed=0)
+    assignment = split_fold(
+        labels, images["group"].to_numpy(str), ("A", "B"), folds == "s1",
+        val_fraction=0.34, seed=0,
+    )  # fmt: skip
+    assert set(images["source"][assignment == TEST]) == {"s1"}
+    assert set(images["source"][assignment != TEST]) == {"s0"}
+    assert (assignment == VAL).sum() == 4
+
+
+def test_folds_that_cannot_be_are_named() -> None:
+    images, labels = many(n_groups=3, n_sources=1)
+    with pytest.raises(DataError, match="all images are of one source: s0"):
+        fold_of_rows(images, labels, ("A", "B"), "source", seed=0)
+    with pytest.raises(DataError, match="5 folds of 3 groups"):
+        fold_of_rows(images, labels, ("A", "B"), 5, seed=0)

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from asl_exp.data.cache_files import KeptFile
-from asl_exp.data.decode import FILTERS, READER_VERSION, Pixels, UnreadableImageError, read_upright
+from asl_exp.data.decode import (
+    FILTERS,
+    READER_VERSION,
+    Pixels,
+    Source,
+    UnreadableImageError,
+    read_upright,
+)
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.hands.hand import Floats, Hands, box_round
 from asl_exp.data.pixel_store import Geometry, StoredPixels, pixels_of
@@ -42,7 +49,7 @@ class CropRule:
 
 
 def crop_of(
-    path: str, joints: Floats, size: tuple[int, int], rule: CropRule, max_megapixels: float
+    path: Source, joints: Floats, size: tuple[int, int], rule: CropRule, max_megapixels: float
 ) -> Pixels:
     """Return (S, S, 3): the square round the joints (21, 3), or the whole image where they are NaN.
 
@@ -69,9 +76,9 @@ def crop_of(
     return np.asarray(square.resize(shape, FILTERS[rule.geometry.interpolation]))
 
 
-def _at_least(path: str, scale: float, size: tuple[int, int], max_megapixels: float) -> Pixels:
+def _at_least(path: Source, scale: float, size: tuple[int, int], max_megapixels: float) -> Pixels:
     """Return the image no smaller than `scale` times its size, where that is less than all."""
-    if is_file_key(path):
+    if not isinstance(path, str) or is_file_key(path):
         enough = math.ceil(min(size) * min(scale, 1.0))
         return read_upright(path, enough=max(enough, 1), max_megapixels=max_megapixels)[0]
     from asl_exp.data.sources import synthetic

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
 from asl_exp.data.cache_files import KeptFile
-from asl_exp.data.decode import READER_VERSION, Pixels, UnreadableImageError, read_upright
+from asl_exp.data.decode import READER_VERSION, Pixels, Source, UnreadableImageError, read_upright
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.hands.finder import FinderSettings, HandFinder, finder_digest
 from asl_exp.data.hands.hand import N_JOINTS, Detector, Floats, Hand, Hands, no_hand, together
@@ -64,7 +64,7 @@ def _opened(source: HandSource) -> HandFinder:
     return HandFinder(source.model, source.settings)
 
 
-def find_in(detector: Detector, path: str, max_megapixels: float) -> Hand:
+def find_in(detector: Detector, path: Source, max_megapixels: float) -> Hand:
     """Return the hand of one image, in pixels of the image itself.
 
     Raises:
@@ -80,8 +80,8 @@ def find_in(detector: Detector, path: str, max_megapixels: float) -> Hand:
     return Hand(hand.joints * scale, hand.metres, hand.confidence, hand.left, width, height)
 
 
-def _whole(path: str, max_megapixels: float) -> tuple[Pixels, tuple[int, int]]:
-    if is_file_key(path):
+def _whole(path: Source, max_megapixels: float) -> tuple[Pixels, tuple[int, int]]:
+    if not isinstance(path, str) or is_file_key(path):
         return read_upright(path, enough=ENOUGH, max_megapixels=max_megapixels)
     from asl_exp.data.sources import synthetic
 

@@ -1,0 +1,36 @@
+"""Random changes of a batch of joints: those of the group `augmentation` that move pixels, drawn
+and applied as for pixels, then those of the group `hand.variation`, which are a hand's alone.
+"""
+
+import torch
+from torch import Tensor
+
+from asl_exp.config.schema import AugmentationConfig, VariationConfig
+from asl_exp.data import augment_ops
+from asl_exp.data.augment_ops import Chances
+from asl_exp.data.hands.augment_joints import Variation, mirrored, moved, varied
+
+
+class JointAugmentation:
+    """Applies what the configuration asks for; nothing where all of it is zero.
+
+    Args:
+        config: the group `augmentation`.
+        variation: the group `hand.variation`.
+    """
+
+    def __init__(self, config: AugmentationConfig, variation: VariationConfig) -> None:
+        self._config = config
+        self._moves = any((config.rotation, config.zoom, config.shift, config.perspective))
+        self._variation = Variation(**variation.model_dump())
+        self._varies = any(variation.model_dump().values())
+
+    @torch.no_grad()
+    def __call__(self, joints: Tensor, *, seed: int) -> Tensor:
+        """Return changed joints (B, 21, 3); equal seeds give equal changes."""
+        config, chances = self._config, Chances(seed, len(joints), joints.device)
+        if config.horizontal_flip:
+            joints = mirrored(joints, chances.events(config.horizontal_flip))
+        if self._moves:
+            joints = moved(joints, augment_ops.homographies(config, chances))
+        return varied(joints, self._variation, chances) if self._varies else joints

@@ -1,0 +1,40 @@
+"""The hands of an experiment's images, from the detector that the configuration names."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from asl_exp.config.conf_folder import home_expanded
+from asl_exp.config.schema import DataConfig, HandConfig
+from asl_exp.data.hands.detection import hand_source
+from asl_exp.data.hands.hand import Hands
+from asl_exp.data.hands.hand_store import HandStore
+from asl_exp.data.hands.rendered import rendered_hands
+from asl_exp.data.manifest import Manifest
+
+
+def hands_of(
+    manifest: Manifest, hand: HandConfig, data: DataConfig
+) -> tuple[Hands, Mapping[int, str]]:
+    """Return the hands of a manifest's images; looks for those that are not stored yet.
+
+    Returns:
+        The hands, and row to reason of images that turned out to be unreadable.
+
+    Raises:
+        DataError: the detector cannot be had, or there is no room for what it finds.
+    """
+    paths = manifest.table["path"].tolist()
+    if hand.detector == "exact":
+        return rendered_hands(paths), {}
+    store = HandStore(
+        home_expanded(data.cache_dir) / "hands",
+        paths,
+        manifest.pixel_digest,
+        hand_source(hand, data.cache_dir),
+    )
+    hands = store.open(
+        max_megapixels=data.max_megapixels, workers=data.workers, limit_gb=data.cache_limit_gb
+    )
+    unreadable = np.flatnonzero(hands.sizes[:, 0] == 0)
+    return hands, dict.fromkeys(unreadable.tolist(), "cannot be decoded")
