@@ -6,8 +6,14 @@ Apart from torch.py: the calling process of a run on several devices imports the
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous.api import (
+    RendezvousClosedError,
     RendezvousConnectionError,
+    RendezvousHandler,
+    RendezvousInfo,
+    RendezvousParameters,
+    RendezvousStoreInfo,
     RendezvousTimeoutError,
+    rendezvous_handler_registry,
 )
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -19,8 +25,14 @@ __all__ = [
     "ChildFailedError",
     "DefaultLogsSpecs",
     "LaunchConfig",
+    "RendezvousClosedError",
     "RendezvousConnectionError",
+    "RendezvousHandler",
+    "RendezvousInfo",
+    "RendezvousParameters",
+    "RendezvousStoreInfo",
     "RendezvousTimeoutError",
     "SignalException",
     "elastic_launch",
+    "rendezvous_handler_registry",
 ]

@@ -13,17 +13,31 @@ _QUERY: Final = re.compile(r"([?&](?:password|token|secret|sslpassword)=)[^&\s'\
 _SECRET_NAME: Final = re.compile(
     r"TOKEN|PASSW|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE
 )
+_TOKEN: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"|sk-[\w-]{20,}|AKIA[A-Z0-9]{16}|xox[abpr]-[\w-]{10,}|dapi[0-9a-f]{32}|AIza[\w-]{30,}"
+    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*|wandb_v1_\w{20,}"
+    r"|(?<![/\w.-])[0-9a-f]{40}(?![/\w.-])"  # DagsHub's; a commit in a path is none
+    r")"
+)
+_NAMED: Final = re.compile(
+    r"(?i)((?:token|passw(?:or)?d|secret|api_?key|access_?key)[\"']?\s*[=:]\s*[\"']?)([^\s\"'&,;]{6,})"
+)
+"""``token=...``, as in an address's query or a line of a file."""
+
 _SHORTEST: Final = 6
 """Characters; a shorter value, such as "true", would be cut out of words that hold it by chance."""
 
 
 def scrubbed(text: str) -> str:
-    """Return the text without ``user:password@`` and without values of secret variables.
+    """Return the text without ``user:password@``, tokens, and values of secret variables.
 
     A whole address that may be faulty, such as one with a slash in its password, is safer with
     ``without_login``.
     """
     text = _QUERY.sub(r"\1***", _USER_INFO.sub("***@", text))
+    text = _NAMED.sub(r"\1***", _TOKEN.sub("***", text))
     for secret in _secrets():
         text = text.replace(secret, "***")
     return text
@@ -35,6 +49,16 @@ def without_login(address: str) -> str:
     scheme, slashes, _ = head.partition("://")
     shown = f"{scheme}{slashes}***@{tail}" if at and slashes else tail or address
     return _QUERY.sub(r"\1***", shown)
+
+
+def holds_secret(text: str) -> bool:
+    """Return whether a text holds a login, a token, or a long value of a secret variable."""
+    by_form = _USER_INFO.search(text) or _TOKEN.search(text) or _NAMED.search(text)
+    return bool(by_form) or any(secret in text for secret in _secrets() if len(secret) >= _LONG)
+
+
+_LONG: Final = 16
+"""Characters of a value that is no ordinary word."""
 
 
 def _secrets() -> list[str]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from asl_exp.config.classes import LETTERS, parse_classes
 from asl_exp.config.machine_checks import visible_gpus
 from asl_exp.config.names import EVERY_EPOCH, metric_fault
-from asl_exp.config.redact import without_login
+from asl_exp.config.redact import holds_secret, without_login
 from asl_exp.config.schema import (
     BackboneConfig,
     Config,
@@ -41,12 +41,34 @@ def contradictions(config: Config) -> list[str]:
         *_folds(config),
         *tracking_faults(config.tracking),
     ]
+    faults += secret_faults(config)
     if config.optimizer.momentum and config.optimizer.name != "sgd":
         faults.append(
             f"optimizer.momentum: {config.optimizer.momentum} has no meaning for "
             f"{config.optimizer.name}; set it to 0 or choose optimizer=sgd"
         )
     return faults
+
+
+def secret_faults(config: Config) -> list[str]:
+    """Return a fault for each value that holds a secret: a run's record keeps all of them."""
+    return [
+        f"{key}: holds what looks like a token or a password, and a run's record would keep it; "
+        "put it into the environment"
+        for key, text in _texts(config.model_dump(), "")
+        if key != "tracking.uri" and holds_secret(text)
+    ]
+
+
+def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, key)
+    elif isinstance(value, str):
+        yield key, value
 
 
 def _backbone(config: Config) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from asl_exp.config.redact import csv_cell
 from asl_exp.evaluation import one_vs_rest, report, scores
 from asl_exp.evaluation.figures import mistakes
 from asl_exp.evaluation.figures.canvas import line
@@ -109,7 +110,9 @@ def _write_reports(
     confusion = scores.confusion_matrix(answered.probabilities, answered.labels)
     index = pd.Index(answered.classes, name="true\\predicted")
     counts = pd.DataFrame(confusion, index=index, columns=list(answered.classes))
-    counts.to_csv(folder / "confusion_matrix.csv", lineterminator="\n")
+    counts.rename(index=csv_cell, columns=csv_cell).to_csv(
+        folder / "confusion_matrix.csv", lineterminator="\n"
+    )
     table = report.class_table(answered.probabilities, answered.labels, answered.classes)
     for suffix, written in (("json", report.as_json), ("txt", report.as_text)):
         path = folder / f"classification_report.{suffix}"

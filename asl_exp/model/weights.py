@@ -6,9 +6,11 @@ Nothing falls back to random weights by itself, and no tensor is skipped but the
 import hashlib
 import socket
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub
@@ -73,6 +75,32 @@ def load_weights(network: nn.Module, config: BackboneConfig) -> WeightsReport:
     return _load_published(network, config)
 
 
+def require_reachable(config: BackboneConfig) -> None:
+    """Refuse, before any image is decoded, weights that are not published or out of reach.
+
+    Raises:
+        WeightsError: with what to do instead.
+    """
+    if not config.pretrained or config.weights is not None:
+        return
+    recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
+    published = recorded.to_dict() if recorded else {}
+    _published_source(config.name, published)
+
+
+def _published_source(name: str, published: Mapping[str, Any]) -> str:
+    """Return the repository or address of published weights; fail where it cannot be reached."""
+    source = published.get("hf_hub_id") or published.get("url")
+    if not source:
+        raise WeightsError(
+            f"backbone.pretrained: no weights are published for '{name}'; give "
+            "backbone.weights=FILE or start from random weights with backbone.pretrained=false"
+        )
+    if published.get("hf_hub_id") and not _cached(str(source)):
+        _reach_hub(name, str(source))
+    return str(source)
+
+
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file or a torch state dict (tensors only: nothing in it is executed)."""
     if not path.is_file():
@@ -123,8 +151,19 @@ def _fill(
         for name in sorted(expected.keys() & given.keys())
         if given[name].shape != expected[name].shape
     ]
-    if missing or unknown or misshapen:
-        raise WeightsError(_mismatch(source, missing, unknown, misshapen))
+    strange = [
+        f"{name} {str(given[name].dtype).removeprefix('torch.')}"
+        for name in sorted(expected.keys() & given.keys())
+        if expected[name].is_floating_point() != given[name].is_floating_point()
+    ]
+    if missing or unknown or misshapen or strange:
+        raise WeightsError(_mismatch(source, missing, unknown, misshapen, strange))
+    infinite = [n for n in sorted(expected.keys() & given.keys()) if not _is_finite(given[n])]
+    if infinite:
+        raise WeightsError(
+            f"backbone.weights: {source} holds infinite or NaN values in {len(infinite)} tensors: "
+            f"{', '.join(infinite[:3])}; it is damaged"
+        )
     network.load_state_dict({k: given[k] for k in expected.keys() & given.keys()}, strict=False)
     left_out = sorted(classifier & given.keys())
     n_classes = max((given[name].shape[0] for name in left_out), default=0)
@@ -143,12 +182,23 @@ def _classifier_names(network: nn.Module) -> set[str]:
     }
 
 
-def _mismatch(source: str, missing: list[str], unknown: list[str], misshapen: list[str]) -> str:
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
+
+
+def _mismatch(
+    source: str,
+    missing: list[str],
+    unknown: list[str],
+    misshapen: list[str],
+    strange: list[str],
+) -> str:
     lines = [f"backbone.weights: {source} does not fit the network of backbone.name:"]
     for what, names in (
         ("missing in the file", missing),
         ("unknown to the network", unknown),
         ("of another shape", misshapen),
+        ("of whole numbers or another kind", strange),
     ):
         if names:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
@@ -158,15 +208,7 @@ def _mismatch(source: str, missing: list[str], unknown: list[str], misshapen: li
 
 
 def _load_published(network: nn.Module, config: BackboneConfig) -> WeightsReport:
-    published = getattr(network, "pretrained_cfg", None) or {}
-    source = published.get("hf_hub_id") or published.get("url")
-    if not source:
-        raise WeightsError(
-            f"backbone.pretrained: no weights are published for '{config.name}'; give "
-            "backbone.weights=FILE or start from random weights with backbone.pretrained=false"
-        )
-    if published.get("hf_hub_id") and not _cached(str(source)):
-        _reach_hub(config.name, str(source))
+    source = _published_source(config.name, getattr(network, "pretrained_cfg", None) or {})
     try:
         # With its own number of classes timm loads strictly, the classifier included.
         loaded = timm.create_model(config.name, pretrained=True, **config.options)

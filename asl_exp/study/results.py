@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from asl_exp.config import documents
+from asl_exp.config.redact import csv_cell
 from asl_exp.study import trial_facts
 
 
@@ -155,7 +156,8 @@ def write_csv(survey: Survey, path: Path) -> None:
     """Write a row for each trial, by number: all values whole, empty where there is none."""
     rows = [dict(_row(survey, trial)) for trial in survey.trials]
     names = [name for name, _ in _row(survey, None)]
-    pd.DataFrame(rows, columns=names).to_csv(path, index=False)
+    table = pd.DataFrame(rows, columns=names).map(lambda v: csv_cell(v) if type(v) is str else v)
+    table.to_csv(path, index=False)
 
 
 def _row(survey: Survey, trial: FrozenTrial | None) -> Iterator[tuple[str, Any]]:

@@ -43,7 +43,7 @@ def git_diff() -> str | None:
     diff = scrubbed(_git("diff", "HEAD") or "")
     if len(diff) > _LONGEST_DIFF:
         diff = f"{diff[:_LONGEST_DIFF]}\n# cut: {len(diff) - _LONGEST_DIFF:,} characters more"
-    untracked = (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
+    untracked = scrubbed(_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
     return "\n".join([diff, *(f"# untracked: {name}" for name in untracked)]).strip() + "\n"
 
 

@@ -15,9 +15,11 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
 from types import FrameType
@@ -29,6 +31,7 @@ from asl_exp.compat.torch_launcher import (
     ChildFailedError,
     DefaultLogsSpecs,
     LaunchConfig,
+    RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousTimeoutError,
     SignalException,
@@ -38,6 +41,7 @@ from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, UserError, WorkerError
 from asl_exp.config.schema import Config, TrainerConfig
 from asl_exp.training.device import device_of
+from asl_exp.training.process_store import BACKEND, Meeting, join_group
 from asl_exp.training.ranks import gather
 from asl_exp.training.rendezvous import address_for_others, interface, is_first, meeting_point
 from asl_exp.training.state import state_names
@@ -65,37 +69,45 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     begin_forking()
+    private = tempfile.TemporaryDirectory(prefix="asl_exp-")  # of mode 0700
+    folder = Path(private.name) if config.trainer.num_nodes == 1 else None
     try:
-        objectives = elastic_launch(_launch_config(config), work)(
-            config.model_dump(), str(run_folder), str(faults), train
+        objectives = elastic_launch(_launch_config(config, folder), work)(
+            config.model_dump(), str(run_folder), str(faults), train, folder
         )
     except SignalException as interruption:
         raise Interrupted(128 + int(interruption.sigval)) from None
-    except (RendezvousTimeoutError, RendezvousConnectionError):
+    except (RendezvousTimeoutError, RendezvousConnectionError, RendezvousClosedError):
         raise _nobody_came(config) from None
     except ChildFailedError:
         raise _first_error(faults, config.trainer.devices) from None
     finally:
+        private.cleanup()
         shutil.rmtree(faults, ignore_errors=True)
         for number, handler in handlers.items():  # the launcher leaves its own behind
             signal.signal(number, handler)
     return float(next(iter(objectives.values())))
 
 
-def _launch_config(config: Config) -> LaunchConfig:
-    trainer = config.trainer
-    point, address = meeting_point(trainer), address_for_others(trainer)
+def _launch_config(config: Config, folder: Path | None) -> LaunchConfig:
+    """Return how workers are started.
+
+    Args:
+        config: of the run.
+        folder: where its processes find each other, on one machine; None for several.
+    """
+    trainer, first = config.trainer, is_first(config.trainer)
+    point = meeting_point(trainer)
+    meeting = Meeting(folder, point, first, trainer.num_nodes, trainer.rendezvous_timeout_s)
     return LaunchConfig(
         min_nodes=trainer.num_nodes,
         max_nodes=trainer.num_nodes,
         nproc_per_node=trainer.devices,
-        # With port 0 the launcher takes a free one: two runs on one machine never clash.
-        rdzv_endpoint=point or "127.0.0.1:0",
-        rdzv_backend="c10d",
-        rdzv_configs=_patience(trainer) | _role(trainer),
+        rdzv_endpoint=point or "",
+        rdzv_backend=BACKEND,
+        rdzv_configs={"meeting": meeting},
         run_id="asl_exp" if point else uuid4().hex,
-        # The launcher numbers machines in the order of these texts, and uses the first one's only.
-        local_addr=address if is_first(trainer) else f"~{address}",
+        local_addr=address_for_others(trainer),
         max_restarts=0,
         monitor_interval=0.2,
         start_method=METHOD,
@@ -103,16 +115,6 @@ def _launch_config(config: Config) -> LaunchConfig:
         signals_to_handle="SIGTERM,SIGINT",
         shutdown_timeout=_SHUTDOWN_S,
     )
-
-
-def _patience(trainer: TrainerConfig) -> dict[str, Any]:
-    wait_s = trainer.rendezvous_timeout_s
-    return {"join_timeout": wait_s, "read_timeout": min(60, wait_s)}
-
-
-def _role(trainer: TrainerConfig) -> dict[str, Any]:
-    """Return whether this machine is the one where all meet."""
-    return {"is_host": is_first(trainer)} if trainer.num_nodes > 1 else {}
 
 
 def _nobody_came(config: Config) -> UserError:
@@ -127,8 +129,11 @@ def _nobody_came(config: Config) -> UserError:
     )
 
 
-def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> float:
+def work(
+    values: dict[str, Any], run_folder: str, faults: str, train: Train, meeting: Path | None
+) -> float:
     """Run the experiment as one rank; return the objective, which all ranks know."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see begin_forking
     for number in (signal.SIGINT, signal.SIGTERM):  # the launcher hands on the one that it got
         signal.signal(number, _terminate)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -142,13 +147,14 @@ def work(values: dict[str, Any], run_folder: str, faults: str, train: Train) -> 
         if device.type == "cuda":
             torch.cuda.set_device(device)
         _tell_gloo_the_way(config.trainer)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        join_group("nccl" if device.type == "cuda" else "gloo", meeting)
         objective = train(config, _folder_of_all(config.trainer, Path(run_folder)))
         dist.barrier()
         dist.destroy_process_group()
         _ended(Path(faults)).touch()
         return objective
-    except Interrupted:
+    except Interrupted as interruption:
+        _tell_parent(Path(faults) / f"rank{rank}.json", interruption)
         _ended(Path(faults)).touch()
         os._exit(143)  # the group's other members may be gone: no orderly goodbye
     except BaseException as error:
@@ -212,6 +218,9 @@ def _first_error(faults: Path, devices: int) -> Exception:
             f"worker {killed[0]} of this machine: its process ended with no error of its own: "
             "killed from outside, or out of memory"
         )
+    if content["kind"] == Interrupted.__name__:
+        rank = told[0].stem.removeprefix("rank")
+        return WorkerError(f"rank {rank}: its process was terminated from outside (SIGTERM)")
     kind, message = getattr(errors, content["kind"], None), str(content["message"])
     if isinstance(kind, type) and issubclass(kind, errors.ConfigError):
         return UserError(message)
@@ -232,4 +241,23 @@ def begin_forking(*modules: str) -> None:
     """
     preloaded = ["asl_exp.training.launcher_preload", *modules]
     multiprocessing.get_context(METHOD).set_forkserver_preload(preloaded)
-    forkserver.ensure_running()
+    with _deaf_to_interrupts():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start processes that Ctrl-C at the terminal does not reach; it comes to this one after.
+
+    A blocked signal waits, while it is ignored as well; a new process inherits both.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

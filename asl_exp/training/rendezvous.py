@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 
+from asl_exp.config.errors import UserError
 from asl_exp.config.schema import TrainerConfig
 
 _SIOCGIFADDR = 0x8915  # from Linux's ioctls.h: an interface's IPv4 address
@@ -58,7 +59,7 @@ def _slurm_hosts(nodes: str) -> list[str]:
 
 def is_here(host: str) -> bool:
     """Return whether an address is one of this machine's."""
-    address = socket.gethostbyname(host)
+    address = _resolved(host)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
             probe.bind((address, 0))
@@ -69,10 +70,20 @@ def is_here(host: str) -> bool:
     return True
 
 
+def _resolved(host: str) -> str:
+    try:
+        return socket.gethostbyname(host)
+    except OSError as error:
+        raise UserError(
+            f"trainer.rendezvous: no machine is known by the name '{host}' "
+            f"({error.strerror or error}); give the address of the first machine, host:port"
+        ) from None
+
+
 def own_address(host: str) -> str:
     """Return the address from which this machine reaches a host; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, 9))
+        probe.connect((_resolved(host), 9))
         return str(probe.getsockname()[0])
 
 

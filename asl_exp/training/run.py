@@ -15,6 +15,7 @@ from asl_exp.data.dataset import LetterData
 from asl_exp.model.checkpoint import take_weights
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
+from asl_exp.model.weights import require_reachable
 from asl_exp.replica.background import begin_delivery, deliver_run
 from asl_exp.runs.full_disk import full_disk_named
 from asl_exp.tracking.system_metrics import sampled
@@ -105,6 +106,7 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
     set_up(device, config.trainer)
     stages = Stages()
     preprocessing = resolve_preprocessing(config.backbone)
+    require_reachable(config.backbone)
     with stages("data"):
         data = letters(config, preprocessing)
     _say_data(config, data)

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from processes import (
     Command,
@@ -167,3 +170,43 @@ def test_signals_end_all_and_the_run_goes_on(tiny: tuple[str, ...], tmp_path: Pa
         run.wait_for("the run had 2 devices and now has 1")
         assert run.wait(120) == 0, run.text()
     assert mlflow_run(runs, folder_of(runs)).info.status == "FINISHED"
+
+
+def listening(processes: list[psutil.Process]) -> list[tuple[str, int]]:
+    """Return the addresses on which processes of a run wait for connections."""
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            connections = process.net_connections(kind="inet")
+            found += [tuple(c.laddr) for c in connections if c.status == psutil.CONN_LISTEN]
+    return found
+
+
+@pytest.mark.heavy
+def test_one_machine_listens_to_itself_alone_and_a_stopped_worker_is_told(
+    tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    with Forked(tmp_path, *tiny, *TWO, *LONG) as run:
+        run.wait_for("transfer 2/")
+        tree, workers = run.tree(), run.workers()
+        assert {address for address, _ in listening(tree)} <= {"127.0.0.1", "::1"}
+        workers[1].send_signal(signal.SIGTERM)
+        assert run.wait(ENDS_WITHIN_S) == 1, run.text()
+        assert left(tree, 5) == []
+        assert "was terminated from outside (SIGTERM)" in run.text()
+        assert "Traceback" not in run.text()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("after_s", [0.3, 1.0, 2.0])
+def test_ctrl_c_in_the_first_seconds_is_one_sentence(
+    after_s: float, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The whole group gets it, as from a terminal."""
+    with Command(tmp_path, *tiny, *TWO, *LONG, prefix=("setsid",)) as run:
+        time.sleep(after_s)
+        tree = run.tree()
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(ENDS_WITHIN_S) in (130, -signal.SIGINT), run.text()
+        assert left(tree, 10) == []
+        assert "Traceback" not in run.text()

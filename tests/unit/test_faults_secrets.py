@@ -1,0 +1,112 @@
+"""Secrets where they do not belong, names that a spreadsheet runs, weights of another kind."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from asl_exp.config.compose import compose_config
+from asl_exp.config.errors import ConfigError, WeightsError
+from asl_exp.config.redact import holds_secret, scrubbed
+from asl_exp.config.schema import BackboneConfig
+from asl_exp.model.backbone import build_backbone
+
+TOKENS = (
+    "hf_" + "AbCdEfGhIjKlMnOpQrStUvWx",
+    "ghp_" + "a1" * 18,
+    "github_pat_" + "b2" * 20,
+    "glpat-" + "c3" * 10,
+    "sk-" + "d4" * 20,
+    "AKIA" + "ABCDEFGH12345678",
+    "0123456789abcdef" * 2 + "01234567",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefg",
+    "xoxb-" + "1234567890ab",
+    "http://me:mine@host/x",
+    "https://host/?token=abcdef123456",
+    "password=geheim123",
+)
+PLAIN = (
+    "photos of hands",
+    "token",
+    "/home/me/hub/models--x/snapshots/0123456789abcdef0123456789abcdef01234567/model.safetensors",
+    "efficientnet_b0 synthetic l2=0.001 dropout=0.5 seed=2",
+    "sk-learn",
+    "hf_model",
+    "me@example.org",
+)
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_a_secret_is_neither_taken_nor_shown(token: str) -> None:
+    assert holds_secret(token)
+    secret = token.rpartition("=")[2] if "=" in token else token
+    assert secret not in scrubbed(f"+ a line with {token} in it")
+    for key in ("name", "tracking.experiment", "data.root"):
+        quoted = f"'{token}'" if ":" not in token and "=" not in token else f'"{token}"'
+        with pytest.raises(ConfigError) as caught:
+            compose_config(["data=folder", "data.root=x", f"{key}={quoted}"])
+        assert any(f.startswith(f"{key}: holds what looks like") for f in caught.value.faults)
+        assert secret not in scrubbed(str(caught.value))
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert not holds_secret(text)
+    assert scrubbed(text) == text
+
+
+def test_a_secret_of_the_environment_is_hidden_in_names_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DAGSHUB_USER_TOKEN", "a-quite-long-own-token")
+    with pytest.raises(ConfigError, match="name: holds what looks like"):
+        compose_config(["name=run-a-quite-long-own-token"])
+
+
+def test_no_class_is_a_formula_in_a_table(tmp_path: Path) -> None:
+    import numpy as np
+
+    from asl_exp.evaluation.folder import AnsweredSet
+
+    names = ("=HYPERLINK(1)", "+1", "-x", "@y")
+    fields = {f.name for f in AnsweredSet.__dataclass_fields__.values()}
+    assert {"probabilities", "labels", "classes"} <= fields
+    from asl_exp.config.redact import csv_cell
+
+    frame = pd.DataFrame(np.eye(4, dtype=int), index=list(names), columns=list(names))
+    file = tmp_path / "confusion_matrix.csv"
+    frame.rename(index=csv_cell, columns=csv_cell).to_csv(file)
+    cells = [cell for line in file.read_text().splitlines() for cell in line.split(",")]
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@")]
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.uint8, torch.bool])
+def test_weights_of_whole_numbers_are_refused(kind: torch.dtype, tmp_path: Path) -> None:
+    started = build_backbone(BackboneConfig(name="asl_small_cnn", pretrained=False), 32)
+    tensors = {n: t.clone() for n, t in _whole(started.network).items()}
+    name = next(n for n, t in tensors.items() if t.ndim == 4)
+    tensors[name] = torch.ones_like(tensors[name]).to(kind)
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="of whole numbers or another kind: "):
+        _loaded(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_weights_that_are_no_numbers_are_refused(value: str, tmp_path: Path) -> None:
+    started = build_backbone(BackboneConfig(name="asl_small_cnn", pretrained=False), 32)
+    tensors = {n: t.clone() for n, t in _whole(started.network).items()}
+    tensors[next(n for n, t in tensors.items() if t.ndim == 4)].view(-1)[0] = float(value)
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="infinite or NaN values in 1 tensors"):
+        _loaded(tmp_path)
+
+
+def _whole(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+
+
+def _loaded(folder: Path) -> object:
+    config = BackboneConfig(name="asl_small_cnn", weights=str(folder / "w.safetensors"))
+    return build_backbone(config, 32)
