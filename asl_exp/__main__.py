@@ -24,6 +24,12 @@ _PROGRAM: Final = "asl_exp"
 _LOCK: Final = ".lock"
 """What a run that has not begun leaves in its folder."""
 
+_NOTHING_ASKED: Final = """nothing is asked for. For example
+  python -m asl_exp experiment=demo                     drawn hands on the CPU, in minutes
+  python -m asl_exp data=folder data.root=PHOTOS        your photos, a sub-folder for each letter
+  python -m asl_exp data=synthetic                      the defaults: EfficientNet-B0, 200 epochs
+--help lists all groups and choices"""
+
 _PARTING_S: Final = 3.0  # for delivery, where the command was interrupted
 
 
@@ -52,6 +58,8 @@ def _finish_delivery(at_most_s: float | None) -> None:
 
 
 def _command(arguments: Sequence[str]) -> int:
+    if not arguments:
+        raise UserError(_NOTHING_ASKED)
     line = parse_command_line(arguments)
     if not _answered(line):
         import hydra

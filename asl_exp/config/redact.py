@@ -22,7 +22,9 @@ _TOKEN: Final = re.compile(
     r")"
 )
 _NAMED: Final = re.compile(
-    r"(?i)((?:token|passw(?:or)?d|secret|api_?key|access_?key)[\"']?\s*[=:]\s*[\"']?)([^\s\"'&,;]{6,})"
+    r"((?:token|passw(?:or)?d|secret|api_?key|access_?key)[\"']?(?:=|: )[\"']?)"
+    r"(?=[\w+/-]*\d)[\w+/-]{8,}",
+    re.IGNORECASE,
 )
 """``token=...``, as in an address's query or a line of a file."""
 

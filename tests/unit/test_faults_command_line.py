@@ -310,3 +310,9 @@ def test_a_late_data_error_leaves_no_folder(cli: Cli, tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert "cannot be read" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_typed_first_is_answered_with_what_to_type(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "python -m asl_exp experiment=demo" in said([], capsys)
