@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import traceback
@@ -159,7 +160,6 @@ def work(
         os._exit(143)  # the group's other members may be gone: no orderly goodbye
     except BaseException as error:
         _tell_parent(Path(faults) / f"rank{rank}.json", error)
-        traceback.print_exc() if not isinstance(error, UserError) else None
         _ended(Path(faults)).touch()
         os._exit(1)
 
@@ -205,7 +205,8 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 def _tell_parent(path: Path, error: BaseException) -> None:
     kind = type(error).__name__
-    path.write_text(json.dumps({"kind": kind, "message": str(error) or kind}))
+    told = {"kind": kind, "message": str(error) or kind, "traceback": traceback.format_exc()}
+    path.write_text(json.dumps(told))
 
 
 def _first_error(faults: Path, devices: int) -> Exception:
@@ -226,6 +227,7 @@ def _first_error(faults: Path, devices: int) -> Exception:
         return UserError(message)
     if isinstance(kind, type) and issubclass(kind, Exception):
         return kind(message)
+    print(content.get("traceback", ""), file=sys.stderr)  # of the first alone: the others follow
     rank = told[0].stem.removeprefix("rank") if told else "?"
     return WorkerError(f"rank {rank}: {content['kind']}: {message}")
 
