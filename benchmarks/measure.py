@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 if "torch" in sys.modules:
     raise ImportError("measure must be imported before torch")
 import asl_exp  # noqa: E402, F401 - before torch: it sets how torch's threads wait, for all sides
+from asl_exp.data.decode_pool import n_cores  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def machine() -> dict[str, Any]:
         gpu = torch.cuda.get_device_name()
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": n_cores(),
         "load": round(os.getloadavg()[0], 1),
         "gpu": gpu,
         "python": platform.python_version(),

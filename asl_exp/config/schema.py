@@ -435,7 +435,11 @@ MACHINE_KEYS = (
     "name",
     "tracking",
 )
-"""Keys that change where or how fast a run goes, not what it computes: not in its signature."""
+"""Keys that change where or how fast a run goes, not what it computes: not in its signature.
+
+Where a machine has no stored pixels or no room for features, a phase computes something else; then
+its signature is that of features=never.
+"""
 
 LATER_KEYS: dict[str, object] = {
     "data.balance": "none",

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import EPOCH_METRICS, KEPT, Artifact
+from asl_exp.config.schema import Config
 from asl_exp.runs.writing import replaced
 
 
@@ -18,6 +19,7 @@ class Result:
     """The outcome of a run, filled as it goes.
 
     Attributes:
+        signature: of all that decides what is computed; of ``resolved(config)``.
         status: RUNNING, FINISHED, FAILED, KILLED, or PRUNED by a study.
         metrics: of the kept checkpoint, under the metric keys.
         intervals: the 95 % interval of such a score, low and high, where it has one.
@@ -25,6 +27,7 @@ class Result:
         kept_epochs: phase to epoch, counted across phases.
         stored_views: phase to the number of views of each image that it went from as stored
             features; 0 where it went from the images.
+        on_images: phase to why this machine could not store its features, with features=auto.
         start: digests of the data and of the weights before training.
         batch_size: global; found out where the configuration says auto.
         split, split_leaks: the rule of the split, and whether near-copies may be on both sides.
@@ -52,6 +55,7 @@ class Result:
     checkpoints: dict[str, str] = field(default_factory=dict)
     kept_epochs: dict[str, int] = field(default_factory=dict)
     stored_views: dict[str, int] = field(default_factory=dict)
+    on_images: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -72,6 +76,19 @@ class Result:
             raise _unreadable(path, f"{place + ': ' if place else ''}{first['msg']}") from error
         except OSError as error:
             raise _unreadable(path, error.strerror) from error
+
+    def resolved(self, config: Config) -> Config:
+        """Return a configuration with what the run found out in place of ``auto``."""
+        schedule = {
+            name: phase.model_copy(update={"features": "never"})
+            if name in self.on_images
+            else phase
+            for name, phase in config.schedule.items()
+        }
+        data = config.data
+        if data.batch_size == "auto" and self.batch_size is not None:
+            data = data.model_copy(update={"batch_size": self.batch_size})
+        return config.model_copy(update={"schedule": schedule, "data": data})
 
     def write(self, run_folder: Path) -> None:
         """Replace ``result.json`` in one step."""

@@ -9,12 +9,17 @@ from asl_exp.config.errors import Interrupted, RunError, UserError
 from asl_exp.config.study_plan import Plan
 from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.study.claims import INTERRUPTED, REASON, Budget
-from asl_exp.study.study import DATA_DIGEST, OpenStudy
+from asl_exp.study.study import DATA_DIGEST, FEATURES_GB, STORE, OpenStudy
 from asl_exp.study.trial import run_trial
 from asl_exp.training.device import keep_freed_memory
+from asl_exp.training.features import auto_features_gb
 from asl_exp.training.shared_inputs import letters
 
 _POLL_S = 0.5
+"""Between looks for a trial to run, where others run the last ones: one that dies is repeated.
+
+A look reads the study's trials, in milliseconds; a trial of a head takes seconds.
+"""
 
 
 def work(opened: OpenStudy, command: str, after_trial: Callable[[], None]) -> None:
@@ -71,17 +76,29 @@ def _failing(budget: Budget) -> str:
 
 
 def _require_same_data(opened: OpenStudy) -> None:
-    """Load the data once, before any trial; refuse other images than the study began with."""
+    """Load the data once, before any trial; refuse another than the study began with."""
     plan: Plan = opened.plan
     keep_freed_memory()
     digest = letters(plan.base, resolve_preprocessing(plan.base.backbone)).digest
+    data = plan.base.data
+    decided = {DATA_DIGEST: digest, STORE: data.store, FEATURES_GB: auto_features_gb(data)}
     with opened.store.lock():
-        known = opened.study.user_attrs.get(DATA_DIGEST)
-        if known in (None, digest) or plan.sweep.extend:
-            opened.study.set_user_attr(DATA_DIGEST, digest)
-            return
-    raise UserError(
-        f"data: study '{plan.name}' began with other images or another split of them (digest "
-        f"{known[:16]}, now {digest[:16]}); put them back, give the study another name "
-        "(sweep.name=NAME), or go on nevertheless (sweep.extend=true)"
+        known = opened.study.user_attrs
+        for name, value in decided.items():
+            if name not in known or plan.sweep.extend:
+                opened.study.set_user_attr(name, value)
+    mend = (
+        "give the study another name (sweep.name=NAME), or go on nevertheless (sweep.extend=true)"
     )
+    if plan.sweep.extend:
+        return
+    if known.get(DATA_DIGEST, digest) != digest:
+        raise UserError(
+            f"data: study '{plan.name}' began with other images or another split of them (digest "
+            f"{known[DATA_DIGEST][:16]}, now {digest[:16]}); put them back, {mend}"
+        )
+    if known.get(STORE, data.store) != data.store:
+        raise UserError(
+            f"data.store: study '{plan.name}' began with {known[STORE]}, now it is {data.store}; "
+            f"trials would not compute the same: give data.store={known[STORE]}, {mend}"
+        )

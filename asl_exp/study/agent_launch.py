@@ -33,7 +33,10 @@ from asl_exp.study.study import OpenStudy, open_study
 from asl_exp.training.launcher import METHOD, begin_forking
 
 _SHOW_S = 0.5
+"""Between looks for trials that have ended, whose lines are then printed: soon for a person."""
+
 _FAREWELL_S = 60
+"""For an agent that was told to end: its own workers get 20 s, then it records its run."""
 
 Fault = tuple[str, str]
 """The kind of an error and its message."""
@@ -183,7 +186,7 @@ def share_machine(plan: Plan, number: int, n_agents: int) -> None:
         first = number * trainer.devices
         own = [named[(first + device) % gpus] for device in range(trainer.devices)]
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
-    else:
+    elif hasattr(os, "sched_setaffinity"):  # macOS cannot; there its scheduler shares the cores
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[number::n_agents] or [cores[number % len(cores)]])
 

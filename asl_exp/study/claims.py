@@ -24,6 +24,8 @@ REASON, DEATHS, COMMAND = "reason", "deaths", "command"
 DIED, INTERRUPTED = "its process died", "interrupted"
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 MAX_DEATHS = 1
+"""A trial whose process dies is repeated once: dying again, it is taken for the trial's own fault
+(too little memory, for one), which would end every agent in turn."""
 
 Next = Literal["done", "wait", "failing"]
 

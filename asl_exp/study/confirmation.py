@@ -27,7 +27,7 @@ from asl_exp.runs.result import Result
 from asl_exp.study.best_preset import trial_config
 from asl_exp.study.mlflow_parent import CONFIRMATION, child_tags
 from asl_exp.study.results import Survey, score
-from asl_exp.study.study import DATA_DIGEST
+from asl_exp.study.study import DATA_DIGEST, FEATURES_GB
 from asl_exp.training.observer import Evaluate
 from asl_exp.training.run import run_experiment
 
@@ -143,6 +143,7 @@ class _Tags:
     """An observer that gives a repetition its tags and ends none."""
 
     tags: Mapping[str, str]
+    features_gb: float | None
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Let it go on."""
@@ -170,7 +171,8 @@ def confirm(plan: Plan, survey: Survey, parent_id: str | None, say: Say) -> list
     winner = trial_config(plan, best)
     same = signature(winner) == signature(plan.base)
     data = str(survey.study.user_attrs.get(DATA_DIGEST, ""))
-    repeat = Repeater(plan, data, parent_id, say)
+    features_gb = survey.study.user_attrs.get(FEATURES_GB)
+    repeat = Repeater(plan, data, features_gb, parent_id, say)
     found = {str(best.number): dict(repeat(winner, str(best.number)))}
     if not same:
         found[DEFAULT] = dict(repeat(plan.base, DEFAULT))
@@ -199,12 +201,14 @@ class Repeater:
     Attributes:
         plan: of the study.
         data: digest of the images; other images are other repetitions.
+        features_gb: how much a phase's stored features may take, as for the study's trials.
         parent_id: of the study's MLflow run.
         say: takes a line for each repetition.
     """
 
     plan: Plan
     data: str
+    features_gb: float | None
     parent_id: str | None
     say: Say
 
@@ -233,7 +237,7 @@ class Repeater:
             run_experiment(
                 config.model_copy(update={"resume": resume}),
                 folder,
-                observer=_Tags(tags),
+                observer=_Tags(tags, self.features_gb),
                 evaluate=evaluate,
             )
             known = Result.read(folder)

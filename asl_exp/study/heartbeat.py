@@ -18,7 +18,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 HEARTBEAT_S = 30.0
+"""Between the heartbeats of a trial, each a write to the storage that all agents share."""
+
 GRACE_S = 4 * HEARTBEAT_S
+"""Without a heartbeat a trial counts as dead: three writes in a row may be lost, for one, to a
+storage that was restarted."""
 
 PROCESS, HEARTBEAT = "process", "heartbeat"
 """User attributes of a trial."""

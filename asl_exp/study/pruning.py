@@ -18,7 +18,10 @@ from asl_exp.study.storage import LOST
 from asl_exp.study.study import OpenStudy, open_study
 
 _RECENT_S = 1.0
-"""Trials that others finished are seen after so long; an agent on its own misses nothing."""
+"""Trials that others finished are seen after so long; an agent on its own misses nothing.
+
+Reading all trials after each epoch of a head, of some 50 ms, would take as long as the epoch.
+"""
 
 
 @dataclass
@@ -30,12 +33,14 @@ class TrialObserver:
         number: of the trial.
         metric: what is compared after every epoch; None: nothing is.
         tags: of the trial's MLflow run.
+        features_gb: how much a phase's stored features may take, for all trials of the study.
     """
 
     plan: Plan
     number: int
     metric: str | None
     tags: Mapping[str, str]
+    features_gb: float | None
     opened: OpenStudy | None = field(default=None, repr=False)
     _watched: "_Watched | None" = field(default=None, repr=False)
 

@@ -26,16 +26,20 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.redact import without_login
 
 _PROBE_S = 5
-"""How long a storage may take to answer at the start."""
+"""How long a storage may take to answer at the start: long for a server far away, short for someone
+who mistyped its address."""
 
 _BUSY_S = 60
-"""How long one agent waits for others that write to the same file."""
+"""How long one agent waits for others that write to the same file: a write takes milliseconds, so
+this is beyond a queue of hundreds, where SQLite's own 5 s are not."""
 
 
 LOST = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
 """What is raised where a storage that was opened cannot be reached any more."""
 
 _PAUSES_S = (1, 2, 4, 8, 16, 30, 60, 60, 60)
+"""Between tries to reach it, 4 minutes in all: a server that is restarted is back by then, and
+giving up would lose a trial that took longer."""
 
 T = TypeVar("T")
 

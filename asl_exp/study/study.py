@@ -22,6 +22,11 @@ QUESTION = "question"
 DATA_DIGEST, PARENT_RUN = "data_digest", "parent_run_id"
 """Further ones: of the images that all trials had, and the study's MLflow run."""
 
+STORE, FEATURES_GB = "data.store", "features_gb"
+"""What the first agent's machine decided for all trials: whether pixels are stored, and how much a
+phase's stored features may take. Trials on stored views and on new changes every epoch compute
+different things."""
+
 
 @dataclass(frozen=True)
 class OpenStudy:

@@ -28,7 +28,7 @@ from asl_exp.study.heartbeat import Heart
 from asl_exp.study.mlflow_parent import child_tags
 from asl_exp.study.pruning import TrialObserver
 from asl_exp.study.sampling import suggest
-from asl_exp.study.study import PARENT_RUN, OpenStudy
+from asl_exp.study.study import FEATURES_GB, PARENT_RUN, OpenStudy
 from asl_exp.study.trial_facts import CAUTION, MLFLOW_RUN, RUN_FOLDER
 from asl_exp.training.observer import Evaluate
 from asl_exp.training.run import run_experiment
@@ -63,7 +63,14 @@ def run_trial(opened: OpenStudy, trial: Trial) -> Outcome:
         folder = _new_folder(plan.folder / f"{trial.number}_{config.backbone.name}")
         trial.set_user_attr(RUN_FOLDER, str(folder))
         tags = child_tags(plan, opened.study.user_attrs.get(PARENT_RUN), str(trial.number))
-        observer = TrialObserver(plan, trial.number, _compared(plan), tags, opened)
+        observer = TrialObserver(
+            plan=plan,
+            number=trial.number,
+            metric=_compared(plan),
+            tags=tags,
+            features_gb=opened.study.user_attrs.get(FEATURES_GB),
+            opened=opened,
+        )
         try:
             return _train(plan, config, folder, observer)
         finally:

@@ -22,8 +22,13 @@ from asl_exp.training.terminal import say
 from asl_exp.training.trainable import hold_frozen, set_trainable
 
 _MOST = 1024
-_CPU_SHARE = 0.6  # of the memory that is free; the store, the figures and others need some too
-_MEASURED = 4  # images
+"""Images a step; larger steps would need other learning rates than the presets have."""
+
+_CPU_SHARE = 0.6
+"""Of the memory that is free; stored pixels, figures and other processes need some too."""
+
+_MEASURED = 4
+"""Images of the step that is measured: enough that what a step holds once counts for little."""
 
 
 def step_images(config: Config) -> int:
@@ -79,11 +84,11 @@ def _largest(
     hold_frozen(model, phase)
     optimizer = make_optimizer(model, config.optimizer, lr=1e-9, layer_decay=1.0)
     if device.type == "cuda":
-        return _until_memory_ends(model, optimizer, size, device)
+        return _until_out_of_memory(model, optimizer, size, device)
     return _calculated(model, optimizer, size)
 
 
-def _until_memory_ends(
+def _until_out_of_memory(
     model: LetterClassifier, optimizer: torch.optim.Optimizer, size: int, device: torch.device
 ) -> int:
     fits, n_images = 0, 1

@@ -14,7 +14,9 @@ from asl_exp.training.ranks import gather, rank
 from asl_exp.training.state import FOLDER, add_state
 from asl_exp.training.terminal import PhaseProgress
 
-_ASK_EVERY = 20  # batches between looks at rank 0's clock, where ranks must agree on it
+_ASK_EVERY = 20
+"""Batches between looks at rank 0's clock, where ranks must agree on it: each look is a broadcast,
+for which all wait, and 20 steps are seconds at most, of the minutes between states."""
 
 
 class EpochHistory(Callback):

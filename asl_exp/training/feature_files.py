@@ -1,8 +1,9 @@
 """One file of features: a split in one view, as it is or augmented once, computed and kept.
 
-Its name is a digest of all that the numbers depend on. The chances of an augmented view depend on
-the view alone, so that trials, seeds and heads share the file. All devices of a machine compute it
-together, each some whole chunks, so that the numbers do not depend on how many there are.
+Its name is a digest of all that the numbers depend on. The random numbers of an augmented view
+depend on the view alone, so that trials, seeds and heads share the file. All devices of a machine
+compute it together, each some whole chunks, so that the numbers do not depend on how many there
+are.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from asl_exp.model.feature_cut import Cut
 from asl_exp.training.ranks import gather, local_rank, local_world_size, rank, state_digest
 
 _VERSION = 1  # of how features are computed; another one is another file
-_CHUNK = 64  # images that are computed, and augmented, together
+_CHUNK = 64  # images computed, and augmented, together; part of what the numbers depend on
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
-from asl_exp.config.schema import AugmentationConfig, PhaseConfig
+from asl_exp.config.schema import AugmentationConfig, DataConfig, PhaseConfig
 from asl_exp.data.augmentation import Augmentation
 from asl_exp.data.cache_files import NoRoomError, Rows
 from asl_exp.data.dataset import Split
@@ -22,12 +22,16 @@ from asl_exp.data.loader import Batch, BatchLoader
 from asl_exp.model.feature_cut import Cut, find_cut
 from asl_exp.training.current_run import Run
 from asl_exp.training.feature_files import FeatureFile, Source
-from asl_exp.training.ranks import first_of_folder
+from asl_exp.training.ranks import first_of_folder, gather, require_equal
 from asl_exp.training.terminal import say
 from asl_exp.training.trainable import trained_layers
 
-_DEFAULT_VIEWS = 16  # as accurate as new changes every epoch; 4 lose 2 to 9 points
-_AUTO_SHARE = 0.5  # of data.cache_limit_gb that features=auto may take
+_DEFAULT_VIEWS = 16
+"""As accurate as new changes every epoch; 4 lose 2 to 9 points."""
+
+_AUTO_SHARE = 0.5
+"""Of data.cache_limit_gb that a phase may take with features=auto, so that the stored pixels and
+the features of another phase or backbone need not go for them."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +56,76 @@ def n_views(phase: PhaseConfig, augmentation: AugmentationConfig) -> int:
     return phase.views or min(_DEFAULT_VIEWS, phase.epochs)
 
 
+def auto_features_gb(data: DataConfig) -> float:
+    """Return how much a phase's stored features may take with ``features=auto``."""
+    return _AUTO_SHARE * data.cache_limit_gb
+
+
 def stored_features(run: Run, name: str) -> StoredFeatures | None:
-    """Return the features of a phase, computed where the cache lacks them; None to go without.
+    """Return the features of a phase, computed where the cache lacks them; None: the images.
+
+    Whether a phase trains on stored views or on new changes every epoch decides what it computes.
+    Where it is the machine that has no way to store (``run.result.on_images`` gets the reason), the
+    phase counts as one of ``features=never``. A run that is resumed stays with what it began with.
 
     Raises:
-        DataError: ``features=always``, and there is no way or no room.
+        DataError: ``features=always``, or the run or its study began on stored features, and there
+            is no way or no room.
+        RanksDifferError: some machines of the run store pixels and others do not.
     """
-    config, phase = run.config, run.config.schedule[name]
+    phase, result = run.config.schedule[name], run.result
     cut, reason = _place(run, phase)
     if cut is None:
-        _go_without(name, phase, reason)
+        if phase.features == "always":
+            raise _missing(name, reason)
+        if reason:
+            say(f"{name}: no stored features: they {reason}")
         return None
+    if name in result.on_images:
+        say(f"{name}: no stored features, as when the run began: they {result.on_images[name]}")
+        return None
+    opened = _opened(run, name, cut)
+    if isinstance(opened, StoredFeatures):
+        return opened
+    if phase.features == "always":
+        raise _missing(name, opened)
+    if result.stored_views.get(name):
+        raise DataError(
+            f"resume: phase {name} of this run began on stored features, but now they {opened}"
+        )
+    say(f"{name}: no stored features: they {opened}")
+    result.on_images[name] = opened
+    return None
+
+
+def _missing(name: str, reason: str) -> DataError:
+    return DataError(f"schedule.{name}.features: always, but they {reason}; use auto or never")
+
+
+def _opened(run: Run, name: str, cut: Cut) -> StoredFeatures | str:
+    """Return the features, or why this machine cannot store them; all ranks take part."""
+    data, phase, observer = run.config.data, run.config.schedule[name], run.observer
+    pixels = "stored" if run.data.store_digest else "not stored"
+    require_equal({"pixels (data.store)": pixels})
+    if not run.data.store_digest:
+        return "need stored pixels (data.store=true)"
     run.model.eval().to(run.device)
     files = _files(run, phase, cut)
-    needed, limit = sum(one.n_bytes for one in files), 1e9 * config.data.cache_limit_gb
-    if phase.features == "auto" and needed > _AUTO_SHARE * limit:
-        _go_without(name, phase, f"would take {needed / 1e9:.1f} GB of data.cache_limit_gb")
-        return None
+    of_study = observer.features_gb if observer else None
+    allowed_gb = min(gather(auto_features_gb(data) if of_study is None else of_study))
+    needed = sum(one.n_bytes for one in files)
+    began = run.result.stored_views.get(name)
+    if phase.features == "auto" and not began and needed > 1e9 * allowed_gb:
+        return f"would take {needed / 1e9:.1f} GB of data.cache_limit_gb"
     keep = [one.kept.name for one in files]
     try:
-        *train, val = (one.open(limit_gb=config.data.cache_limit_gb, keep=keep) for one in files)
+        *train, val = (one.open(limit_gb=data.cache_limit_gb, keep=keep) for one in files)
     except NoRoomError as error:
-        _go_without(name, phase, f"find no room: {error}")
-        return None
-    views = f"{len(train)} augmented views" if _augments(config.augmentation) else "no augmentation"
+        if of_study is not None:  # its other trials may have found room
+            raise
+        return f"find no room: {error}"
+    augmented = _augments(run.config.augmentation)
+    views = f"{len(train)} augmented views" if augmented else "no augmentation"
     numbers = f"{np.prod(cut.shape):,} numbers an image"
     say(f"{name}: trains on stored features: {views}, {numbers}, {needed / 1e6:,.1f} MB")
     n_images = int((run.data.splits["train"].rows >= 0).sum())
@@ -104,12 +154,10 @@ def _augments(augmentation: AugmentationConfig) -> bool:
 
 
 def _place(run: Run, phase: PhaseConfig) -> tuple[Cut | None, str]:
-    """Return where to cut, or None and the reason."""
+    """Return where the configuration lets the network be cut, or None and the reason."""
     config = run.config
     if phase.features == "never" or phase.trainable == "all" or not run.model.sees_pixels:
         return None, ""
-    if not run.data.store_digest:
-        return None, "need stored pixels (data.store=true)"
     if config.augmentation.mixup or config.augmentation.cutmix:
         return None, "cannot be mixed (augmentation.mixup, augmentation.cutmix)"
     layers = trained_layers(run.model, phase)
@@ -117,13 +165,6 @@ def _place(run: Run, phase: PhaseConfig) -> tuple[Cut | None, str]:
         return None, "cannot be taken inside a compiled backbone (trainer.compile)"
     cut = find_cut(run.model, layers)
     return cut, "" if cut else "have no single place in this backbone below its last layers"
-
-
-def _go_without(name: str, phase: PhaseConfig, reason: str) -> None:
-    if phase.features == "always":
-        raise DataError(f"schedule.{name}.features: always, but they {reason}; use auto or never")
-    if reason:
-        say(f"{name}: no stored features: they {reason}")
 
 
 def _files(run: Run, phase: PhaseConfig, cut: Cut) -> list[FeatureFile]:
@@ -151,7 +192,8 @@ def _files(run: Run, phase: PhaseConfig, cut: Cut) -> list[FeatureFile]:
 
 
 _RESIDENT_BYTES = 2_000_000_000
-"""So much is held on the device; more is read batch by batch."""
+"""So much is held on the device, a part of what the smallest GPUs and laptops have; more is read
+batch by batch."""
 
 
 class FeatureLoader(BatchLoader):

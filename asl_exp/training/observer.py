@@ -13,9 +13,12 @@ class Observer(Protocol):
 
     Attributes:
         tags: further tags of the MLflow run.
+        features_gb: how much a phase's stored features may take with ``features=auto``, as the
+            study decided for all its trials; None: as the run's own configuration says.
     """
 
     tags: Mapping[str, str]
+    features_gb: float | None
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Take an epoch's metrics, on rank 0; return whether the run ends here."""

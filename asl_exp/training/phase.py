@@ -4,7 +4,6 @@ Each phase has a fresh Trainer and optimizer. A backbone unfrozen inside a runni
 averaged between devices, and freezes again when resumed; two fits have neither fault.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +38,7 @@ from asl_exp.training.ranks import (
     state_digest,
     world_size,
 )
+from asl_exp.training.record import record_views
 from asl_exp.training.state import FOLDER as STATE
 from asl_exp.training.state import State
 from asl_exp.training.terminal import PhaseProgress
@@ -72,17 +72,9 @@ def train_phase(run: Run, name: str) -> None:
         if not (state and state.phase_done):
             with run.stages("features"):
                 features = stored_features(run, name)
-            _note_views(run, name, features)
+            record_views(run, name, len(features.train) if features else 0)
             _fit(run, name, features, state)
         run.phases.append(_take_kept(run, name))
-
-
-def _note_views(run: Run, name: str, features: StoredFeatures | None) -> None:
-    """Say in the folder and in MLflow how many stored views the phase goes from."""
-    run.result.stored_views[name] = len(features.train) if features else 0
-    if rank() == 0:
-        run.result.write(run.folder)
-    run.recorder.tags({Tag.STORED_VIEWS: json.dumps(run.result.stored_views)})
 
 
 def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | None) -> None:

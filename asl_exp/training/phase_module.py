@@ -43,7 +43,8 @@ from asl_exp.training.weight_mean import WeightMean
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images uint8 ``(B, 3, S, S)``, labels int64 ``(B,)``, rows int64 ``(B,)``."""
 
-_LOOK_EVERY = 50  # steps between looks for a non-finite loss; each look waits for the device
+_LOOK_EVERY = 50
+"""Steps between looks for a non-finite loss; each look waits for the device."""
 
 
 class PhaseModule(pl.LightningModule):
@@ -366,7 +367,8 @@ def _head(model: LetterClassifier) -> nn.ModuleDict:
     return nn.ModuleDict({"head": model.head, **joints})
 
 
-_KEPT = 256  # batches until they are added, which waits for the device
+_KEPT = 256
+"""Batches until they are added, which waits for the device."""
 
 
 class ImageMeans:

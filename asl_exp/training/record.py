@@ -1,4 +1,4 @@
-"""What a run leaves behind: its folder, its MLflow run, and how it ended."""
+"""The record of a run: what its folder and its MLflow run say at its start and at its end."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from asl_exp.tracking.environment import command, git_commit, source_tags, write
 from asl_exp.tracking.images import log_pictures
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.current_run import Run
-from asl_exp.training.ranks import rank
+from asl_exp.training.ranks import gather, rank, require_equal
 from asl_exp.training.terminal import say
 
 _OUTCOME = (
@@ -95,6 +95,7 @@ def record_start(run: Run) -> None:
     config, data, result, weights = run.config, run.data, run.result, run.model.weights
     result.split, result.split_leaks = data.split_rule, data.leaks
     result.cautions = data.cautions
+    signatures = _agreed_signature(run)
     if rank() > 0:
         return
     result.write(run.folder)
@@ -106,7 +107,7 @@ def record_start(run: Run) -> None:
         {
             **source_tags(),
             Tag.CHANGED: spelled(changed_settings(config)) or "nothing",
-            Tag.SIGNATURE: result.signature,
+            **signatures,
             Tag.BATCH_SIZE: result.batch_size,
             Tag.GIT_COMMIT: git_commit() or "none",
             Tag.DATA_DIGEST: data.digest,
@@ -123,6 +124,30 @@ def record_start(run: Run) -> None:
     if "leak" in data.caution:
         run.recorder.rename(f"{result.name} [{'leaks' if data.leaks else 'may leak'}]")
     run.recorder.artifacts(run.folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
+
+
+def record_views(run: Run, phase: str, n_views: int) -> None:
+    """Say how many stored views a phase goes from, which is a part of what the run computes.
+
+    Raises:
+        RanksDifferError: the ranks do not compute the same.
+    """
+    result = run.result
+    result.stored_views[phase] = n_views
+    signatures = _agreed_signature(run)
+    if rank() == 0:
+        result.write(run.folder)
+    run.recorder.tags({Tag.STORED_VIEWS: json.dumps(result.stored_views), **signatures})
+
+
+def _agreed_signature(run: Run) -> dict[str, str]:
+    """Sign what is computed, as far as it has been found out; return the tags. All take part."""
+    run.result.signature = signature(run.result.resolved(run.config))
+    require_equal({"signature": run.result.signature})
+    return {
+        Tag.SIGNATURE: run.result.signature,
+        Tag.RANK_SIGNATURES: " ".join(gather(run.result.signature)),
+    }
 
 
 def record_end(run: Run) -> None:

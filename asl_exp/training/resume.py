@@ -21,7 +21,7 @@ from asl_exp.training.terminal import say
 
 @contextmanager
 def claim_folder(config: Config, new_folder: Path) -> Iterator[Path]:
-    """Choose the run folder and hold it, so that no other process takes the run up as well.
+    """Choose the run folder and hold its lock, so that no other process resumes the run as well.
 
     Where several machines work on one run, the first has its folder; the others get an empty one.
 
@@ -65,17 +65,18 @@ def _named(config: Config, folder: Path) -> Path:
     result = Result.read(folder)
     if result is None:
         raise UserError(f"resume: '{folder}' is no run folder (it has no {Artifact.RESULT})")
-    if result.signature != signature(config):
+    if result.signature != signature(result.resolved(config)):
         raise UserError("\n".join([f"resume: '{folder}' has another configuration:",
-                                   *_differences(config, folder)]))  # fmt: skip
+                                   *_differences(result.resolved(read_config(folder)),
+                                                 result.resolved(config))]))  # fmt: skip
     if result.status == "FINISHED":
         raise UserError(f"resume: '{folder}' is finished; there is nothing to go on with")
     return folder
 
 
-def _differences(config: Config, folder: Path) -> Iterator[str]:
+def _differences(saved: Config, given: Config) -> Iterator[str]:
     """Yield a line for each setting that differs between a run and this configuration."""
-    then, now = compared_settings(read_config(folder)), compared_settings(config)
+    then, now = compared_settings(saved), compared_settings(given)
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
             yield f"  {key}: the run has {then.get(key)}, given is {now.get(key)}"
@@ -90,7 +91,7 @@ def _unfinished(config: Config) -> Path | None:
             result = Result.read(folder)
         if (
             result is not None
-            and result.signature == signature(config)
+            and result.signature == signature(result.resolved(config))
             and result.status != "FINISHED"
         ):
             with held(folder) as free:

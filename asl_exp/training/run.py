@@ -8,7 +8,6 @@ import pytorch_lightning as pl
 import torch
 
 from asl_exp.config.errors import Interrupted, PrunedError
-from asl_exp.config.names import Tag
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
 from asl_exp.data.dataset import LetterData
@@ -25,7 +24,7 @@ from asl_exp.training.device import device_of, set_up
 from asl_exp.training.launcher import run_in_workers
 from asl_exp.training.observer import Evaluate, Observer
 from asl_exp.training.phase import train_phase
-from asl_exp.training.ranks import gather, local_rank, rank, require_equal, state_digest, world_size
+from asl_exp.training.ranks import local_rank, rank, require_equal, state_digest, world_size
 from asl_exp.training.record import begin_record, close_run, record_end, record_start
 from asl_exp.training.resume import claim_folder
 from asl_exp.training.scoring import score
@@ -115,9 +114,7 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
     say(f"weights: {model.weights}")
     start = {"data": data.digest, "initial weights": state_digest(model)}
     require_equal({"configuration": signature(config), **start})
-    ranks = " ".join(gather(signature(config)))
-    tags = {Tag.RANK_SIGNATURES: ranks, **(observer.tags if observer else {})}
-    recorder, result = begin_record(config, folder, start, tags)
+    recorder, result = begin_record(config, folder, start, observer.tags if observer else {})
     n_train = len(data.splits["train"])
     config = with_batch_size(config, model, n_train, preprocessing, device, known=result.batch_size)
     result.batch_size = step_images(config)

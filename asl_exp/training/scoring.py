@@ -26,7 +26,7 @@ from asl_exp.tracking.model_folder import save_model_folder
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.current_run import Run
-from asl_exp.training.device import device_of
+from asl_exp.training.device import device_of, set_up
 from asl_exp.training.ranks import rank
 from asl_exp.training.record import record_completed
 from asl_exp.training.shared_inputs import letters
@@ -59,10 +59,13 @@ def complete_run(run_folder: Path) -> None:
     config = read_config(run_folder)
     kept = load_kept_model(find_checkpoint(run_folder))
     assert result is not None
+    one_device = config.trainer.model_copy(update={"devices": 1})
+    device = device_of(one_device, 0)
+    set_up(device, one_device)
     run = Run(
         config=config,
         folder=run_folder,
-        device=device_of(config.trainer, 0),
+        device=device,
         data=letters(config, kept.preprocessing),
         model=kept.model,
         preprocessing=kept.preprocessing,

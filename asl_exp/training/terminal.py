@@ -1,7 +1,6 @@
-"""What a person sees in the terminal: the configuration, a bar for each phase, the result table.
+"""The terminal: the configuration, a bar for each phase, the result table, and the stages' clock.
 
-Bars where a person looks on, plain lines (one an epoch) in a log file. Also times the stages of a
-run, which the result names.
+Bars at a terminal, plain lines (one an epoch) in a log file.
 """
 
 import math

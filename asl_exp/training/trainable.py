@@ -1,4 +1,4 @@
-"""What trains in a phase, and what stays as it is, bit for bit.
+"""Which parameters train in a phase, and which stay as they are, bit for bit.
 
 Frozen means two things: no gradient, and eval mode held, since a BatchNorm in train mode moves its
 statistics and normalises by the batch even when none of its parameters has a gradient.

@@ -17,7 +17,7 @@ import torch
 from made_runs import made_run
 
 from asl_exp.config.compose import compose_config
-from asl_exp.config.errors import PrunedError
+from asl_exp.config.errors import PrunedError, RanksDifferError
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.model.classifier import build_classifier
@@ -55,6 +55,7 @@ class _Breaker:
 
     def __init__(self) -> None:
         self.tags: dict[str, str] = {}
+        self.features_gb = None
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         return epoch == BREAKS_IN
@@ -85,6 +86,13 @@ def go_on(config: Config, folder: Path) -> float:
     seen = _phases(config, folder, SIZES[0], state=find_state(folder))
     if rank() == 0:
         (folder / "seen.json").write_text(json.dumps(seen))
+    return 0.0
+
+
+def store_on_one_alone(config: Config, folder: Path) -> float:
+    """Begin a phase as one rank of machines that differ in ``data.store``."""
+    data = config.data.model_copy(update={"store": rank() == 0})
+    _phases(config.model_copy(update={"data": data}), folder, SIZES[0])
     return 0.0
 
 
@@ -208,3 +216,13 @@ def test_other_devices_go_on_inside_an_epoch(
     on(after, folder, go_on, network)
     rows = json.loads((folder / "seen.json").read_text())["rows"]
     equal(rows, alone[f"{NETWORKS[0]} {SIZES[0]}"]["rows"])
+
+
+@pytest.mark.heavy
+def test_machines_that_would_not_compute_the_same_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One trains on stored views, the other on new changes every epoch."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RanksDifferError, match=r"pixels \(data\.store\)"):
+        on(2, tmp_path / "several", store_on_one_alone, f"backbone.name={NETWORKS[0]}")

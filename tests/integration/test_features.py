@@ -135,6 +135,52 @@ def test_a_killed_run_goes_on_from_its_features(
     assert told == [0, 1, 2, 3, *told_again, 3, 4, 5, 6, *told[11:]]
 
 
+NO_ROOM = "data.cache_limit_gb=0.0005"
+"""Room for the stored pixels and 16 views, but half of it, which is for features, is too little."""
+
+VIEWS = ("augmentation=paper", "schedule.transfer.epochs=16", "schedule.finetune.epochs=0")
+
+
+def test_a_machine_that_cannot_store_computes_and_signs_another_run(
+    own_cache: tuple[str, ...], tmp_path: Path
+) -> None:
+    """What a phase goes from decides what it computes: stored views, or new changes every epoch."""
+    stored = Ran(tmp_path / "stored", *own_cache, *VIEWS)
+    never = Ran(tmp_path / "never", *own_cache, *VIEWS, "schedule.transfer.features=never")
+    assert stored.metrics() != never.metrics()
+    assert stored.result.signature != never.result.signature
+    for n, machine in enumerate(["data.store=false", NO_ROOM]):
+        fell_back = Ran(tmp_path / str(n), *own_cache, *VIEWS, machine)
+        assert fell_back.metrics() == never.metrics(), machine
+        assert fell_back.result.signature == never.result.signature, machine
+
+
+def test_a_resumed_run_stays_with_what_it_began_with(
+    own_cache: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asl_exp.tracking.recorder import EpochLog
+
+    few, without = ("augmentation=paper", "schedule.transfer.epochs=4"), "data.store=false"
+    whole = Ran(tmp_path / "whole", *own_cache, *few, without)
+
+    def die(log: EpochLog, row: dict[str, Any]) -> None:
+        if row["epoch"] == 2:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr("asl_exp.training.phase._STATES_APART_S", 1e-9)
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochLog, "add", die)
+        for name, machine in {"images": without, "features": "data.store=true"}.items():
+            with pytest.raises(RuntimeError, match="killed"):
+                Ran(tmp_path / name, *own_cache, *few, machine)
+    images, features = tmp_path / "images", tmp_path / "features"
+    resumed = Ran(images, *own_cache, *few, f"resume={images}")
+    assert resumed.metrics() == whole.metrics()
+    assert resumed.result.signature == whole.result.signature
+    with pytest.raises(DataError, match=r"resume: phase transfer .* stored features.*data\.store"):
+        Ran(features, *own_cache, *few, f"resume={features}", without)
+
+
 def test_checkpoints_of_every_epoch_are_whole(own_cache: tuple[str, ...], tmp_path: Path) -> None:
     every = "schedule.transfer.keep_every_epoch=true"
     Ran(tmp_path / "a", *own_cache, *PLAIN, "schedule.transfer.features=always", every)

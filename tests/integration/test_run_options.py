@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pytorch_lightning.accelerators import MPSAccelerator
 
 from asl_exp.config import names
 from asl_exp.config.compose import compose_config
@@ -48,3 +49,15 @@ def test_an_option_trains_nearly_the_same(
     assert all(math.isfinite(value) for value in found.values())
     for name in (names.TRAIN_LOSS, names.VAL_LOSS, names.TRAIN_L2_PENALTY):
         assert found[name] == pytest.approx(plain[name], abs=nearness), name
+
+
+def test_lightning_trains_on_the_device_that_the_run_chose(
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    plain: dict[str, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On Apple's machines Lightning's own choice would be another one."""
+    monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: True))
+    found = metrics(tmp_path, *tiny, *EXACT, "trainer.accelerator=auto")
+    assert found[names.TRAIN_LOSS] == plain[names.TRAIN_LOSS]

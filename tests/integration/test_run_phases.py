@@ -42,6 +42,7 @@ class Run:
         self.epochs: list[dict[str, float]] = []
         self.start: Tensors = {}
         self.tags: dict[str, str] = {}
+        self.features_gb = None
         with pytest.MonkeyPatch.context() as patch:
             self._note_start(patch)
             self.objective = run_experiment(config, folder, observer=self, evaluate="validation")

@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import Interrupted, PrunedError
+from asl_exp.evaluation.inference import probabilities
 from asl_exp.runs.result import Result
 from asl_exp.tracking.store import open_store, store_uri
 from asl_exp.training.run import run_experiment
@@ -25,6 +27,7 @@ class Looking:
 
     def __init__(self, last_epoch: int | None = None) -> None:
         self.tags = {"study": "looked at", "trial": "3"}
+        self.features_gb = None
         self.seen: dict[int, dict[str, float]] = {}
         self.last_epoch = last_epoch
 
@@ -149,6 +152,27 @@ def test_a_completed_run_has_what_a_run_of_its_own_has(
     assert client.get_run(less.mlflow_run_id).info.status == "FINISHED"
     logged = {item.path for item in client.list_artifacts(less.mlflow_run_id)}
     assert {"evaluation", "model", "learning_curves.png", "epochs.csv"} <= logged
+
+
+def test_a_run_is_completed_on_the_machines_own_device(
+    tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU is none: the scores are worked out on the CPU when it is asked for."""
+    config = compose_config([*tiny, *EPOCHS, f"runs_dir={tmp_path}", "tracking=off"])
+    run_experiment(config, tmp_path / "run", evaluate="validation")
+    asked: set[torch.device] = set()
+
+    def on_the_cpu(*arguments: Any, device: torch.device, **more: Any) -> Any:
+        asked.add(device)
+        return probabilities(*arguments, device=torch.device("cpu"), **more)
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("asl_exp.training.scoring.probabilities", on_the_cpu)
+    complete_run(tmp_path / "run")
+    assert asked == {torch.device("cuda", 0)}
+    result = Result.read(tmp_path / "run")
+    assert result is not None
+    assert "test/accuracy" in result.metrics
 
 
 def files(folder: Path) -> set[str]:

@@ -1,6 +1,7 @@
 """The import graph: rooms import downwards only, and a faulty configuration needs no torch."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,19 @@ def test_rooms_import_downwards_only() -> None:
         and (is_door(imported) or ROOMS.index(room_of(imported)) < ROOMS.index(room_of(importer)))
     ]
     assert not upwards, "\n".join(upwards)
+
+
+def test_the_document_names_what_is_there() -> None:
+    """docs/architecture.md speaks of files, and of functions beside the file they are in."""
+    root = PACKAGE.parent
+    text = (root / "docs" / "architecture.md").read_text()
+    files = set(re.findall(r"`((?:\w+/)+\w+\.py)`", text))
+    assert len(files) >= 10
+    assert [f for f in files if not any((top / f).is_file() for top in (PACKAGE, root))] == []
+    for row in text.splitlines():
+        beside = re.match(r"\| `(?:\w+\.)?(\w+)`[^|]*\| `(\w+/\w+\.py)`", row)
+        if beside:
+            assert f"def {beside[1]}(" in (PACKAGE / beside[2]).read_text(), row
 
 
 def test_no_module_imports_another_in_a_circle() -> None:

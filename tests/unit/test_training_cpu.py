@@ -1,5 +1,6 @@
-"""Running out of memory names the settings that help, and nothing else is taken for it."""
+"""On the CPU: out-of-memory errors name the settings that help; cores where none are told."""
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +8,9 @@ import torch
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import OutOfMemoryError
+from asl_exp.config.study_plan import plan_study
+from asl_exp.study.agent_launch import share_machine
+from asl_exp.training.device import one_thread, set_up
 from asl_exp.training.phase import memory_named
 
 CONFIG = compose_config(["data.batch_size=96", "trainer.accumulate=2"])
@@ -37,3 +41,15 @@ def test_the_message_says_what_to_change(ask: Callable[[], None]) -> None:
 def test_other_errors_stay_themselves() -> None:
     with pytest.raises(RuntimeError, match="shapes"), memory_named(CONFIG, "finetune"):
         raise RuntimeError("shapes cannot be multiplied")
+
+
+def test_a_system_that_binds_no_process_to_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS: runs take all cores, agents as well."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "sched_setaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    trainer = CONFIG.trainer.model_copy(update={"devices": 2})
+    with one_thread(True):
+        set_up(torch.device("cpu"), trainer)
+        assert torch.get_num_threads() == 3
+    share_machine(plan_study(["sweep=nadam_l2_dropout", "trainer.accelerator=cpu"]), 1, 2)
