@@ -23,9 +23,8 @@ test-exhaustive: $(READY)  ## further kills, devices and benchmarks, which would
 bench: $(READY)  ## the benchmarks, on this machine
 	$(BIN)/python benchmarks
 
-ui: $(READY)  ## open the MLflow UI on the local runs
-	mkdir -p runs
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
+ui: $(READY)  ## open the MLflow UI on the local runs; UI_PORT=5001 takes another port
+	@UI_PORT=$(UI_PORT) $(BIN)/python -m asl_exp.ui
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -50,7 +49,10 @@ clean:  ## remove caches and the environment, never runs/
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	  "asl_exp needs Python 3.11 or newer; run: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
+	@echo "installing what asl_exp needs into .venv, once: about 7 GB on disk (torch with its CUDA"
+	@echo "libraries is most of it); 6 minutes on a fast line. pip says each package as it comes."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "installed; the first command takes some 20 s to load torch and MLflow"
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)

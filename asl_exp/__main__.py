@@ -4,6 +4,7 @@ Everything that is wrong with the command line is said at once, before torch is 
 """
 
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -65,11 +66,14 @@ def _command(arguments: Sequence[str]) -> int:
         import hydra
 
         from asl_exp.compat.hydra import register_sweeper
+        from asl_exp.config.compose import register_bases
         from asl_exp.config.conf_folder import conf_dir
-        from hydra_plugins.asl_exp_sweeper import StudySweeper
+        from hydra_plugins.asl_exp_sweeper import GridSweeper, StudySweeper
 
         register_sweeper(StudySweeper)
+        register_sweeper(GridSweeper)
 
+        register_bases()
         line = replace(line, overrides=_expanded(line), multirun=line.multirun and not line.cfg)
         sys.argv[1:] = line.for_hydra()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
@@ -154,6 +158,7 @@ def _checked(line: CommandLine) -> "Checked | None":
     )
     if checked is not None and line.cfg is None and line.info is None:
         _check_data(checked)
+        _check_records(checked)
     return checked
 
 
@@ -165,6 +170,14 @@ def _check_data(checked: "Checked") -> None:
         check_source(data)
 
 
+def _check_records(checked: "Checked") -> None:
+    """Refuse a record that no run could be written to, likewise."""
+    from asl_exp.tracking.store_file import check_store
+
+    for folder in {job.runs_dir for job in checked.jobs if job.tracking.mode != "off"}:
+        check_store(Path(folder))
+
+
 def _searchpath(config_dir: str | None) -> list[str]:
     if config_dir is None:
         return []
@@ -174,35 +187,48 @@ def _searchpath(config_dir: str | None) -> list[str]:
 
 
 def _job(composed: "DictConfig") -> float:
-    """Run one experiment of a plain run or of a grid."""
+    """Run one experiment of a plain run or of a grid; a grid goes on where one of them fails."""
     from hydra.core.hydra_config import HydraConfig
-
-    from asl_exp.config.validate import validate
+    from hydra.types import RunMode
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        config, faults = validate(composed)
-        if config is None:
-            raise ConfigError(faults)
-        if config.tracking.mode in ("server", "dagshub"):
-            with collector_paused():
-                from asl_exp.replica.background import begin_delivery
-
-            begin_delivery(config.tracking, Path(config.runs_dir), print)
-        if config.trainer.devices * config.trainer.num_nodes > 1:
-            from asl_exp.training.launcher import begin_forking
-
-            begin_forking()
-        with collector_paused():
-            from asl_exp.training.folds import run_folds
-            from asl_exp.training.run import run_experiment
-
-        if config.data.folds is not None and config.data.fold is None:
-            return run_folds(config, folder)
-        return run_experiment(config, folder)
+        return _experiment(composed, folder)
     except (UserError, RunError) as error:
         _remove_empty(folder)
-        raise SystemExit(cli.told(_PROGRAM, error)) from None
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise SystemExit(cli.told(_PROGRAM, error)) from None
+        cli.told(f"{_PROGRAM}: job {HydraConfig.get().job.num}", error)
+        raise RunError(str(error)) from None
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        traceback.print_exc()
+        raise RunError(f"{type(error).__name__}: {error}") from None
+
+
+def _experiment(composed: "DictConfig", folder: Path) -> float:
+    from asl_exp.config.validate import validate
+
+    config, faults = validate(composed)
+    if config is None:
+        raise ConfigError(faults)
+    if config.tracking.mode in ("server", "dagshub"):
+        with collector_paused():
+            from asl_exp.replica.background import begin_delivery
+
+        begin_delivery(config.tracking, Path(config.runs_dir), print)
+    if config.trainer.devices * config.trainer.num_nodes > 1:
+        from asl_exp.training.launcher import begin_forking
+
+        begin_forking()
+    with collector_paused():
+        from asl_exp.training.folds import run_folds
+        from asl_exp.training.run import run_experiment
+
+    if config.data.folds is not None and config.data.fold is None:
+        return run_folds(config, folder)
+    return run_experiment(config, folder)
 
 
 def _remove_empty(folder: Path) -> None:

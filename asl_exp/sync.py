@@ -18,7 +18,8 @@ _USAGE: Final = """usage: python -m asl_exp.sync [RUN...] [overrides]
   repository that it was started with, as far as it is not there yet.
 
   RUN       a run's folder or a file in it, a folder of runs, an MLflow run id (here or on a
-            server), or all: only these, and again what a server has refused
+            server), or all: these alone; the server is asked what it has of them, and gets
+            what it has lost or refused before
   --where   print a run's ids, folder, checkpoints and copies, and do nothing
 
 Overrides are those of python -m asl_exp, for example

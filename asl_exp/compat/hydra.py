@@ -6,10 +6,14 @@ from typing import Any
 
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
+
+__all__ = ["BasicSweeper", "as_written", "opened", "register_sweeper", "returned"]
 
 
 @contextmanager
@@ -45,3 +49,8 @@ def as_written(element: Any) -> str:
 def register_sweeper(sweeper: type[Sweeper]) -> None:
     """Give Hydra a plugin; it looks in folders, and finds none of an editable installation."""
     Plugins.instance().register(sweeper)
+
+
+def returned(job: JobReturn) -> Any:
+    """Return what a job returned or, where it failed, its error, which Hydra's own would raise."""
+    return job._return_value

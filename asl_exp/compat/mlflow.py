@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
@@ -18,6 +19,7 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_DATASET_CONTEXT,
     MLFLOW_GIT_COMMIT,
     MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
     MLFLOW_RUN_NOTE,
     MLFLOW_SOURCE_NAME,
     MLFLOW_SOURCE_TYPE,
@@ -28,11 +30,13 @@ __all__ = [
     "MLFLOW_DATASET_CONTEXT",
     "MLFLOW_GIT_COMMIT",
     "MLFLOW_PARENT_RUN_ID",
+    "MLFLOW_RUN_NAME",
     "MLFLOW_RUN_NOTE",
     "MLFLOW_SOURCE_NAME",
     "MLFLOW_SOURCE_TYPE",
     "MONITORS",
     "MlflowHostCreds",
+    "close_connections",
     "get_default_host_creds",
     "gpu_monitors",
     "http_request",
@@ -80,3 +84,10 @@ def without_model_remarks() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example.*")
         yield
+
+
+def close_connections(store_uri: str) -> None:
+    """Let go of a local store's file, which MLflow holds open also where it was deleted."""
+    engine = SqlAlchemyStore._engine_map.get(store_uri)
+    if engine is not None:
+        engine.dispose()

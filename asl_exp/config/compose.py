@@ -62,6 +62,7 @@ _BASES: dict[str, type[schema.Group]] = {
 }
 
 _SWEEPER = "hydra_plugins.asl_exp_sweeper.StudySweeper"
+_GRID_SWEEPER = "hydra_plugins.asl_exp_sweeper.GridSweeper"
 """Hydra takes sweepers from that namespace alone; it imports this one only for a study."""
 
 
@@ -107,6 +108,8 @@ def register_bases() -> None:
             OmegaConf.set_struct(node.options, False)
         store.store(group=group, name="base", node=node)
     store.store(group="hydra/sweeper", name="asl_exp", node={"_target_": _SWEEPER})
+    grid = {"_target_": _GRID_SWEEPER, "max_batch_size": None, "params": None}
+    store.store(group="hydra/sweeper", name="asl_exp_grid", node=grid)
 
 
 def _defaults(model: type[schema.Group]) -> dict[str, Any]:

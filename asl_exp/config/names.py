@@ -5,7 +5,9 @@ which metrics a study may optimise and which way is better. The step of every me
 counted across phases, from 0.
 """
 
+import hashlib
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -44,6 +46,10 @@ HANDS_FOUND: Final = "hands_found"
 """Beside the scores of a set, where hands are looked for: the share of images that show one."""
 
 
+EXTERNAL: Final = "external"
+"""Instead of a split's name: the mean over all external sets, each counted once."""
+
+
 def score_key(split: str, score: str) -> str:
     """Return ``test/accuracy`` or ``external/<set>/accuracy``: the kept checkpoint's score."""
     return f"{split}/{score}"
@@ -61,6 +67,31 @@ def external_means(metrics: Mapping[str, float]) -> dict[str, float]:
         if values:
             means[score_key("external", score)] = sum(values) / len(values)
     return means
+
+
+_NO_NAME: Final = re.compile(r"\s*[^\w.\- ]+\s*")
+_LONGEST: Final = 100
+"""Bytes of a name within a metric's key (250 characters in MLflow) and a file's (255 bytes)."""
+
+
+def record_name(given: str) -> str:
+    """Return a name that MLflow's metrics, old servers and folders take; most stay as they are.
+
+    What they do not take becomes ``_``. A name that would lead to another folder, is hidden or is
+    too long becomes one that is not.
+    """
+    text = unicodedata.normalize("NFC", given)
+    plain = _NO_NAME.sub("_", text)
+    if plain != text or not plain or plain.startswith((".", " ")) or plain.endswith((".", " ")):
+        plain = plain.strip("._ ") or f"set-{_mark(given)}"
+    if len(plain.encode()) > _LONGEST:
+        cut = plain.encode()[: _LONGEST - 9].decode(errors="ignore").strip("._ ")
+        plain = f"{cut}-{_mark(given)}"
+    return plain
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 class Tag:
@@ -131,7 +162,7 @@ def metric_fault(metric: str) -> str | None:
 
 def _known() -> Iterator[str]:
     yield from EVERY_EPOCH
-    for split in ("test", "external", "external/<set>"):
+    for split in ("test", EXTERNAL, "external/<set>"):
         yield from (score_key(split, score) for score in SCORES)
 
 

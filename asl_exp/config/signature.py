@@ -77,6 +77,54 @@ def changed_settings(config: Config) -> dict[str, Any]:
     }
 
 
+def idle_keys(config: Config) -> frozenset[str]:
+    """Return the keys that do nothing in this experiment, whatever their value."""
+    data, lr, optimizer = config.data, config.lr, config.optimizer.name
+    drawn = data.source == "synthetic" or "synthetic_external" in data.external
+    idle = {
+        "lr.final_fraction": lr.shape != "cosine",
+        "lr.plateau_patience": lr.shape != "plateau",
+        "lr.plateau_factor": lr.shape != "plateau",
+        "optimizer.betas": optimizer == "sgd",
+        "optimizer.eps": optimizer == "sgd",
+        "optimizer.momentum": optimizer != "sgd",
+        "optimizer.momentum_decay": optimizer != "nadam",
+        "optimizer.weight_decay": optimizer != "adamw",
+        "head.negative_slope": config.head.activation != "leaky_relu" or not config.head.hidden,
+        "head.activation": not config.head.hidden,
+        "regularization.l2_on": not config.regularization.l2,
+        **{f"data.synthetic.{key}": not drawn for key in type(data.synthetic).model_fields},
+    }
+    for name, phase in config.schedule.items():
+        skipped = phase.epochs == 0
+        idle |= {f"schedule.{name}.{key}": skipped for key in type(phase).model_fields}
+        idle[f"schedule.{name}.epochs"] = False
+    return frozenset(key for key, is_idle in idle.items() if is_idle)
+
+
+def told_settings(config: Config) -> dict[str, dict[str, str]]:
+    """Return what an experiment is, group to key to value: what it names, and what is changed.
+
+    Settings that are the defaults, and those that do nothing here, say nothing new; all of them are
+    in the run's ``config/resolved.yaml``.
+    """
+    every, idle = flatten(config.model_dump()), idle_keys(config)
+    changed = changed_settings(config)
+    always = [f"schedule.{name}.{key}" for name in config.schedule for key in ("epochs", "lr")]
+    several = {"trainer.devices", "trainer.num_nodes"}
+    always += several if config.trainer.devices * config.trainer.num_nodes > 1 else []
+    shown = {"backbone.name", "data.source", *_PLACES, *always, *changed} - idle
+    told: dict[str, dict[str, str]] = {}
+    for key, value in every.items():
+        if key in shown and value is not None:
+            group, _, name = key.rpartition(".")
+            told.setdefault(group or key, {})[name if group else ""] = _value(value)
+    return told
+
+
+_PLACES: Final = ("data.root", "data.manifest", "tracking.mode", "seed")
+
+
 def spelled(settings: Mapping[str, Any]) -> str:
     """Return settings in one line, as the command line spells them: ``lr.transfer=1e-4 seed=2``."""
     return " ".join(f"{key}={_value(value)}" for key, value in settings.items())
@@ -99,7 +147,7 @@ def data_name(config: Config) -> str:
     if not given:
         return source
     whose = "/".join(Path(given).absolute().with_suffix("").parts[-2:]).strip("/")
-    return f"{source} {whose[-40:]}"
+    return " ".join([source, whose[-40:], *filter(None, ["+".join(config.data.sources)])])
 
 
 def network_name(config: Config) -> str:

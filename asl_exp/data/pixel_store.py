@@ -170,7 +170,9 @@ class Store:
     def _decode(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
         work = partial(_fill, part, self.geometry, max_megapixels)
         unreadable: dict[str, str] = {}
-        for faults in for_chunks(work, self.paths, workers=workers, what="storing pixels"):
+        drawn = self.paths[:1] and not is_file_key(self.paths[0])
+        what = "drawing hands" if drawn else "storing pixels"
+        for faults in for_chunks(work, self.paths, workers=workers, what=what):
             unreadable.update(faults)
         shape = [len(self.paths), self.geometry.size, self.geometry.size, _CHANNELS]
         return {"shape": shape, "unreadable": unreadable}

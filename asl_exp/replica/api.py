@@ -62,7 +62,7 @@ class Server:
         self.patience = patience
         self.login = login
 
-    def get(self, path: str, **query: str) -> dict[str, Any]:
+    def get(self, path: str, /, **query: str) -> dict[str, Any]:
         """Ask for something; repeated at once where it may help."""
         answer: dict[str, Any] = self.repeated(lambda: self._json("GET", API + path, params=query))
         return answer

@@ -30,6 +30,7 @@ _REST_S: Final = 5.0
 _LONGEST_REST_S: Final = 60.0
 _REST_FOR_WORK: Final = 100  # seconds of rest for a second of this process's own time: 1 %
 
+_PAGES: Final = 3  # that are named at the end; a study's many are found by its own
 _threads: dict[tuple[Path, str], "Deliverer"] = {}
 
 
@@ -85,6 +86,7 @@ class Deliverer(threading.Thread):
         self._whole: dict[str, None] = {}  # own runs that ended and were delivered
         self._first = True
         self._outcomes: dict[str, Outcome] = {}
+        self._pages: dict[str, str] = {}
         self._trouble: str | None = None
         self._wake, self._ending, self._done = (threading.Event() for _ in range(3))
 
@@ -157,6 +159,8 @@ class Deliverer(threading.Thread):
         except RejectedError as error:
             outcome = Outcome(run_id, run_id, refused={"the run": str(error)})
         self._outcomes[run_id] = outcome
+        if outcome.address is not None:
+            self._pages[run_id] = outcome.address
         return outcome
 
     def _own(self) -> list[str]:
@@ -179,7 +183,9 @@ class Deliverer(threading.Thread):
             for name, reason in outcome.refused.items()
         ]
         if self._done.is_set() and not self._trouble:
-            return [*lines, f"copy on: {self.address}"] if self._outcomes else []
+            pages = list(self._pages.values())
+            told = pages if 0 < len(pages) <= _PAGES else [self.address]
+            return [*lines, *(f"copy on: {page}" for page in told)] if self._outcomes else []
         reason = f" ({self._trouble})" if self._trouble else ""
         return [
             *lines,

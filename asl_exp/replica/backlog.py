@@ -31,7 +31,12 @@ class Task:
 
 
 def tasks_named(
-    client: MlflowClient, ledger: Ledger, run_ids: Iterable[str], address: str | None
+    client: MlflowClient,
+    ledger: Ledger,
+    run_ids: Iterable[str],
+    address: str | None,
+    *,
+    skip_others: bool = False,
 ) -> list[Task]:
     """Return what is to be done for runs that were named.
 
@@ -40,25 +45,27 @@ def tasks_named(
         ledger: of the same folder.
         run_ids: of the local store.
         address: of the replica; None: those that each run was started with or sent to before.
+        skip_others: pass over runs that have no replica, where others have one.
 
     Raises:
         UserError: there are none.
     """
-    return [
-        Task(run_id, one)
-        for run_id in run_ids
-        for one in ([address] if address else _replicas(client, ledger, run_id))
-    ]
+    tasks, without = [], []
+    for run_id in run_ids:
+        addresses = [address] if address else _replicas(client, ledger, run_id)
+        tasks += [Task(run_id, one) for one in addresses]
+        without += [] if addresses else [run_id]
+    if without and not (skip_others and tasks):
+        raise UserError(
+            f"{without[0]}: was started without a replica; name one: tracking=server "
+            "tracking.uri=... or tracking=dagshub tracking.repo=OWNER/NAME"
+        )
+    return tasks
 
 
 def _replicas(client: MlflowClient, ledger: Ledger, run_id: str) -> list[str]:
     tagged = client.get_run(run_id).data.tags.get(Tag.REPLICA)
     asked = [entry.address for entry in ledger.entries("run_id = ?", run_id)]
-    if not tagged and not asked:
-        raise UserError(
-            f"{run_id}: was started without a replica; name one: tracking=server tracking.uri=... "
-            "or tracking=dagshub tracking.repo=OWNER/NAME"
-        )
     return list(dict.fromkeys([*([tagged] if tagged else []), *asked]))
 
 

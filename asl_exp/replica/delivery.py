@@ -16,10 +16,11 @@ from mlflow.tracking import MlflowClient
 
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.replica.api import DeniedError, MissingError, NotNowError, RejectedError, Server
+from asl_exp.replica.compare import forget_what_was_lost
 from asl_exp.replica.ledger import Ledger
 from asl_exp.replica.local_run import LocalRun
 from asl_exp.replica.upload import Contents, Opened, Sent, Uploads, open_plainly
-from asl_exp.tracking.store import experiment_tags
+from asl_exp.tracking.store import experiment_tags, run_path
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Outcome:
     Attributes:
         refused: files that the server will not take, and why.
         pending: why it is not finished; None if it is.
+        address: of the replica's page of the run; None where it was not asked.
     """
 
     run_id: str
@@ -38,6 +40,7 @@ class Outcome:
     refused: dict[str, str] = field(default_factory=dict)
     pending: str | None = None
     ended: bool = False
+    address: str | None = None
 
 
 class Delivery:
@@ -59,7 +62,7 @@ class Delivery:
 
         Args:
             run_id: of the local store.
-            again: try also what the replica refused before.
+            again: ask the replica what it has still, and try also what it refused before.
 
         Raises:
             ReplicaError: the server could not be asked, or did not take the run.
@@ -89,8 +92,13 @@ class Delivery:
         parent_id = self._parent(local)
         run = self._replica_run(local)
         outcome.replica_run_id = run["run_id"]
+        page = run_path(str(run["experiment_id"]), run["run_id"])
+        outcome.address = f"{self.server.address}/{page}"
         server, ledger, sent = self.server, self.ledger, outcome.sent
-        Contents(local, run["run_id"], parent_id, server, ledger, sent).send()
+        contents = Contents(local, run["run_id"], parent_id, server, ledger, sent)
+        if again:
+            forget_what_was_lost(contents, server.get("/runs/get", run_id=run["run_id"])["run"])
+        contents.send()
         uploads = Uploads(local, run["artifact_uri"], server, ledger, sent, self.open_file)
         try:
             outcome.refused = uploads.send(refused_too=again)

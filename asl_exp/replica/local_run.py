@@ -1,6 +1,7 @@
 """Reads one run of the local store as it is now: what a replica is to hold."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,8 +83,8 @@ class LocalRun:
                 for key in ("name", "digest", "source_type", "source", "schema", "profile")
                 if getattr(dataset, key) is not None
             }
-            marks = ",".join(sorted(f"{tag['key']}={tag['value']}" for tag in tags))
-            found[f"{dataset.name} {dataset.digest} {marks}"] = {"dataset": about, "tags": tags}
+            entry_there = {"dataset": about, "tags": tags}
+            found[input_key(entry_there)] = entry_there
         return found
 
     def points(self, key: str) -> list[Point]:
@@ -113,6 +114,12 @@ class LocalRun:
             sorted(data.tags.items()), sorted(data.metrics.items()), sorted(self.inputs), marks,
         )  # fmt: skip
         return digest(repr(parts))
+
+
+def input_key(entry: Mapping[str, Any]) -> str:
+    """Return a text that is different for each dataset input, as the REST interface has it."""
+    marks = ",".join(sorted(f"{tag['key']}={tag['value']}" for tag in entry.get("tags", [])))
+    return f"{entry['dataset']['name']} {entry['dataset']['digest']} {marks}"
 
 
 def file_mark(path: Path) -> str:

@@ -1,24 +1,28 @@
 """What ``asl_exp.sync`` does and shows: dead runs are closed, runs delivered, a table printed."""
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlflow.exceptions import MlflowException
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from asl_exp.config.console import Console
-from asl_exp.config.errors import UserError
+from asl_exp.config.errors import StorageError, UserError
 from asl_exp.config.redact import printable
 from asl_exp.config.schema import Config
 from asl_exp.replica.backlog import Task, deliver_tasks, forget_lost, tasks_left, tasks_named
 from asl_exp.replica.delivery import Outcome
-from asl_exp.replica.find_runs import find_runs, where_lines
+from asl_exp.replica.find_runs import ALL, find_runs, where_lines
 from asl_exp.replica.ledger import Ledger
 from asl_exp.replica.login import refusal, replica_address
 from asl_exp.replica.upload import Opened, open_plainly
-from asl_exp.tracking.dead_runs import close_dead_runs, folder_of
-from asl_exp.tracking.store import DATABASE, open_store
+from asl_exp.runs.full_disk import full_disk, unwritable
+from asl_exp.tracking.dead_runs import close_dead_runs, epochs, folder_of
+from asl_exp.tracking.store import open_store
+from asl_exp.tracking.store_file import DATABASE
 
 _console = Console()
 
@@ -30,6 +34,26 @@ def synchronize(config: Config, named: Sequence[str]) -> int:
         UserError: a run is unknown, or the replica that is named refuses.
     """
     runs_dir = _runs_dir(config)
+    with _storage_named(runs_dir):
+        return _synchronize(config, runs_dir, named)
+
+
+@contextmanager
+def _storage_named(runs_dir: Path) -> Iterator[None]:
+    """Say in one sentence where the folder of runs takes nothing that has to be noted."""
+    try:
+        yield
+    except (OSError, sqlite3.Error, MlflowException) as error:
+        reason = unwritable(error)
+        if reason is None:
+            raise
+        told = f"runs_dir: cannot write to '{runs_dir}' ({reason}), where deliveries are noted; "
+        if full_disk(error):
+            raise StorageError(f"{told}make room, then the same command goes on") from error
+        raise UserError(f"{told}make it writable, or copy it and give runs_dir=COPY") from error
+
+
+def _synchronize(config: Config, runs_dir: Path, named: Sequence[str]) -> int:
     client, ledger = open_store(runs_dir), Ledger(runs_dir)
     run_ids = [run.info.run_id for given in named for run in find_runs(client, ledger, given)]
     address = replica_address(config.tracking)
@@ -37,16 +61,19 @@ def synchronize(config: Config, named: Sequence[str]) -> int:
     if refused:
         raise UserError(refused)
     for dead in close_dead_runs(runs_dir):
-        _say(
-            f"closed: {dead.name} ({dead.run_id}), its process died after {_epoch(dead.last_epoch)}"
-        )
+        became = f"its process died after {epochs(dead.last_epoch + 1)}"
+        if dead.status != "KILLED":
+            became = f"it is {dead.status}, which MLflow had not been told"
+        _say(f"closed: {dead.name} ({dead.run_id}), {became}")
     forget_lost(client, ledger, address)
     if named:
-        tasks = tasks_named(client, ledger, dict.fromkeys(run_ids), address)
+        tasks = tasks_named(
+            client, ledger, dict.fromkeys(run_ids), address, skip_others=ALL in named
+        )
     else:
         tasks = tasks_left(client, ledger, address)
     if not tasks:
-        _say("nothing is left to deliver")
+        _say("nothing is left to deliver, by what was noted here; sync all asks the server as well")
         return 0
     with _opening() as open_file:
         outcomes = list(deliver_tasks(client, ledger, tasks, open_file))
@@ -134,10 +161,6 @@ def _left(outcome: Outcome) -> str:
     if not outcome.ended and not outcome.pending:
         lines.append("it goes on")
     return "\n".join(lines) or "-"
-
-
-def _epoch(epoch: int) -> str:
-    return f"epoch {epoch}" if epoch >= 0 else "no epoch"
 
 
 def _say(text: str) -> None:

@@ -66,16 +66,16 @@ class Contents:
 
     def _tags(self) -> None:
         _, longest = self.server.value_lengths
-        tags = self._tags_there()
+        tags = self.tags_there()
         for batch in _batches(self._changed("tag", tags), _PARAM_BATCH):
             self._log({"tags": [_pair(key, value[:longest]) for key, value in batch]})
             self._note("tag", dict(batch))
             self.sent.tags += len(batch)
-        for key in self._known("tag").keys() - tags.keys():
+        for key in self.known("tag").keys() - tags.keys():
             self.server.post("/runs/delete-tag", {"run_id": self.replica_run_id, "key": key})
             self.ledger.drop(self.local.run_id, self.server.address, "tag", key)
 
-    def _tags_there(self) -> dict[str, str]:
+    def tags_there(self) -> dict[str, str]:
         """Return the tags as the replica is to have them; its parent has another id there."""
         tags = self.local.tags | {Tag.LOCAL_RUN: self.local.run_id}
         tags.pop(MLFLOW_PARENT_RUN_ID, None)
@@ -85,7 +85,7 @@ class Contents:
         return tags | ({MLFLOW_PARENT_RUN_ID: self.parent_id} if self.parent_id else {})
 
     def _changed(self, kind: Any, values: Mapping[str, str]) -> list[tuple[str, str]]:
-        known = self._known(kind)
+        known = self.known(kind)
         return [(k, v) for k, v in values.items() if known.get(k) != digest(v)]
 
     def _points(self) -> None:
@@ -95,7 +95,7 @@ class Contents:
         they have, its folders do not; so after any doubt the replica is asked what it has.
         """
         run_id, address = self.local.run_id, self.server.address
-        known, doubtful = self._known("metric"), self.ledger.entry(run_id, address).doubtful
+        known, doubtful = self.known("metric"), self.ledger.entry(run_id, address).doubtful
         marks, missing = {}, []
         for key in self.local.run.data.metrics:
             points = self.local.points(key)
@@ -162,7 +162,7 @@ class Contents:
                 return
 
     def _inputs(self) -> None:
-        known = self._known("input")
+        known = self.known("input")
         missing = {k: v for k, v in self.local.inputs.items() if digest(k) not in known}
         if missing:
             body = {"run_id": self.replica_run_id, "datasets": list(missing.values())}
@@ -171,7 +171,8 @@ class Contents:
             self.ledger.note(self.local.run_id, self.server.address, "input", marks)
             self.sent.inputs += len(missing)
 
-    def _known(self, kind: Any) -> dict[str, str]:
+    def known(self, kind: Any) -> dict[str, str]:
+        """Return key to mark of what was delivered."""
         return self.ledger.items(self.local.run_id, self.server.address, kind)
 
     def _note(self, kind: Any, values: Mapping[str, str]) -> None:

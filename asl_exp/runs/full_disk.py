@@ -1,30 +1,41 @@
-"""Says what to do where a disk is full, in place of an error number.
+"""Says what to do where a disk takes no more, in place of an error number.
 
-What was written before stays good: states and results are written under another name first.
+No room, no more files, a limit on the size of files, a disk that may only be read: what was written
+before stays good, since states and results are written under another name first.
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from asl_exp.config.errors import StorageError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
+_SQLITE: Final = {
+    "disk is full": "disk is full",
+    "readonly database": "it may only be read",
+    "disk I/O error": "disk I/O error",
+}
+_TORCH: Final = ("PytorchStreamWriter failed writing", "unexpected pos")
+"""torch's own writer has no error numbers."""
 
 
 @contextmanager
 def full_disk_named(run_folder: Path) -> Iterator[None]:
-    """Raise a StorageError where there is no more room for what a run writes."""
+    """Raise a StorageError where a run cannot write any more."""
     try:
         yield
     except Exception as error:
-        reason = full_disk(error)
+        reason = full_disk(error) or _forbidden(error, run_folder)
         if reason is None:
             raise
         raise StorageError(
             f"cannot write to '{run_folder}' ({reason}); what was written before is good: "
-            "make room, then the same command with resume=true goes on"
+            f"{_mend(error, run_folder)}, then the same command with resume=true goes on"
         ) from error
 
 
@@ -32,4 +43,38 @@ def full_disk(error: BaseException) -> str | None:
     """Return the reason if an error comes from a disk that is full, else None."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return str(error.strerror)
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH):
+        return "a file could not be written whole"
     return "disk is full" if "disk is full" in str(error) else None  # SQLite says it so
+
+
+def unwritable(error: BaseException) -> str | None:
+    """Return the reason if an error comes from a place that cannot be written, else None."""
+    if isinstance(error, OSError) and error.errno in (*_FULL, *_FORBIDDEN):
+        return str(error.strerror)
+    return next((plain for words, plain in _SQLITE.items() if words in str(error)), None)
+
+
+def _forbidden(error: BaseException, folder: Path) -> str | None:
+    """Return the reason if a run's own folder may not be written any more."""
+    if not isinstance(error, OSError) or error.errno not in _FORBIDDEN:
+        return None
+    inside = Path(os.fsdecode(error.filename or "/")).resolve().is_relative_to(folder.resolve())
+    return str(error.strerror) if inside else None
+
+
+def _mend(error: BaseException, folder: Path) -> str:
+    if isinstance(error, OSError):
+        if error.errno == errno.EFBIG:
+            return "raise the limit on the size of files (ulimit -f)"
+        if error.errno in _FORBIDDEN:
+            return "make it writable"
+    try:
+        no_files_left = os.statvfs(folder).f_favail == 0 < os.statvfs(folder).f_files
+    except OSError:
+        no_files_left = False
+    return (
+        "delete files there (it has room, but takes no more files)"
+        if no_files_left
+        else ("make room")
+    )

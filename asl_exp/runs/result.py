@@ -1,6 +1,7 @@
 """result.json: what a run came to; read and written here alone."""
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -111,9 +112,13 @@ def kept_scores(metrics: Mapping[str, float]) -> dict[str, float]:
     }
 
 
+_one_at_a_time = threading.RLock()
+"""A thread that records epochs may write as well."""
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Replace a JSON file in one step."""
-    with replaced(path) as part:
+    with _one_at_a_time, replaced(path) as part:
         part.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 

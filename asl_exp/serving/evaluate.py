@@ -29,7 +29,7 @@ from asl_exp.evaluation.scores import Probabilities
 from asl_exp.model.checkpoint import KeptModel, load_kept_model
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.result import Result
-from asl_exp.tracking.recorder import Recorder
+from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.tracking.store import folder_of
 
 _BATCH = 64
@@ -254,14 +254,14 @@ def _record(scored: Scored, runs: Sequence[str], member: Member | None, config: 
     if result is not None and result.mlflow_run_id is None:
         return
     own = member.kept.config if member else config
-    recorder = Recorder.open(
-        scored.folder.parent if result else Path(config.runs_dir),
-        own.tracking.experiment,
-        result.name if result else scored.folder.name,
-        scored.folder,
-        run_id=result.mlflow_run_id if result else None,
-        tags=None if result else {"evaluated": ", ".join(runs)},
-    )
+    runs_dir = scored.folder.parent if result else Path(config.runs_dir)
+    if result is not None and result.mlflow_run_id is not None:
+        recorder = Recorder.reopen(runs_dir, result.mlflow_run_id)
+    else:
+        evaluated = {"evaluated": ", ".join(runs)}
+        name, folder = scored.folder.name, scored.folder
+        begin = Begin(runs_dir, own.tracking.experiment, name, folder, evaluated)
+        recorder = Recorder.open(begin, run_id=None)
     step = max(result.kept_epochs.values(), default=0) if result else 0
     for name, evaluation in scored.sets.items():
         recorder.metrics(

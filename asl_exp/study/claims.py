@@ -15,6 +15,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from asl_exp.compat.optuna import enqueued_values, trial_id
+from asl_exp.config.errors import RunError
+from asl_exp.config.redact import without_login
 from asl_exp.study.heartbeat import PROCESS, StaleTrials, this_process
 from asl_exp.study.study import OpenStudy
 
@@ -46,6 +48,7 @@ class Budget:
 
     def is_spent(self) -> bool:
         """Return whether the study has all that it asked for."""
+        self._require_study()
         return self._verdict(self.opened.study.get_trials(deepcopy=False)) == "done"
 
     def claim(self) -> Trial | Next:
@@ -55,6 +58,7 @@ class Budget:
         counted the trials at the same time.
         """
         study = self.opened.study
+        self._require_study()
         with self.opened.store.lock() as held:
             self._fail_stale_trials()
             trials = study.get_trials(deepcopy=False)
@@ -69,6 +73,18 @@ class Budget:
                 return trial
         self.finish(trial, TrialState.FAIL, reason=INTERRUPTED)
         return "wait"
+
+    def _require_study(self) -> None:
+        """Raise a RunError where the study is not in its storage any more."""
+        store, name = self.opened.store, self.opened.study.study_name
+        store.require_there()
+        try:
+            store.storage.get_study_id_from_name(name)
+        except KeyError:
+            raise RunError(
+                f"sweep.storage: study '{name}' was deleted from {without_login(store.url)} "
+                "while it ran; its run folders are kept, and the same command begins it anew"
+            ) from None
 
     def _verdict(self, trials: Sequence[FrozenTrial]) -> Next | None:
         states = [trial.state for trial in trials]
@@ -96,6 +112,7 @@ class Budget:
         Where another process gave the trial up for dead in the meantime, that stays.
         """
         study = self.opened.study
+        self._require_study()
         with self.opened.store.lock():
             if reason is not None:
                 with suppress(UpdateFinishedTrialError):

@@ -1,6 +1,7 @@
 """A study from its command line to its outcome."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -54,6 +55,7 @@ def _run(
     from asl_exp.study.mlflow_parent import close_parent, open_parent
     from asl_exp.study.progress import Lines
     from asl_exp.study.report import conclude
+    from asl_exp.study.sampling import outside
     from asl_exp.study.storage import LOST, lost
     from asl_exp.study.study import PARENT_RUN
     from asl_exp.tracking.deferred_signals import undisturbed
@@ -67,6 +69,8 @@ def _run(
         with undisturbed():
             parent = open_parent(opened)
         opened.study.set_user_attr(PARENT_RUN, parent)
+        for told in outside(plan):
+            print(told)
         with Lines(opened) as lines:
             run_agents(opened, command, lines, config, hydra_context)
         with one_at_a_time:
@@ -74,11 +78,13 @@ def _run(
     except Interrupted:
         with one_at_a_time:
             conclude(opened, parent, arguments, status="KILLED")
-        print(f"asl_exp: the same command continues study {plan.name}", file=sys.stderr)
+        told = f"the same command continues study {plan.name}; resume is for single runs"
+        print(f"asl_exp: {told}", file=sys.stderr)
         raise
     except RunError:
-        with one_at_a_time:
+        with one_at_a_time, suppress(KeyError, *LOST):  # its storage may be what failed
             conclude(opened, parent, arguments, status="FAILED")
+        close_parent(parent, Path(plan.base.runs_dir), "FAILED")
         raise
     except LOST as error:
         close_parent(parent, Path(plan.base.runs_dir), "FAILED")

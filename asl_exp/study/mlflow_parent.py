@@ -19,8 +19,9 @@ from asl_exp.config.study_plan import Plan
 from asl_exp.replica.login import replica_tag
 from asl_exp.study import results, trial_facts
 from asl_exp.study.study import OpenStudy
-from asl_exp.tracking.recorder import Recorder
-from asl_exp.tracking.store import DATABASE, experiment_id, open_store
+from asl_exp.tracking.recorder import Begin, Recorder
+from asl_exp.tracking.store import experiment_id, open_store
+from asl_exp.tracking.store_file import DATABASE
 
 STUDY, CONFIRMATION = "study", "confirmation"
 """Values of Tag.ROLE."""
@@ -38,22 +39,16 @@ def open_parent(opened: OpenStudy) -> str | None:
     tracking, runs_dir = plan.base.tracking, Path(plan.base.runs_dir)
     if tracking.mode == "off":
         return None
-    client = open_store(runs_dir)
+    client, known = open_store(runs_dir), None
     with FileLock(runs_dir / f"{DATABASE}.studies.lock"):
-        known = _find(client, experiment_id(client, runs_dir, tracking.experiment), study_id)
-        recorder = Recorder.open(
-            runs_dir,
-            tracking.experiment,
-            plan.name,
-            plan.folder,
-            run_id=known,
-            tags={
-                Tag.STUDY: plan.name,
-                Tag.STUDY_ID: study_id,
-                Tag.ROLE: STUDY,
-                **replica_tag(tracking),
-            },
-        )
+        with Recorder(None, None).spared():
+            known = _find(client, experiment_id(client, runs_dir, tracking.experiment), study_id)
+        tags = {Tag.STUDY: plan.name, Tag.STUDY_ID: study_id, Tag.ROLE: STUDY}
+        begin = Begin(
+            runs_dir, tracking.experiment, plan.name, plan.folder,
+            {**tags, **replica_tag(tracking)},
+        )  # fmt: skip
+        recorder = Recorder.open(begin, run_id=known)
         recorder.params(_params(plan))
     return recorder.run_id
 
@@ -98,7 +93,7 @@ def child_tags(plan: Plan, parent_id: str | None, trial: str) -> dict[str, str]:
 
 def recorder_of(run_id: str | None, runs_dir: Path) -> Recorder:
     """Return what writes to a run that was made before; to nothing where there is none."""
-    return Recorder(open_store(runs_dir), run_id) if run_id else Recorder(None, None)
+    return Recorder.reopen(runs_dir, run_id) if run_id else Recorder(None, None)
 
 
 def close_parent(run_id: str | None, runs_dir: Path, status: str) -> None:

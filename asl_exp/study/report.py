@@ -6,7 +6,9 @@ user started, when no agent is at work any more.
 """
 
 import json
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
@@ -21,10 +23,12 @@ from asl_exp.evaluation.figures import canvas
 from asl_exp.runs.result import Result, kept_scores
 from asl_exp.study import results, trial_facts
 from asl_exp.study.best_preset import BEST, command, write_best
+from asl_exp.study.claims import COUNTED
 from asl_exp.study.confirmation import Comparison, confirm
 from asl_exp.study.figures import confirm_figure, write_figures
 from asl_exp.study.mlflow_parent import OBJECTIVE, close_parent, record_trial, recorder_of
 from asl_exp.study.page import html_page
+from asl_exp.study.progress import n_wanted
 from asl_exp.study.results import STATES, Survey, pairs, score
 from asl_exp.study.study import OpenStudy
 from asl_exp.tracking.dead_runs import close_dead_runs
@@ -130,7 +134,7 @@ def _markdown(plan: Plan, survey: Survey, outcome: Outcome, repeat: str) -> str:
     parts = [f"## Study {plan.name}", *outcome.sentences]
     parts += [results.markdown_table(survey)] if survey.finished else []
     parts += [f"Run the best one again:\n\n    {again}"] if again else []
-    parts += [f"Continue the study:\n\n    {repeat}"]
+    parts += [f"Continue the study:\n\n    {repeat}"] if repeat else []
     parts += ["\n".join(f"- {note}" for note in outcome.notes)] if outcome.notes else []
     return "\n\n".join(parts) + "\n"
 
@@ -145,10 +149,11 @@ def _record(
     """Bring the study's MLflow run up to date, and the trials that no agent has recorded."""
     if parent_id is None:
         return
-    _record_children(plan, survey, parent_id)
     recorder = recorder_of(parent_id, Path(plan.base.runs_dir))
+    with recorder.spared():
+        _record_children(plan, survey, parent_id)
     found = dict(part for one in comparisons for part in one.metrics().items())
-    recorder.metrics({**_metrics(survey), **found}, step=len(survey.trials))
+    recorder.metrics({**_metrics(survey), **found}, step=0)
     asked = plan.sweep.n_trials or "all"
     recorder.tags({MLFLOW_RUN_NOTE: description, Tag.N_TRIALS: asked, **_best_tags(survey)})
     bests = [path.name for path in plan.folder.glob("best*.yaml")]
@@ -170,8 +175,9 @@ def _metrics(survey: Survey) -> dict[str, float]:
     if survey.best is None:
         return dict(counts)
     values = dict(zip(survey.metrics, survey.best.values, strict=True))
-    folder = trial_facts.run_folder(survey.best)
-    result = Result.read(folder) if folder is not None else None
+    folder, result = trial_facts.run_folder(survey.best), None
+    with suppress(UserError):  # damaged since
+        result = Result.read(folder) if folder is not None else None
     scores = kept_scores({**(result.metrics if result is not None else {}), **values})
     single = {OBJECTIVE: survey.best.values[0]} if len(survey.metrics) == 1 else {}
     return {**counts, **single, **scores}
@@ -211,10 +217,11 @@ def conclude(
         Interrupted: during the confirmation; tables and figures are written before it begins.
     """
     plan, runs_dir = opened.plan, Path(opened.plan.base.runs_dir)
-    repeat = scrubbed(join(["python", "-m", "asl_exp", "--multirun", *arguments]))
     survey = look_at(opened)
+    repeat = _continues(plan, survey, arguments)
     if parent_id is not None:
-        close_dead_runs(runs_dir, of_study=parent_id)
+        with recorder_of(parent_id, runs_dir).spared():
+            close_dead_runs(runs_dir, of_study=parent_id)
     try:
         comparisons: list[Comparison] = []
         if status == "FINISHED":
@@ -229,6 +236,24 @@ def conclude(
     close_parent(parent_id, runs_dir, status)
     _show(plan, survey, outcome)
     return outcome.folder
+
+
+def _continues(plan: Plan, survey: Survey, arguments: Sequence[str]) -> str:
+    """Return the command that goes on with a study; nothing where a grid has no more points.
+
+    A study that has what it asked for is asked for twice as many trials.
+    """
+    wanted = n_wanted(plan)
+    done = sum(trial.state in COUNTED for trial in survey.trials) >= wanted
+    points = math.prod(parameter.size() or 1 for parameter in plan.space)
+    more = min(2 * wanted, points) if plan.sweep.sampler.name == "grid" else 2 * wanted
+    if done and more == wanted:
+        return ""
+    given = list(arguments)
+    if done:
+        given = [one for one in given if not one.startswith("sweep.n_trials=")]
+        given.append(f"sweep.n_trials={more}")
+    return scrubbed(join(["python", "-m", "asl_exp", "--multirun", *given]))
 
 
 def look_at(opened: OpenStudy) -> Survey:

@@ -137,3 +137,13 @@ def _make_sampler(plan: Plan, seed: int) -> samplers.BaseSampler:
             return samplers.NSGAIISampler(seed=seed)
         together = settings.multivariate
         return samplers.TPESampler(seed=seed, multivariate=together, group=together)
+
+
+def outside(plan: Plan) -> list[str]:
+    """Return a line for each value of the configuration's own that the space leaves out."""
+    return [
+        f"{p.key}: the configuration's own value {plan.own[p.key]} is not among what is searched, "
+        f"{p.text}; {p.key}=... on the command line gives other values"
+        for p in plan.space
+        if p.key in plan.own and p.matching(plan.own[p.key]) is None
+    ]

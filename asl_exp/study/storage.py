@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from asl_exp.compat.optuna import cached, calling
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.errors import UserError
+from asl_exp.config.errors import RunError, UserError
 from asl_exp.config.redact import without_login
 
 _PROBE_S = 5
@@ -73,6 +73,7 @@ class Store:
         at_once: the same, where a call that fails is given up.
         file: None for a server.
         engine: None for a journal.
+        mark: tells the file that was opened from another in its place.
     """
 
     url: str
@@ -80,6 +81,23 @@ class Store:
     at_once: BaseStorage
     file: Path | None = None
     engine: Engine | None = None
+    mark: tuple[int, int] | None = None
+
+    def require_there(self) -> None:
+        """Refuse to go on in a file that was deleted or replaced since it was opened.
+
+        A deleted file can be read and written as long as it is open, and is gone afterwards.
+
+        Raises:
+            RunError: it was.
+        """
+        if self.file is not None and _mark(self.file) != self.mark:
+            raise RunError(
+                f"sweep.storage: {self.file} was deleted or replaced while the study ran, so what "
+                "it has tried is not kept there; the run folders and, as far as it could be read, "
+                "the study's table of trials are; put the file back and the same command goes on, "
+                "without it the command begins the study anew"
+            )
 
     @contextmanager
     def lock(self) -> Iterator[Callable[[], bool]]:
@@ -91,6 +109,7 @@ class Store:
             what asks whether the lock is held still.
         """
         if self.file is not None:
+            self.require_there()
             with FileLock(f"{self.file}.trials_lock"):
                 yield lambda: True
         else:
@@ -147,7 +166,15 @@ def _open_sqlite(url: str) -> Store:
     except OSError as error:
         raise _unreachable(url, error.strerror or error) from None
     _write_ahead(storage)
-    return Store(url, storage, storage, file)
+    return Store(url, storage, storage, file, mark=_mark(file))
+
+
+def _mark(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _file(url: str, scheme: str) -> Path:
@@ -209,7 +236,7 @@ def _open_journal(url: str) -> Store:
     try:
         backend = JournalFileBackend(str(file), lock_obj=_AppendLock(file))
         storage = JournalStorage(backend)
-        return Store(url, storage, storage, file)
+        return Store(url, storage, storage, file, mark=_mark(file))
     except OSError as error:
         raise _unreachable(url, error.strerror or error) from None
     except (ValueError, KeyError, TypeError):

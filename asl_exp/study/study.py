@@ -1,6 +1,7 @@
 """Opens the study of a plan: begins it, or goes on with it where the plan is still the same."""
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,9 @@ def open_study(plan: Plan) -> OpenStudy:
             pruner=make_pruner(plan),
             load_if_exists=True,
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([objective.metric for objective in plan.sweep.objectives])
         _begin_or_compare(study, plan)
     return OpenStudy(plan, store, study, sampler)
 

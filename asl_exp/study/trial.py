@@ -171,5 +171,5 @@ def _note_run(trial: Trial, folder: Path) -> None:
     caution = spelled_cautions(result.cautions) if result.cautions else None
     for key, value in ((MLFLOW_RUN, result.mlflow_run_id), (CAUTION, caution)):
         if value:
-            with suppress(UpdateFinishedTrialError):
+            with suppress(UpdateFinishedTrialError, KeyError):  # KeyError: it was deleted
                 trial.set_user_attr(key, value)

@@ -18,12 +18,17 @@ from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.runs.lock import held
-from asl_exp.runs.result import Result
+from asl_exp.runs.result import Result, kept_scores
 from asl_exp.runs.run_folder import checkpoints_on_disk
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.tracking.store import every_run, open_store
 
 _DIED: Final = "its process died"
+_ENDED: Final = ("FINISHED", "FAILED", "KILLED")
+_OUTCOME: Final = (
+    Artifact.CHECKPOINTS, Artifact.MODEL, Artifact.EVALUATION, Artifact.EPOCHS,
+    Artifact.LEARNING_CURVES, Artifact.RESULT,
+)  # fmt: skip
 _BETWEEN_TRIALS_S: Final = 300.0
 
 
@@ -33,11 +38,13 @@ class Closed:
 
     Attributes:
         last_epoch: that was recorded, counted across phases from 0; -1 if none was.
+        status: KILLED, or what the run had come to when its record could not be written.
     """
 
     run_id: str
     name: str
     last_epoch: int
+    status: str = "KILLED"
 
 
 def close_dead_runs(runs_dir: Path, *, of_study: str | None = None) -> list[Closed]:
@@ -91,7 +98,12 @@ def _killed(client: MlflowClient, run: Run, folder: Path, result: Result | None)
     run_id = run.info.run_id
     recorder = Recorder(client, run_id, taken_up=True)
     epoch = recorder.last_step(names.TRAIN_LOSS)
-    failure = f"{_DIED} after epoch {epoch}" if epoch >= 0 else f"{_DIED} before an epoch ended"
+    failure = f"{_DIED} after {epochs(epoch + 1)}"
+    if result is not None and result.status in _ENDED:  # MLflow alone was not told so
+        recorder.metrics(kept_scores(result.metrics), step=max(epoch, 0))
+        recorder.artifacts(folder, *_OUTCOME)
+        client.set_terminated(run_id, result.status, end_time=_last_sign(client, run))
+        return Closed(run_id, run.info.run_name, epoch, result.status)
     if result is not None:
         result.status, result.failure = "KILLED", failure
         result.checkpoints = checkpoints_on_disk(folder)
@@ -100,6 +112,11 @@ def _killed(client: MlflowClient, run: Run, folder: Path, result: Result | None)
     recorder.tags({Tag.FAILURE: failure, Tag.LAST_EPOCH: epoch})
     client.set_terminated(run_id, "KILLED", end_time=_last_sign(client, run))
     return Closed(run_id, run.info.run_name, epoch)
+
+
+def epochs(count: int) -> str:
+    """Return a number of epochs in words."""
+    return "1 epoch" if count == 1 else f"{count} epochs" if count else "no epoch"
 
 
 def _result(folder: Path, run: Run) -> Result | None:

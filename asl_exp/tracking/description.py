@@ -97,11 +97,15 @@ def _cell(story: Story, key: str) -> str:
 
 def _phases(story: Story) -> Iterator[str]:
     rows = [
-        [name, f"{first} to {last}", str(story.kept_epochs.get(name, ""))]
+        [
+            name,
+            str(last - first + 1),
+            str(story.kept_epochs[name] - first + 1) if name in story.kept_epochs else "",
+        ]
         for name, (first, last) in story.phases.items()
     ]
     if rows:
-        yield _table(["phase", "epochs", "kept"], rows)
+        yield _table(["phase", "epochs", "kept epoch"], rows)
 
 
 def _confusions(story: Story) -> Iterator[str]:

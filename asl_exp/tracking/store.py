@@ -7,23 +7,30 @@ description links to it; the menu "Views" has it too.
 """
 
 import logging
+import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock
-from mlflow.entities import Run, ViewType
+from mlflow.entities import LifecycleStage, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from asl_exp.compat.mlflow import shared_view
+from asl_exp.compat.mlflow import close_connections, shared_view
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
+from asl_exp.runs.full_disk import full_disk, unwritable
 from asl_exp.runs.writing import replaced
+from asl_exp.tracking.store_file import ARTIFACTS, DATABASE, check_store, repoint_store
 
-DATABASE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
+
+def to_stderr(text: str) -> None:
+    """Warn where nobody else is asked to."""
+    print(text, file=sys.stderr)
 
 
 def store_uri(runs_dir: Path) -> str:
@@ -31,17 +38,68 @@ def store_uri(runs_dir: Path) -> str:
     return f"sqlite:///{(runs_dir / DATABASE).resolve()}"
 
 
-def open_store(runs_dir: Path) -> MlflowClient:
-    """Return a client of the store, made on first use, once, however many runs start."""
-    runs_dir.mkdir(parents=True, exist_ok=True)
+def open_store(runs_dir: Path, warn: Callable[[str], None] = to_stderr) -> MlflowClient:
+    """Return a client of the store, made on first use, once, however many runs start.
+
+    Args:
+        runs_dir: folder of all runs; where it was moved, its store is told so.
+        warn: told what was put right.
+
+    Raises:
+        UserError: the store, or its folder, cannot be used.
+    """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints what it raises
-    with FileLock(runs_dir / f"{DATABASE}.lock"):
-        if not (runs_dir / DATABASE).exists():
-            _make_store(runs_dir)
-        client = MlflowClient(store_uri(runs_dir))
-        client.search_experiments(max_results=1)  # brings an older store up to date
+    with _store_named(runs_dir):
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(runs_dir / f"{DATABASE}.lock"):
+            check_store(runs_dir)
+            file = runs_dir / DATABASE
+            if not file.exists() or file.stat().st_size == 0:
+                forget_store(runs_dir)
+                _make_store(runs_dir)
+            client = MlflowClient(store_uri(runs_dir))
+            client.search_experiments(max_results=1)  # brings an older store up to date
+            if moved := repoint_store(runs_dir):
+                warn(f"the record was moved here from {moved}; its paths were put right")
     return client
+
+
+@contextmanager
+def _store_named(runs_dir: Path) -> Iterator[None]:
+    """Say in one sentence what keeps a store from being opened."""
+    try:
+        yield
+    except (OSError, MlflowException) as error:
+        if full_disk(error):
+            raise
+        reason = unwritable(error)
+        if isinstance(error, OSError) or reason:
+            told = reason or getattr(error, "strerror", None) or str(error)
+            raise UserError(
+                f"runs_dir: cannot write the record in '{runs_dir}' ({told}); make it writable, "
+                "or give another folder, runs_dir=FOLDER"
+            ) from error
+        told = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{runs_dir / DATABASE}: MLflow cannot use it ({told}); if another version of MLflow "
+            f"wrote it, use that, else move it away (mv {runs_dir / DATABASE} "
+            f"{runs_dir / DATABASE}.damaged) and begin with a new one"
+        ) from error
+
+
+def forget_store(runs_dir: Path) -> None:
+    """Let go of a store's file, which MLflow holds open also where it was deleted or replaced."""
+    close_connections(store_uri(runs_dir))
+
+
+def same_file(runs_dir: Path) -> tuple[int, int] | None:
+    """Return what tells the store's file from another in its place; None where there is none."""
+    try:
+        found = os.stat(runs_dir / DATABASE)  # noqa: PTH116 - asked for before every write
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_store(runs_dir: Path) -> None:
@@ -55,18 +113,32 @@ def _make_store(runs_dir: Path) -> None:
     made.unlink()
 
 
-def experiment_id(client: MlflowClient, runs_dir: Path, name: str) -> str:
-    """Return the id of an experiment, made on first use, with its artifacts beside the store."""
+def experiment_id(
+    client: MlflowClient, runs_dir: Path, name: str, warn: Callable[[str], None] = to_stderr
+) -> str:
+    """Return the id of an experiment, made on first use, with its artifacts beside the store.
+
+    One that was deleted is restored: MLflow gives its name to no other.
+    """
     with FileLock(runs_dir / f"{DATABASE}.lock"):
         known = client.get_experiment_by_name(name)
         if known is None:
-            folder = (runs_dir / ARTIFACTS / name.replace("/", "_")).resolve()
+            folder = (runs_dir / ARTIFACTS / names.record_name(name)).resolve()
             known = client.get_experiment(client.create_experiment(name, folder.as_uri()))
         made = str(known.experiment_id)
-        for key, value in experiment_tags(made).items():
-            if key not in known.tags:
-                client.set_experiment_tag(made, key, value)
+        if known.lifecycle_stage == LifecycleStage.DELETED:
+            client.restore_experiment(made)
+            warn(f"the experiment '{name}' had been deleted and is restored, with all its runs")
+        with suppress(MlflowException):  # a view is worth no run
+            _bring_view_up_to_date(client, made, known.tags)
         return made
+
+
+def _bring_view_up_to_date(client: MlflowClient, made: str, there: dict[str, str]) -> None:
+    for key, value in experiment_tags(made).items():
+        ours = key == f"mlflow.sharedViewState.{VIEW}"
+        if key not in there or (ours and there[key] != value):
+            client.set_experiment_tag(made, key, value)
 
 
 VIEW: Final = "asl_exp"
@@ -74,6 +146,7 @@ _NAME: Final = "asl_exp: compare runs"
 _MADE_MS: Final = 1_750_000_000_000  # fixed, so that the same view is the same text
 _KEPT: Final = f"{names.KEPT}{names.VAL_ACCURACY}"
 _TEST: Final = names.score_key("test", "accuracy")
+_OTHERS: Final = names.score_key(names.EXTERNAL, "accuracy")
 _SETTINGS: Final = (
     "regularization.l2", "regularization.dropout", "lr.transfer", "lr.finetune",
 )  # fmt: skip
@@ -81,7 +154,9 @@ _COLUMNS: Final = (
     "attributes.`Dataset`",
     f"metrics.`{_KEPT}`",
     f"metrics.`{_TEST}`",
+    f"metrics.`{_OTHERS}`",
     f"tags.`{names.Tag.CAUTION}`",
+    f"tags.`{names.Tag.SPLIT}`",
     "params.`backbone.name`",
     *(f"params.`{key}`" for key in _SETTINGS),
     f"tags.`{names.Tag.CHANGED}`",
@@ -90,12 +165,12 @@ _CURVES: Final = (
     (names.VAL_ACCURACY, names.PHASE), (names.VAL_LOSS,), (names.TRAIN_ACCURACY,),
     (names.TRAIN_LOSS,), (names.LEARNING_RATE,), (names.PHASE,),
 )  # fmt: skip
-_IMAGES: Final = ("confusion_matrix/test", "learning_curves")
+_IMAGES: Final = ("confusion_matrix/test", "confusion_matrix/external", "learning_curves")
 _SECTIONS: Final = {  # with columns, and the height of a chart in pixels
     "Settings against scores": (1, 360),
-    "Scores of the kept checkpoints": (2, 260),
+    "Scores of the kept checkpoints": (3, 260),
     "Learning curves": (3, 300),
-    "Pictures": (1, 420),
+    "Pictures": (2, 420),
 }
 
 
@@ -104,6 +179,11 @@ def view_path(experiment_id: str, *, charts: bool = False) -> str:
     query = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
     mode = "&compareRunsMode=CHART" if charts else ""
     return f"#/experiments/{experiment_id}/runs?{query}{mode}"
+
+
+def run_path(experiment_id: str, run_id: str) -> str:
+    """Return the address of a run's page, below that of the server."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def experiment_tags(experiment_id: str) -> dict[str, str]:
@@ -141,10 +221,11 @@ def _state() -> dict[str, Any]:
 
 def _charts() -> Iterator[dict[str, Any]]:
     settings, scores, curves, pictures = _SECTIONS
-    yield _chart("PARALLEL", settings, f"settings and {_KEPT}") | {
-        "selectedParams": list(_SETTINGS), "selectedMetrics": [_KEPT], "showAllRuns": False,
+    yield _chart("PARALLEL", settings, "settings and scores") | {
+        "selectedParams": list(_SETTINGS), "selectedMetrics": [_KEPT, _TEST, _OTHERS],
+        "showAllRuns": False,
     }  # fmt: skip
-    for score in (_KEPT, _TEST):
+    for score in (_KEPT, _TEST, _OTHERS):
         yield _chart("BAR", scores, score) | {"metricKey": score}
     for keys in _CURVES:
         yield _chart("LINE", curves, " and ".join(keys)) | {

@@ -25,12 +25,15 @@ def sampled(recorder: Recorder) -> Iterator[None]:
     if recorder.run_id is None:
         yield
         return
-    sampler = _Sampler(recorder)
-    sampler.start()
+    sampler = None
+    with recorder.spared():
+        sampler = _Sampler(recorder)
+        sampler.start()
     try:
         yield
     finally:
-        sampler.stop()
+        if sampler is not None:
+            sampler.stop()
 
 
 class _Sampler(threading.Thread):

@@ -49,7 +49,7 @@ class EpochHistory(Callback):
         if run.observer is not None:
             ends = rank() == 0 and run.observer.after_epoch(epoch, metrics)
             if gather(ends)[0]:  # all ranks end, or none
-                raise PrunedError(f"pruned after epoch {epoch}")
+                raise PrunedError(f"pruned after {epoch + 1} epochs")
 
 
 class StateWriter(Checkpoint):

@@ -24,7 +24,7 @@ from asl_exp.data.sources.selection import list_images
 from asl_exp.data.split import fold_of_rows
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.runs.writing import replaced
-from asl_exp.tracking.recorder import Recorder
+from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.training.run import run_experiment
 from asl_exp.training.terminal import say
 
@@ -42,9 +42,11 @@ class _Child:
 
     Attributes:
         tags: of the MLflow run.
+        features_gb: None: each fold's own configuration says.
     """
 
     tags: Mapping[str, str] = field(default_factory=dict)
+    features_gb: float | None = None
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Let the run go on."""
@@ -111,9 +113,8 @@ def _open_record(config: Config, folder: Path) -> Recorder:
     if config.tracking.mode == "off":
         return Recorder(None, None)
     name = f"{config.name or run_name(config)} folds"
-    return Recorder.open(
-        Path(config.runs_dir), config.tracking.experiment, name, folder, run_id=None
-    )
+    begin = Begin(Path(config.runs_dir), config.tracking.experiment, name, folder)
+    return Recorder.open(begin, run_id=None)
 
 
 def _child(recorder: Recorder) -> _Child:

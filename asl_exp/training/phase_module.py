@@ -242,8 +242,9 @@ class PhaseModule(pl.LightningModule):
             step = self._last_batch - len(losses) + 1 + bad
             raise NonFiniteLossError(
                 f"the training loss became non-finite in phase '{self.phase_name}', epoch "
-                f"{self.epoch}, batch {step}; try a smaller learning rate "
-                f"(schedule.{self.phase_name}.lr is {self.phase.lr:g}) or optimizer.clip_norm=1.0"
+                f"{self.epoch - self.first_epoch + 1}, batch {step + 1}; try a smaller learning "
+                f"rate (schedule.{self.phase_name}.lr is {self.phase.lr:g}) or "
+                "optimizer.clip_norm=1.0"
             )
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
@@ -313,7 +314,8 @@ class PhaseModule(pl.LightningModule):
         if not math.isfinite(self.validation[names.VAL_LOSS]):
             raise NonFiniteLossError(
                 f"the validation loss became non-finite in phase '{self.phase_name}', epoch "
-                f"{self.epoch}, after its last batch; try a smaller learning rate"
+                f"{self.epoch - self.first_epoch + 1}, after its last batch; try a smaller "
+                "learning rate"
             )
         loss, accuracy, penalty = self.train_means.take()
         return {

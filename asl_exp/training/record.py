@@ -29,7 +29,7 @@ from asl_exp.tracking.deferred_signals import undisturbed
 from asl_exp.tracking.description import Story, description
 from asl_exp.tracking.environment import command, git_commit, source_tags, write_environment
 from asl_exp.tracking.images import log_pictures
-from asl_exp.tracking.recorder import Recorder
+from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.training.current_run import Run
 from asl_exp.training.ranks import gather, rank, require_equal
 from asl_exp.training.terminal import say
@@ -77,22 +77,32 @@ def begin_record(
         return Recorder(None, None), result
     recorder = Recorder(None, None)
     if config.tracking.mode != "off":
-        recorder = Recorder.open(
+        begin = Begin(
             Path(config.runs_dir),
             config.tracking.experiment,
             result.name,
             run_folder,
-            run_id=result.mlflow_run_id,
             tags={**tags, **replica_tag(config.tracking)},
         )
+        recorder = Recorder.open(begin, run_id=result.mlflow_run_id, warn=_warn)
+
+        def is_run(run_id: str) -> None:
+            result.mlflow_run_id = run_id
+            result.write(run_folder)
+
+        recorder.on_new_run = is_run
         result.mlflow_run_id = recorder.run_id
     result.write(run_folder)
     return recorder, result
 
 
+def _warn(text: str) -> None:
+    say(text, warning=True)
+
+
 def record_start(run: Run) -> None:
     """Write and record what the run starts from."""
-    config, data, result, weights = run.config, run.data, run.result, run.model.weights
+    config, data, result, recorder = run.config, run.data, run.result, run.recorder
     result.split, result.split_leaks = data.split_rule, data.leaks
     result.cautions = data.cautions
     signatures = _agreed_signature(run)
@@ -100,30 +110,35 @@ def record_start(run: Run) -> None:
         return
     result.write(run.folder)
     write_config(config, run.folder)
-    write_environment(run.folder / Artifact.ENVIRONMENT)
-    run.recorder.params(flatten(config.model_dump()))
-    run.recorder.inputs(dataset_inputs(data, config.data.source))
-    run.recorder.tags(
-        {
-            **source_tags(),
-            Tag.CHANGED: spelled(changed_settings(config)) or "nothing",
-            **signatures,
-            Tag.BATCH_SIZE: result.batch_size,
-            Tag.GIT_COMMIT: git_commit() or "none",
-            Tag.DATA_DIGEST: data.digest,
-            Tag.SPLIT: data.split_rule,
-            Tag.SPLIT_LEAKS: data.leaks,
-            Tag.CAUTION: spelled_cautions(data.cautions),
-            Tag.PRETRAINED: weights.pretrained,
-            Tag.WEIGHTS_SOURCE: weights.source,
-            Tag.WEIGHTS_DIGEST: weights.digest or "none",
-            Tag.WEIGHTS_LOADED: weights,
-            **_note(run.recorder, config, result, run.folder),
-        }
-    )
+    with recorder.spared():
+        write_environment(run.folder / Artifact.ENVIRONMENT)
+    recorder.params(flatten(config.model_dump()))
+    with recorder.spared():
+        recorder.inputs(dataset_inputs(data, config.data.source))
+    with recorder.spared():
+        recorder.tags({**_start_tags(run), **signatures})
     if "leak" in data.caution:
-        run.recorder.rename(f"{result.name} [{'leaks' if data.leaks else 'may leak'}]")
-    run.recorder.artifacts(run.folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
+        recorder.rename(f"{result.name} [{'leaks' if data.leaks else 'may leak'}]")
+    recorder.artifacts(run.folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
+
+
+def _start_tags(run: Run) -> dict[str, object]:
+    config, data, result, weights = run.config, run.data, run.result, run.model.weights
+    return {
+        **source_tags(),
+        Tag.CHANGED: spelled(changed_settings(config)) or "nothing",
+        Tag.BATCH_SIZE: result.batch_size,
+        Tag.GIT_COMMIT: git_commit() or "none",
+        Tag.DATA_DIGEST: data.digest,
+        Tag.SPLIT: data.split_rule,
+        Tag.SPLIT_LEAKS: data.leaks,
+        Tag.CAUTION: spelled_cautions(data.cautions),
+        Tag.PRETRAINED: weights.pretrained,
+        Tag.WEIGHTS_SOURCE: weights.source,
+        Tag.WEIGHTS_DIGEST: weights.digest or "none",
+        Tag.WEIGHTS_LOADED: weights,
+        **_note(run.recorder, config, result, run.folder),
+    }
 
 
 def record_views(run: Run, phase: str, n_views: int) -> None:
@@ -154,20 +169,23 @@ def record_end(run: Run) -> None:
     """Record the scores, keep every file of the run with it, and close it as FINISHED."""
     result, recorder, folder = run.result, run.recorder, run.folder
     result.seconds = {name: round(seconds, 3) for name, seconds in run.stages.seconds.items()}
+    result.write(folder)  # whatever becomes of the record, the scores are kept
     scores = kept_scores(result.metrics)
     if any(recorder.last_step(key) < 0 for key in scores):  # else killed after this, and resumed
         recorder.metrics(scores, step=run.phases[-1].kept_epoch)
-    finished = replace(result, status="FINISHED")
-    recorder.tags(
-        {
-            Tag.PHASE_BOUNDARIES: json.dumps(_boundaries(folder / Artifact.EPOCHS)),
-            Tag.KEPT_EPOCHS: json.dumps(result.kept_epochs),
-            **_note(recorder, run.config, finished, folder),
-        }
-    )
     recorder.artifacts(folder, *_OUTCOME)
     log_pictures(recorder, folder)
-    _register(recorder, run.config, folder)
+    finished = replace(result, status="FINISHED")
+    with recorder.spared():
+        recorder.tags(
+            {
+                Tag.PHASE_BOUNDARIES: json.dumps(_boundaries(folder / Artifact.EPOCHS)),
+                Tag.KEPT_EPOCHS: json.dumps(result.kept_epochs),
+                **_note(recorder, run.config, finished, folder),
+            }
+        )
+    with recorder.spared():
+        _register(recorder, run.config, folder)
     recorder.end("FINISHED")
     result.status = "FINISHED"  # last: a run killed before this line is resumed
     result.write(folder)
@@ -179,12 +197,14 @@ def record_completed(run: Run) -> None:
     config, result, folder = run.config, run.result, run.folder
     result.write(folder)
     if result.mlflow_run_id and config.tracking.mode != "off":
-        recorder = _reopened(config, result, folder)
+        recorder = Recorder.reopen(Path(config.runs_dir), result.mlflow_run_id, _warn)
         recorder.metrics(kept_scores(result.metrics), step=list(result.kept_epochs.values())[-1])
         recorder.artifacts(folder, *_OUTCOME, Artifact.RESULT)
         log_pictures(recorder, folder)
-        _register(recorder, config, folder)
-        recorder.tags(_note(recorder, config, result, folder))
+        with recorder.spared():
+            _register(recorder, config, folder)
+        with recorder.spared():
+            recorder.tags(_note(recorder, config, result, folder))
         recorder.end(result.status)
 
 
@@ -196,9 +216,8 @@ def close_run(config: Config, run_folder: Path, status: str, failure: str) -> No
     try:
         _close_run(config, run_folder, status, failure)
     except Exception as error:
-        if full_disk(error) is None:
-            raise
-        say(f"{run_folder}: no room to record that the run is {status}")
+        what = "no room" if full_disk(error) else f"it was not possible ({error})"
+        say(f"{run_folder}: {what} to record that the run is {status}")
 
 
 def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> None:
@@ -209,10 +228,11 @@ def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> N
     result.checkpoints = checkpoints_on_disk(run_folder, config.schedule)
     result.write(run_folder)
     if result.mlflow_run_id and config.tracking.mode != "off":
-        recorder = _reopened(config, result, run_folder)
+        recorder = Recorder.reopen(Path(config.runs_dir), result.mlflow_run_id, _warn)
         pruned = status == "PRUNED"
-        reason = {Tag.STATE: status} if pruned else {Tag.FAILURE: failure}
-        recorder.tags(reason | _note(recorder, config, result, run_folder))
+        recorder.tags({Tag.STATE: status} if pruned else {Tag.FAILURE: failure})
+        with recorder.spared():
+            recorder.tags(_note(recorder, config, result, run_folder))
         recorder.artifacts(run_folder, Artifact.CHECKPOINTS, Artifact.RESULT)
         recorder.end("KILLED" if pruned else status)
 
@@ -263,10 +283,3 @@ def _boundaries(epochs: Path) -> dict[str, tuple[int, int]]:
         return {}
     by_phase = pd.read_csv(epochs).groupby("phase", sort=False)["epoch"]
     return {str(name): (int(part.min()), int(part.max())) for name, part in by_phase}
-
-
-def _reopened(config: Config, result: Result, run_folder: Path) -> Recorder:
-    return Recorder.open(
-        Path(config.runs_dir), config.tracking.experiment, result.name, run_folder,
-        run_id=result.mlflow_run_id,
-    )  # fmt: skip

@@ -66,17 +66,22 @@ def _named(config: Config, folder: Path) -> Path:
     if result is None:
         raise UserError(f"resume: '{folder}' is no run folder (it has no {Artifact.RESULT})")
     if result.signature != signature(result.resolved(config)):
-        raise UserError("\n".join([f"resume: '{folder}' has another configuration:",
-                                   *_differences(result.resolved(read_config(folder)),
-                                                 result.resolved(config))]))  # fmt: skip
+        differences = _differences(config, folder, result)
+        raise UserError("\n".join([f"resume: '{folder}' has another configuration:", *differences]))
     if result.status == "FINISHED":
         raise UserError(f"resume: '{folder}' is finished; there is nothing to go on with")
     return folder
 
 
-def _differences(saved: Config, given: Config) -> Iterator[str]:
+def _differences(config: Config, folder: Path, result: Result) -> Iterator[str]:
     """Yield a line for each setting that differs between a run and this configuration."""
-    then, now = compared_settings(saved), compared_settings(given)
+    try:
+        saved = read_config(folder)
+    except UserError as error:
+        yield f"  which one cannot be told: {error}"
+        return
+    then = compared_settings(result.resolved(saved))
+    now = compared_settings(result.resolved(config))
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
             yield f"  {key}: the run has {then.get(key)}, given is {now.get(key)}"

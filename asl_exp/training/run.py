@@ -17,6 +17,7 @@ from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
 from asl_exp.model.weights import require_reachable
 from asl_exp.replica.background import begin_delivery, deliver_run
 from asl_exp.runs.full_disk import full_disk_named
+from asl_exp.tracking.store_file import check_store
 from asl_exp.tracking.system_metrics import sampled
 from asl_exp.training.batch_size import step_images, with_batch_size
 from asl_exp.training.current_run import Run
@@ -60,6 +61,8 @@ def run_experiment(
     """
     several = config.trainer.devices * config.trainer.num_nodes > 1
     train = partial(train_and_score, observer=observer, evaluate=evaluate)
+    if config.tracking.mode != "off":
+        check_store(Path(config.runs_dir))
     with hushed(evaluate != "everything"), claim_folder(config, run_folder) as folder:
         show_config(config)
         begin_delivery(config.tracking, Path(config.runs_dir), say)
@@ -68,6 +71,8 @@ def run_experiment(
             return run_in_workers(config, folder, train) if several else train(config, folder)
         except Interrupted as interruption:
             close_run(config, folder, "KILLED", str(interruption))
+            if find_state(folder) is not None:
+                say("the same command with resume=true goes on where this run was interrupted")
             raise
         except PrunedError as pruned:
             close_run(config, folder, "PRUNED", str(pruned))
@@ -130,7 +135,7 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
         stages=stages,
         observer=observer,
         evaluate=evaluate,
-        state=find_state(folder),
+        state=find_state(folder, model, lambda text: say(text, warning=True)),
     )
     record_start(run)
     return run
@@ -164,7 +169,12 @@ def close(run: Run) -> None:
     if rank() == 0:
         record_end(run)
         remove_state(run.folder)
-        show_outcome(run.config, run.data, run.result, run.folder)
+        last = run.phases[-1]
+        show_outcome(
+            run.config, run.data, run.result, run.folder,
+            kept=f"{last.name}, epoch {last.kept_epoch - last.first_epoch + 1}",
+            address=run.recorder.address(),
+        )  # fmt: skip
 
 
 def _say_data(config: Config, data: LetterData) -> None:
@@ -192,7 +202,11 @@ def _say_data(config: Config, data: LetterData) -> None:
 
 
 def _say_resumed(state: State) -> None:
-    say(f"resumed in phase {state.phase}, epoch {len(state.rows)}, batch {state.batch}")
+    in_phase = sum(row["phase"] == state.phase for row in state.rows)
+    if state.phase_done:
+        say(f"resumed after phase {state.phase}")
+    else:
+        say(f"resumed in phase {state.phase}, epoch {in_phase + 1}, batch {state.batch + 1}")
     if state.world_size != world_size():
         say(
             f"the run had {state.world_size} devices and now has {world_size()}: the global "

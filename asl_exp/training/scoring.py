@@ -45,6 +45,7 @@ def score(run: Run) -> float:
     result.kept_epochs = {done.name: done.kept_epoch for done in run.phases}
     if rank() == 0:
         _write_epochs(run)
+        result.write(run.folder)  # whatever fails from here on, what was trained is told
         _evaluate(run)
     return kept.kept_value
 
@@ -91,6 +92,7 @@ def _evaluate(run: Run) -> None:
             if name not in ("train", "val"):
                 _score_split(run, name)
         run.result.metrics |= names.external_means(run.result.metrics)
+        run.result.write(run.folder)
     if run.evaluate == "everything":
         write_certificate(run.folder, run.config, run.result)
         with run.stages("figures"):
@@ -99,6 +101,7 @@ def _evaluate(run: Run) -> None:
                 run.folder / Artifact.LEARNING_CURVES,
                 kept=run.result.kept_epochs,
                 caution=run.data.caution,
+                augmented=any(run.config.augmentation.model_dump().values()),
             )
         with run.stages("model"):
             kept = list(run.result.checkpoints.values())[-1]

@@ -7,14 +7,19 @@ function of seed, epoch, batch and rank.
 
 import hashlib
 import os
+import re
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 FOLDER = "state"
+_NAME = re.compile(r"\d{6,}-[0-9a-f]{16}\.ckpt")  # number and digest of the content
 _KEPT = 2  # the newest, and the one before in case the newest is damaged
 
 
@@ -54,13 +59,51 @@ class State:
         return torch.stack(self.sums).sum(0)
 
 
-def find_state(run_folder: Path) -> State | None:
-    """Return the newest complete state, or the one before it, or None."""
-    for path in _newest_first(run_folder / FOLDER):
-        if path.stem.split("-")[1] == _digest(path):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            return State(path=path, **content["asl_exp_state"])
+def find_state(
+    run_folder: Path,
+    model: nn.Module | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> State | None:
+    """Return the newest state that is whole, or the one before it, or None.
+
+    Args:
+        run_folder: of the run.
+        model: whose weights it has to fit.
+        warn: told of each file that is no state, and what follows.
+    """
+    there = _newest_first(run_folder / FOLDER)
+    for path in there:
+        reason = "is damaged"
+        with suppress(OSError):
+            if path.stem.split("-")[1] == _digest(path):
+                state, reason = _read(path, model)
+                if state is not None:
+                    return state
+        warn(f"{path}: {reason}; it is passed over")
+    if there:
+        warn("no state of the run can be read: it begins again with its first epoch")
     return None
+
+
+def _read(path: Path, model: nn.Module | None) -> tuple[State | None, str]:
+    """Return the state in a file; or None, and why it is none."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = State(path=path, **content["asl_exp_state"])
+        if not (isinstance(content["loops"], dict) and all("epoch" in row for row in state.rows)):
+            return None, "holds no state of a run"
+        if model is not None and not _fits(content["state_dict"], model):
+            return None, "is the state of another network"
+    except Exception as error:  # foreign bytes make torch.load raise eight kinds of errors
+        return None, f"holds no state of a run ({type(error).__name__})"
+    return state, ""
+
+
+def _fits(saved: dict[str, torch.Tensor], model: nn.Module) -> bool:
+    """Return whether a state's weights, whole or of what trains, are of this network."""
+    shapes = {f"model.{name}": tensor.shape for name, tensor in model.state_dict().items()}
+    own = {name: tensor.shape for name, tensor in saved.items() if name.startswith("model.")}
+    return bool(own) and own.items() <= shapes.items()
 
 
 def state_names(run_folder: Path) -> list[str]:
@@ -88,7 +131,7 @@ def add_state(written: Path) -> None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*-*.ckpt"), reverse=True)
+    return sorted((f for f in folder.glob("*-*.ckpt") if _NAME.fullmatch(f.name)), reverse=True)
 
 
 def _digest(path: Path) -> str:

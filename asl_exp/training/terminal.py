@@ -13,12 +13,14 @@ from typing import Any
 import psutil
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from asl_exp.config import names
 from asl_exp.config.console import Console
 from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.config.signature import told_settings
 from asl_exp.data.dataset import LetterData
 from asl_exp.runs.result import Result
 from asl_exp.training.ranks import rank
@@ -45,40 +47,20 @@ def say(text: str, *, warning: bool = False) -> None:
 
 
 def show_config(config: Config) -> None:
-    """Print the resolved configuration, a row for each group."""
+    """Print what the experiment is: what it names, and what differs from the defaults."""
     if _hushed:
         return
-    table = Table(title="Configuration", title_justify="left", show_header=False, box=None)
+    table = Table(title="Experiment", title_justify="left", show_header=False, box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for group, values in config.model_dump().items():
-        if group == "schedule":
-            for phase, settings in values.items():
-                table.add_row(f"schedule.{phase}", _pairs(settings))
-        else:
-            table.add_row(group, _pairs(values) if isinstance(values, dict) else str(values))
+    for group, settings in told_settings(config).items():
+        pairs = (f"{key}={value}" if key else value for key, value in settings.items())
+        table.add_row(group, "  ".join(pairs))
     console.print(table)
 
 
-def _pairs(values: Mapping[str, Any]) -> str:
-    """Return ``key=value`` for everything that is set; zeros and nulls say nothing."""
-    flat = {
-        f"{key}.{inner}" if inner else key: value
-        for key, nested in values.items()
-        for inner, value in (nested.items() if isinstance(nested, dict) else [("", nested)])
-    }
-    shown = [
-        f"{k}={_short(v)}" for k, v in flat.items() if v not in (None, 0, [], {}) or v is False
-    ]
-    return "  ".join(shown) or "-"
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 class PhaseProgress(Callback):
-    """One bar for a phase, over all its epochs: loss, accuracy, speed and time left.
+    """A line for each epoch that stays, and at a terminal a bar for the phase with the time left.
 
     Args:
         name: of the phase.
@@ -106,7 +88,6 @@ class PhaseProgress(Callback):
                 TextColumn("{task.description}", style="bold", markup=False),
                 TextColumn("epoch {task.fields[epoch]}"),
                 BarColumn(bar_width=None),
-                TextColumn("{task.fields[shown]}"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
@@ -120,7 +101,6 @@ class PhaseProgress(Callback):
                 total=self.n_epochs * batches,
                 completed=self.n_earlier * batches,
                 epoch=f"{self.n_earlier + 1}/{self.n_epochs}",
-                shown="",
             )
         else:
             say(f"phase {self.name}: {self.n_epochs} epochs")
@@ -147,13 +127,13 @@ class PhaseProgress(Callback):
             f"val {metrics[names.VAL_LOSS]:.3f} {metrics[names.VAL_ACCURACY]:.3f} | "
             f"{metrics[names.IMAGES_PER_SECOND]:.0f} img/s"
         )
-        count = f"{epoch_in_phase + 1}/{self.n_epochs}"
         if rank() > 0:
             return
+        count = f"{epoch_in_phase + 1}/{self.n_epochs}"
+        say(f"{self.name} {count}: {line}{' *' if better else ''}")
         if self.progress:
-            self.progress.update(self.progress.task_ids[0], epoch=count, shown=line)
-        else:
-            say(f"{self.name} {count}: {line}{' *' if better else ''}")
+            following = min(epoch_in_phase + 2, self.n_epochs)
+            self.progress.update(self.progress.task_ids[0], epoch=f"{following}/{self.n_epochs}")
 
     def _close(self) -> None:
         if self.progress:
@@ -181,13 +161,13 @@ def show_result(
         rows: split name to any of loss, accuracy, f1_macro, ece, images and hands_found.
         intervals: metric key to low and high.
     """
-    table = Table(title=title, title_justify="left")
-    table.add_column("split", style="bold", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("split", style="bold", overflow="fold")
     columns = ["images", "loss", "accuracy", "95 %", "f1_macro", "ece"]
     if any(names.HANDS_FOUND in scores for scores in rows.values()):
         columns.append(names.HANDS_FOUND)
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for split, scores in rows.items():
         cells = [_cell(column, scores.get(column)) for column in columns]
         if interval := intervals.get(names.score_key(split, "accuracy")):
@@ -207,8 +187,17 @@ def show_outcome(
     data: LetterData,
     result: Result,
     run_folder: Path,
+    *,
+    kept: str,
+    address: str | None,
 ) -> None:
-    """Print the result table and the two places to look."""
+    """Print the result table and the places to look.
+
+    Args:
+        config, data, result, run_folder: of the run.
+        kept: phase and epoch of the kept checkpoint.
+        address: of the run in MLflow's UI; None where it is not recorded.
+    """
     if _hushed:
         return
     rows: dict[str, dict[str, float]] = {
@@ -226,8 +215,7 @@ def show_outcome(
             if (k := names.score_key(name, s)) in result.metrics
         }
         rows.setdefault(name, {}).update({"images": len(split), **scores})
-    phase, epoch = list(result.kept_epochs.items())[-1]
-    say(f"{result.name}: checkpoint of phase {phase}, epoch {epoch}, best {result.monitor}")
+    say(f"{result.name}: checkpoint of phase {kept}, best {result.monitor}")
     show_result(data.caution, rows, result.intervals)
     for name, caution in data.cautions.items():
         if caution != data.caution:
@@ -235,9 +223,8 @@ def show_outcome(
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
     say(f"time: {spent}")
     say(f"run folder: {run_folder}")
-    if config.tracking.mode != "off":
-        store = Path(config.runs_dir) / "mlflow.db"
-        say(f"MLflow UI: make ui   (or: mlflow ui --backend-store-uri sqlite:///{store})")
+    if address is not None:
+        say(f"MLflow: make ui, then {address}")
 
 
 class Stages:

@@ -172,3 +172,16 @@ def test_real_photos_and_weights_are_learnt_and_predicted(
     for letter, path in letters.items():
         line = next(line for line in told.stdout.splitlines() if path.name in line)
         assert line.split("\t")[1] == letter, told.stdout
+
+
+def test_a_grid_of_which_a_job_fails_runs_the_others(
+    cli: Cli, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    short = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=0", "tracking=off")
+    done = cli("--multirun", *tiny, *short, "data.external=[]", "lr.transfer=1e38,1e-3")
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "1 of 2 jobs of the grid failed, the others are done" in done.stderr
+    assert "job 0 (lr.transfer=1e38): the training loss became non-finite" in done.stderr
+    folders = sorted(path.parent for path in (tmp_path / "runs").rglob("result.json"))
+    assert [result_of(folder)["status"] for folder in folders] == ["FAILED", "FINISHED"]

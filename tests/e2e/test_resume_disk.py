@@ -61,7 +61,7 @@ def test_a_full_disk(tiny: tuple[str, ...], tmp_path: Path, disk: Path) -> None:
     (disk / "others").unlink()
     with Forked(tmp_path, *arguments, f"runs_dir={runs}", "resume=true") as run:
         assert run.wait(120) == 0, run.text()
-        assert f"resumed in phase {state.phase}, epoch {len(state.rows)}" in run.text()
+        assert f"resumed in phase {state.phase}, epoch {len(state.rows) + 1}" in run.text()
     assert run_folders(runs) == [folder]
     assert result_of(folder)["status"] == "FINISHED"
     whole = tmp_path / "whole"

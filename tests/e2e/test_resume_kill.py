@@ -119,7 +119,10 @@ def test_one_device(
         assert (state.phase, state.phase_done) == ("finetune", False)
     with Forked(tmp_path, *arguments, f"runs_dir={runs}", "resume=true") as run:
         assert run.wait() == 0, run.text()
-        assert f"resumed in phase {state.phase}, epoch {len(state.rows)}, batch 0" in run.text()
+        in_phase = sum(row["phase"] == state.phase for row in state.rows)
+        at = f"in phase {state.phase}, epoch {in_phase + 1}, batch 1"
+        told = f"after phase {state.phase}" if state.phase_done else at
+        assert f"resumed {told}" in run.text()
         told = run.text()
     assert run_folders(runs) == [folder], "the same folder"
     assert result_of(folder)["mlflow_run_id"] == before["mlflow_run_id"], "the same MLflow run"

@@ -14,7 +14,7 @@ from asl_exp.runs.lock import held
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import write_config
 from asl_exp.tracking.dead_runs import close_dead_runs
-from asl_exp.tracking.recorder import Recorder
+from asl_exp.tracking.recorder import Begin, Recorder
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def begin(runs: Path, name: str, **tags: str) -> str:
     """Begin a run as training does, in a folder of its name."""
     folder = runs / name
     folder.mkdir(parents=True)
-    recorder = Recorder.open(runs, "letters", name, folder, run_id=None, tags=tags)
+    recorder = Recorder.open(Begin(runs, "letters", name, folder, tags), run_id=None)
     assert recorder.run_id is not None
     Result(name, "signature", recorder.run_id).write(folder)
     recorder.metrics({"train/loss": 0.5}, step=0)
@@ -52,7 +52,7 @@ def test_a_run_whose_folder_is_held_lives(runs: Path) -> None:
     assert (status(runs, dead), status(runs, alive)) == ("KILLED", "RUNNING")
     result = Result.read(runs / "dead")
     assert result is not None
-    assert (result.status, result.failure) == ("KILLED", "its process died after epoch 1")
+    assert (result.status, result.failure) == ("KILLED", "its process died after 2 epochs")
     assert result.checkpoints == {"transfer": "checkpoints/transfer.ckpt"}
     run = client_of(runs).get_run(dead)
     assert run.data.tags[Tag.LAST_EPOCH] == "1"
@@ -101,7 +101,7 @@ def test_a_run_whose_configuration_is_lost_offers_what_was_written_last(runs: Pa
 def test_a_closed_run_can_be_taken_up_again(runs: Path) -> None:
     run_id = begin(runs, "dead")
     close_dead_runs(runs)
-    Recorder.open(runs, "letters", "dead", runs / "dead", run_id=run_id)
+    Recorder.open(Begin(runs, "letters", "dead", runs / "dead"), run_id=run_id)
     run = client_of(runs).get_run(run_id)
     assert run.info.status == "RUNNING"
     assert not {Tag.FAILURE, Tag.LAST_EPOCH} & run.data.tags.keys()

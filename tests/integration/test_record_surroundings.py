@@ -12,7 +12,7 @@ import pytest
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import NonFiniteLossError
 from asl_exp.tracking import environment, system_metrics
-from asl_exp.tracking.recorder import Recorder
+from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.tracking.store import open_store
 from asl_exp.training.run import run_experiment
 
@@ -77,7 +77,7 @@ def test_the_machine_is_sampled_while_a_run_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(system_metrics, "_SAMPLE_S", 0.01)
-    recorder = Recorder.open(tmp_path, "e", "a run", tmp_path / "run", run_id=None)
+    recorder = Recorder.open(Begin(tmp_path, "e", "a run", tmp_path / "run"), run_id=None)
     assert recorder.run_id is not None
     key, client = "system/cpu_utilization_percentage", open_store(tmp_path)
 
@@ -103,7 +103,7 @@ def test_the_last_samples_of_a_short_run_are_kept(
 ) -> None:
     monkeypatch.setattr(system_metrics, "_SAMPLE_S", 0.01)
     monkeypatch.setattr(system_metrics, "_SAMPLES", 10_000)
-    recorder = Recorder.open(tmp_path, "e", "a run", tmp_path / "run", run_id=None)
+    recorder = Recorder.open(Begin(tmp_path, "e", "a run", tmp_path / "run"), run_id=None)
     with system_metrics.sampled(recorder):
         time.sleep(0.3)
     assert recorder.run_id is not None

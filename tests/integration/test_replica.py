@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from asl_exp.replica import api as server_module
 from asl_exp.replica.api import NotNowError, ReplicaError, Server
 from asl_exp.replica.backlog import undelivered
 from asl_exp.replica.delivery import Delivery, Outcome
-from asl_exp.tracking.recorder import Recorder
-from asl_exp.tracking.store import DATABASE, open_store
+from asl_exp.tracking.recorder import Begin, Recorder
+from asl_exp.tracking.store import open_store
+from asl_exp.tracking.store_file import DATABASE
 
 LONGEST = {"3": 6000, "2.7.1": 500}
 
@@ -295,7 +297,7 @@ def test_ten_processes_write_to_the_ledger_at_once(store: Store) -> None:
 def _record(runs_dir: str, number: int) -> None:
     folder = Path(runs_dir) / f"run{number}"
     folder.mkdir(parents=True)
-    recorder = Recorder.open(Path(runs_dir), "ten", f"run {number}", folder, run_id=None)
+    recorder = Recorder.open(Begin(Path(runs_dir), "ten", f"run {number}", folder), run_id=None)
     recorder.params({f"key{i}": i for i in range(150)})
     for epoch in range(20):
         recorder.metrics({"train/loss": 1.0 / (epoch + 1), "val/loss": 2.0}, step=epoch)
@@ -325,3 +327,50 @@ def test_ten_processes_record_into_one_store_at_once(
         assert [point.step for point in points] == list(range(20))
         delivery_to(store, mlflow_3.url).deliver(run.info.run_id)
         assert differences(store.client, run.info.run_id, mlflow_3.url) == []
+
+
+def sql(server: MlflowServer, statement: str, *values: str) -> None:
+    with sqlite3.connect(server.folder / "mlflow.db", timeout=30) as database:
+        assert database.execute(statement, values).rowcount > 0
+
+
+def files_of(server: MlflowServer, copy: str) -> Path:
+    (found,) = (server.folder / "artifacts").glob(f"*/{copy}/artifacts")
+    return found
+
+
+LOST: dict[str, Callable[[MlflowServer, str], object]] = {
+    "a tag": lambda s, run: sql(s, "DELETE FROM tags WHERE run_uuid=? AND key='phase'", run),
+    "another value of a tag": lambda s, run: sql(
+        s, "UPDATE tags SET value='x' WHERE run_uuid=? AND key='phase'", run
+    ),
+    "params": lambda s, run: sql(s, "DELETE FROM params WHERE run_uuid=?", run),
+    "points of a metric": lambda s, run: sql(
+        s, "DELETE FROM metrics WHERE run_uuid=? AND key='lr' AND step>1", run
+    ),
+    "the status": lambda s, run: sql(s, "UPDATE runs SET status='RUNNING' WHERE run_uuid=?", run),
+    "the datasets": lambda s, run: sql(s, "DELETE FROM inputs WHERE destination_id=?", run),
+    "a file": lambda s, run: (files_of(s, run) / "config" / "resolved.yaml").unlink(),
+    "a file's end": lambda s, run: (files_of(s, run) / "checkpoints" / "finetune.ckpt").write_bytes(
+        b""
+    ),
+    "all files": lambda s, run: shutil.rmtree(files_of(s, run)),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_what_a_server_lost_is_sent_again_where_it_is_asked(
+    what: str, store: Store, server: MlflowServer
+) -> None:
+    run_id, longest = store.make_run(), LONGEST[server.version]
+    store.fill(run_id, range(5))
+    store.end(run_id)
+    delivery = delivery_to(store, server.url)
+    copy = delivery.deliver(run_id).replica_run_id
+    assert copy is not None
+    LOST[what](server, copy)
+    assert differences(store.client, run_id, server.url, longest=longest) != []
+    assert not delivery.deliver(run_id).sent, "by what was noted, nothing is left"
+    delivery.deliver(run_id, again=True)
+    assert differences(store.client, run_id, server.url, longest=longest) == []
+    assert not delivery.deliver(run_id, again=True).sent, "once"

@@ -148,7 +148,7 @@ def test_the_description_tells_results_confusions_and_how_to_repeat(finished: Fi
     note = finished.run.data.tags["mlflow.note.content"]
     score = f"{finished.result['metrics']['test/accuracy']:.3f}"
     assert f"| test | {score} |" in note
-    assert "| transfer | 0 to 1 | " in note
+    assert "| transfer | 2 | " in note
     assert "Most confused, test" in note
     run_id = finished.run.info.run_id
     assert f"(get-artifact?path=evaluation/test/confusion_matrix.png&run_uuid={run_id})" in note
@@ -169,7 +169,8 @@ def test_pictures_are_logged_images(finished: Finished) -> None:
     assert finished.run.data.tags["mlflow.loggedImages"] == "True"
     keys = {path.name.split("+")[0] for path in (finished.artifacts / "images").glob("*.png")}
     assert keys == {
-        "confusion_matrix~test", "confusion_matrix~external~synthetic_external", "learning_curves"
+        "confusion_matrix~test", "confusion_matrix~external~synthetic_external",
+        "confusion_matrix~external", "learning_curves",
     }  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_a_pruned_run_ends_where_it_is_told_to_and_says_so(
     tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     watcher = Looking(last_epoch=1)
-    with pytest.raises(PrunedError, match="pruned after epoch 1"):
+    with pytest.raises(PrunedError, match="pruned after 2 epochs"):
         run(tiny, tmp_path / "run", watcher)
     assert list(watcher.seen) == [0, 1]
     result = Result.read(tmp_path / "run")
@@ -79,9 +79,9 @@ def test_a_pruned_run_ends_where_it_is_told_to_and_says_so(
 def test_an_interrupt_while_the_run_is_made_leaves_none_running(
     tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted_store(runs_dir: Path) -> MlflowClient:
+    def interrupted_store(runs_dir: Path, *warned: Any) -> MlflowClient:
         os.kill(os.getpid(), signal.SIGTERM)
-        return open_store(runs_dir)
+        return open_store(runs_dir, *warned)
 
     def interrupt(number: int, _: Any) -> None:
         monkeypatch.undo()

@@ -39,7 +39,8 @@ class Trainer(SimpleNamespace):
         self.writer, self.n_values = writer, n_values
 
     def save_checkpoint(self, path: Path) -> None:
-        content: dict[str, Any] = {"values": torch.full((self.n_values,), self.current_epoch)}
+        values = torch.full((self.n_values,), self.current_epoch)
+        content: dict[str, Any] = {"values": values, "loops": {}, "state_dict": {}}
         self.writer.on_save_checkpoint(self, None, content)  # type: ignore[arg-type]
         path.parent.mkdir(exist_ok=True)
         buffer = io.BytesIO()

@@ -94,6 +94,9 @@ def test_the_parent_shows_the_study(concluded: tuple[OpenStudy, str]) -> None:
     result = Result.read(Path(best.user_attrs["run_folder"]))
     assert result is not None
     assert run.data.metrics["kept/val/accuracy"] == result.metrics["val/accuracy"]
+    of_run = client(opened.plan).get_metric_history
+    steps = {point.step for key in run.data.metrics for point in of_run(parent, key)}
+    assert steps == {0}, "no stray point in the curves of runs"
     assert run.data.metrics["n_finished"] == 4
     assert run.data.tags[Tag.BEST_TRIAL] == str(best.number)
     assert run.data.params["objective/train/l2_penalty"] == "minimize"
@@ -104,8 +107,8 @@ def test_the_parent_shows_the_study(concluded: tuple[OpenStudy, str]) -> None:
     assert "--multirun sweep=nadam_l2_dropout sweep.storage=postgresql://***@b/c" in note
     assert "secret" not in note
     assert "secret" not in (opened.plan.folder / "outcome" / "README.md").read_text()
-    kept = client(opened.plan).list_artifacts(parent)
-    assert {file.path for file in kept} == {"best.yaml", "outcome"}
+    files = client(opened.plan).list_artifacts(parent)
+    assert {file.path for file in files} == {"best.yaml", "outcome"}
 
 
 def test_the_children_show_their_trials(concluded: tuple[OpenStudy, str]) -> None:

@@ -27,6 +27,8 @@ from asl_exp.compat import torch as compat_torch
 PARTS = {
     "hydra-core": (
         "hydra._internal.config_loader_impl.ConfigLoaderImpl",
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+        "hydra.core.utils.JobReturn.return_value",
         "hydra.core.override_parser.types.Override._get_value_element_as_str",
         "hydra.core.global_hydra.GlobalHydra.instance",
         "hydra.core.plugins.Plugins.register",
@@ -57,6 +59,7 @@ PARTS = {
     ),
     "mlflow": (
         "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository",
+        "mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore._engine_map",
         "mlflow.system_metrics.metrics.cpu_monitor.CPUMonitor",
         "mlflow.system_metrics.metrics.disk_monitor.DiskMonitor",
         "mlflow.system_metrics.metrics.gpu_monitor.GPUMonitor",

@@ -57,12 +57,33 @@ def test_phases_boundary_and_kept_epochs_are_marked(tmp_path: Path, drawn: list[
     boundaries = [line for line in loss.lines if line.get_linestyle() == ":"]
     stars = [line for line in loss.lines if line.get_marker() == "*"]
 
-    assert "transfer\nkept epoch 4" in texts(drawn[0])
-    assert "finetune\nkept epoch 6" in texts(drawn[0])
+    assert "transfer\nkept epoch 5" in texts(drawn[0])
+    assert "finetune\nkept epoch 2" in texts(drawn[0]), "counted from 1 within the phase"
+    assert [label.get_text() for label in rate.get_xticklabels()] == list("12345123")
+    assert {"0.500", "0.386"} <= set(texts(drawn[0]).split()), "beside their stars"
     assert [line.get_xdata()[0] for line in boundaries] == [4.5]
     assert list(stars[0].get_xdata()) == [4, 6]
     assert list(stars[0].get_ydata()) == pytest.approx([0.5, 2 / 7 + 0.1])
     assert (accuracy.get_yscale(), rate.get_yscale()) == ("linear", "log")
+
+
+def test_names_stand_over_the_middle_of_their_phases(tmp_path: Path, drawn: list[Figure]) -> None:
+    learning_curves(history(("one", 20), ("two", 10), ("three", 30)), tmp_path / "c.png")
+    places = {t.get_text(): t.xy[0] for t in drawn[0].axes[0].texts}  # type: ignore[attr-defined]
+    assert places == {"one": 9.5, "two": 24.5, "three": 44.5}
+
+
+@pytest.mark.parametrize("augmented", [True, False])
+def test_train_is_said_to_be_augmented(
+    augmented: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    title = canvas.title
+    monkeypatch.setattr(
+        canvas, "title", lambda f, what, line: (told.append(line), title(f, what, line))
+    )
+    learning_curves(TWO_PHASES, tmp_path / "c.png", augmented=augmented)
+    assert ("with augmentation" in told[0]) == augmented
 
 
 def test_curves_break_at_the_boundary(tmp_path: Path, drawn: list[Figure]) -> None:

@@ -10,6 +10,8 @@ from typing import Final
 
 import pandas as pd
 
+from asl_exp.config.names import record_name
+
 COLUMNS: Final = ("path", "key", "label", "group", "source", "split")
 """path: what is opened (a file, or ``synthetic:...``); key: the same on every machine, relative to
 the source's folder; group, split: "" where the source does not know them."""
@@ -102,5 +104,11 @@ def is_file_key(path: str) -> bool:
 
 
 def set_name(given: str) -> str:
-    """Return the name of an external set: a folder's or a manifest's name without its path."""
-    return Path(given).stem if "/" in given or "\\" in given or "." in given else given
+    """Return the name of an external set: a folder's or a manifest's name without its path.
+
+    In the form in which folders, metrics and servers of records take it.
+    """
+    name = Path(given).name
+    if name in ("", ".", ".."):
+        name = Path(given).resolve().name
+    return record_name(name[:-4] if name.lower().endswith(".csv") else name)

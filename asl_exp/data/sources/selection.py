@@ -170,13 +170,20 @@ def _external(
         return everything[everything["source"] == name].reset_index(drop=True)
     if name.lower().endswith(".csv"):
         return list_manifest(name, "data.external")
-    if home_expanded(name).is_dir():
+    if _is_folder(name):
         return list_folder(name, "data.external", wanted=classes)
     known = [*sorted(set(everything["source"])), SYNTHETIC_EXTERNAL]
     raise DataError(
         f"data.external: '{name}' is no source of the manifest ({some(known)}), no folder and no "
         f"CSV file{nearest(name, known)}"
     )
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return home_expanded(name).is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long, of no user, a zero byte
+        return False
 
 
 def _synthetic_external(config: DataConfig) -> pd.DataFrame:

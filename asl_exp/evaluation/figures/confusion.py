@@ -119,7 +119,7 @@ def _write_recall(axes: Axes, confusion: Integers, ticks: Sequence[int], letters
     """Write the recall of each true class beside its row."""
     recall = scores.recall_by_class(confusion)
     right = axes.secondary_yaxis("right")
-    texts = ["no image" if np.isnan(recall[i]) else f"{recall[i]:.0%}" for i in ticks]
+    texts = ["no image" if np.isnan(recall[i]) else canvas.percent(recall[i]) for i in ticks]
     right.set_yticks(ticks, texts, fontsize=letters, color="#666666")
     right.tick_params(length=0)
     axes.annotate(

@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from asl_exp.config import names
 from asl_exp.evaluation.figures import canvas
 
 FEW_EPOCHS = 40  # up to which every epoch gets a dot
-NARROW = 0.15  # of all epochs: an inner phase below that has no room for its name
+LETTER = 0.012  # of the axes' width: a letter of a phase's name
+MOST_TICKS = 20
+_STEPS = [step * 10**power for power in range(9) for step in (1, 2, 5)]
 LOG_FROM_RATIO = 100  # between the highest and the lowest loss
 
 
@@ -22,6 +24,8 @@ def learning_curves(
     path: Path,
     kept: Mapping[str, int] | None = None,
     caution: str = "",
+    *,
+    augmented: bool = False,
 ) -> None:
     """Draw loss, accuracy and learning rate by epoch into a PNG.
 
@@ -31,6 +35,7 @@ def learning_curves(
         path: the PNG to write.
         kept: phase to the epoch (counted across phases) whose checkpoint was kept.
         caution: what must stand beside a score of val.
+        augmented: train's images were changed at random, which val's never are.
     """
     figure = canvas.new_figure(9, 8.4)
     if history.empty:
@@ -38,14 +43,17 @@ def learning_curves(
         canvas.say(figure.add_subplot(), "no epoch was trained")
     else:
         rows = history.sort_values("epoch", kind="stable").drop_duplicates("epoch", keep="last")
-        canvas.title(figure, "Learning curves", "\n".join(filter(None, (_line(rows), caution))))
+        canvas.title(
+            figure, "Learning curves", "\n".join(filter(None, (_line(rows, augmented), caution)))
+        )
         _draw(figure, rows, kept or {})
     canvas.save(figure, path)
 
 
-def _line(rows: pd.DataFrame) -> str:
+def _line(rows: pd.DataFrame, augmented: bool) -> str:
     counts = rows.groupby("phase", sort=False).size()
-    return "epochs: " + ", ".join(f"{phase} {count}" for phase, count in counts.items())
+    epochs = "epochs: " + ", ".join(f"{phase} {count}" for phase, count in counts.items())
+    return epochs + ("; train is with augmentation, val without" if augmented else "")
 
 
 def _draw(figure: Figure, rows: pd.DataFrame, kept: Mapping[str, int]) -> None:
@@ -60,9 +68,23 @@ def _draw(figure: Figure, rows: pd.DataFrame, kept: Mapping[str, int]) -> None:
         _mark_boundaries(axes, rows)
         axes.grid(color=canvas.PALE)
     _name_phases(loss, rows, kept)
-    rate.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    rate.set_xlabel("epoch, counted across phases")
+    _number_epochs(rate, rows)
+    rate.set_xlabel("epoch within its phase")
     rate.set_xlim(rows["epoch"].min() - 0.5, rows["epoch"].max() + 0.5)
+
+
+def _number_epochs(axes: Axes, rows: pd.DataFrame) -> None:
+    """Count the epochs of each phase from 1 below it."""
+    every = next(step for step in _STEPS if len(rows) <= MOST_TICKS * step)
+    places, labels = [], []
+    for _, phase in rows.groupby("phase", sort=False):
+        first = int(phase["epoch"].min())
+        for epoch in phase["epoch"]:
+            number = int(epoch) - first + 1
+            if number == 1 or number % every == 0:
+                places.append(int(epoch))
+                labels.append(str(number))
+    axes.set_xticks(places, labels)
 
 
 def _draw_pair(
@@ -133,9 +155,22 @@ def _mark_kept(axes: Axes, rows: pd.DataFrame, key: str, kept: Mapping[str, int]
         marker="*",
         markersize=12,
         markeredgecolor="white",
-        label="kept: " + ", ".join(f"{value:.3f}" for value in chosen[key]),
+        label="kept",
         zorder=4,
     )
+    middle = rows["epoch"].mean()
+    for epoch, value in zip(chosen["epoch"], chosen[key], strict=True):
+        right = epoch <= middle
+        axes.annotate(
+            f"{value:.3f}",
+            (epoch, value),
+            xytext=(9 if right else -9, 9),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            fontsize=9,
+            zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+        )
 
 
 def _mark_boundaries(axes: Axes, rows: pd.DataFrame) -> None:
@@ -145,19 +180,22 @@ def _mark_boundaries(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _name_phases(axes: Axes, rows: pd.DataFrame, kept: Mapping[str, int]) -> None:
-    """Write each phase above its epochs; the outer names keep to the figure's edges."""
+    """Write each phase above the middle of its epochs, as far as names have room beside another."""
     spans = rows.groupby("phase", sort=False)["epoch"].agg(["min", "max"])
-    for place, (phase, first, last) in enumerate(spans.itertuples()):
-        ends = {len(spans) - 1: ("right", last + 0.5), 0: ("left", first - 0.5)}
-        side, across = ends.get(place, ("center", (first + last) / 2))
-        if side == "center" and last - first + 1 < NARROW * len(rows):
-            continue  # its name would lie on the next one's; the title has it
-        note = f"\nkept epoch {kept[phase]}" if phase in kept else ""
+    taken = -np.inf  # the end of the name before, in epochs
+    for phase, first, last in spans.itertuples():
+        note = f"kept epoch {kept[phase] - first + 1}" if phase in kept else ""
+        half = LETTER * len(rows) * max(len(phase), len(note)) / 2
+        across = min(max((first + last) / 2, spans["min"].min() - 0.5 + half),
+                     spans["max"].max() + 0.5 - half)  # fmt: skip
+        if across - half < taken:
+            continue  # its name would lie on another's; the title has it
+        taken = across + half
         axes.annotate(
-            canvas.plain(phase) + note,
+            "\n".join(filter(None, (canvas.plain(phase), note))),
             (across, 1),
             xycoords=axes.get_xaxis_transform(),
             xytext=(0, 4),
             textcoords="offset points",
-            ha=side,
+            ha="center",
         )

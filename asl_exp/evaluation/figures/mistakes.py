@@ -1,5 +1,6 @@
 """A contact sheet of the mistakes that the model was most sure of."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ COLUMNS = 6
 MOST = 24  # images on the sheet
 LONGEST_NAME = 22  # characters of a file name that fit below an image
 LONGEST_CLASS = 8  # characters of a class that fit twice above an image
+
+_DRAWN = re.compile(r"^synthetic:.*/(\w+)/session(\d+)/[^/]+/(\d+)@seed\d+$")
 
 Images = npt.NDArray[np.uint8]
 
@@ -60,8 +63,19 @@ def captions(
     names = [canvas.shortened(name, LONGEST_CLASS) for name in classes]
     return [
         (
-            f"{names[labels[i]]} → {names[predicted[i]]}  {probabilities[i].max():.2f}",
-            Path(paths[i]).name,
+            f"{names[labels[i]]} → {names[predicted[i]]}  {_sureness(probabilities[i].max())}",
+            _image_name(paths[i]),
         )
         for i in chosen
     ]
+
+
+def _sureness(probability: float) -> str:
+    """Return it in two digits; that of a mistake is never written as 1."""
+    return canvas.share(min(float(probability), np.nextafter(1, 0)), 2)
+
+
+def _image_name(path: str) -> str:
+    """Return a file's name; of a drawn hand its signer, session and number."""
+    drawn = _DRAWN.search(path)
+    return Path(path).name if drawn is None else f"{drawn[1]}, take {drawn[2]}.{int(drawn[3])}"

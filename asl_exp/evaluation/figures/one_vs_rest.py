@@ -76,7 +76,7 @@ def _plot(
     axes: Axes, curve: Curve, name: str, steps: Steps, *, color: str, linewidth: float
 ) -> None:
     # The area comes first: matplotlib leaves labels with a leading underscore out of legends.
-    label = f"{curve.area:.3f}  {canvas.plain(name)}"
+    label = f"{canvas.share(curve.area, 3)}  {canvas.plain(name)}"
     (line,) = axes.plot(curve.x, curve.y, drawstyle=steps, label=label)
     line.set(color=color, linewidth=linewidth)
     if color == canvas.BLACK:
@@ -96,7 +96,9 @@ def _legend(axes: Axes, curves: OneVsRest, n_classes: int, corner: Corner, headi
     lines, labels = axes.get_legend_handles_labels()
     *named, micro, macro = zip(lines, labels, strict=True)
     n_faint, n_missing = len(curves.classes) - len(named), n_classes - len(curves.classes)
-    others = "others, none lower" if named else "classes"
+    one = n_faint == 1
+    others = ("other" if one else "others") + (", not lower" if one else ", none lower")
+    others = others if named else ("class" if one else "classes")
     notes = [
         (Line2D([], [], color=canvas.FAINT), f"{n_faint} {others}" if n_faint else ""),
         (Line2D([], [], color="none"), f"{n_missing} without an image" if n_missing else ""),

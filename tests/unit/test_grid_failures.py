@@ -1,0 +1,64 @@
+"""A grid of which some jobs fail: all are run, each failure is named, the status is 1."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from asl_exp.config.errors import RunError
+from hydra_plugins.asl_exp_sweeper import _Outcomes
+
+JOBS = [["lr.transfer=1e-3", f"seed={seed}", "name=x y"] for seed in range(4)]
+
+
+class Engine(Launcher):
+    """Runs jobs as Hydra's launchers do: an error is what a job returns."""
+
+    def __init__(self, errors: dict[int, BaseException | None]) -> None:
+        self.errors, self.ran = errors, 0
+
+    def setup(self, **given: Any) -> None:
+        raise NotImplementedError
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        returned = []
+        for number, _ in enumerate(job_overrides, initial_job_idx):
+            self.ran += 1
+            result = JobReturn()
+            failed = number in self.errors
+            result.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
+            result.return_value = self.errors[number] if failed else 0.5
+            returned.append(result)
+        return returned
+
+
+FAILED: dict[str, tuple[dict[int, BaseException | None], list[str]]] = {
+    "none": ({}, []),
+    "the first": ({0: RunError("no room")}, ["1 of 4 jobs", "job 0 (seed=0): no room"]),
+    "the last": ({3: RunError("no room")}, ["1 of 4 jobs", "job 3 (seed=3): no room"]),
+    "two": (
+        {1: RunError("NaN"), 2: ValueError("odd")},
+        ["2 of 4 jobs", "job 1 (seed=1): NaN", "job 2 (seed=2): odd"],
+    ),
+    "all": (dict.fromkeys(range(4), RunError("no data")), ["4 of 4 jobs", "job 0", "job 3"]),
+    "without a word": ({1: None}, ["1 of 4 jobs", "job 1 (seed=1): it did not end"]),
+}
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4])
+@pytest.mark.parametrize("what", FAILED)
+def test_all_jobs_are_run_and_the_failed_ones_named(what: str, batch: int) -> None:
+    errors, told = FAILED[what]
+    engine = Engine(errors)
+    outcomes = _Outcomes(engine)
+    for start in range(0, len(JOBS), batch):
+        for job in outcomes.launch(JOBS[start : start + batch], start):
+            assert isinstance(job.return_value, float), "Hydra would raise here and end the grid"
+    assert engine.ran == 4
+    said = outcomes.failures()
+    assert (said is None) == (not told)
+    assert all(part in (said or "") for part in told), said
