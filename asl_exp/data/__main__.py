@@ -24,9 +24,6 @@ Overrides are those of python -m asl_exp, for example
   python -m asl_exp.data audit data=folder data.root=FOLDER data.split=random"""
 
 
-_HAND_MODEL: Final = "hand.model="
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
     return cli.answered("asl_exp.data", lambda: _command(arguments))
@@ -53,19 +50,14 @@ def _joints(arguments: list[str]) -> int:
     files = [argument for argument in arguments if "=" not in argument]
     if len(files) != 1:
         raise UserError(f"joints: give one file to write, not {len(files)}\n{_USAGE}")
-    models = [one.removeprefix(_HAND_MODEL) for one in arguments if one.startswith(_HAND_MODEL)]
-    overrides = [one for one in arguments if "=" in one and not one.startswith(_HAND_MODEL)]
-    data = compose_config(overrides).data
+    overrides = [argument for argument in arguments if "=" in argument]
+    config = compose_config(["hand=joints", *overrides])
 
-    from asl_exp.data.hands.finder import FinderSettings
-    from asl_exp.data.hands.hand_store import HandSource
+    from asl_exp.data.hands.detection import hand_source
     from asl_exp.data.hands.joint_export import export_joints
-    from asl_exp.data.hands.model_file import model_file
 
-    source = HandSource(
-        model_file(models[-1] if models else None, data.cache_dir), FinderSettings()
-    )
-    print(f"{files[0]}: {export_joints(data, source, Path(files[0]).expanduser())}")
+    source = hand_source(config.hand, config.data.cache_dir)
+    print(f"{files[0]}: {export_joints(config.data, source, Path(files[0]).expanduser())}")
     return 0
 
 
