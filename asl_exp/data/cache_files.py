@@ -48,7 +48,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class KeptFile:
+class CacheFile:
     """The place of one file, whether made or not.
 
     Attributes:
@@ -141,7 +141,7 @@ class KeptFile:
 
     def _make_room(self, limit_gb: float, keep: set[str]) -> None:
         """Remove the least recently used files until this one fits under the limit."""
-        others = [one for one in kept_files(self.folder.parent) if one.stem != self.name]
+        others = [one for one in complete_files(self.folder.parent) if one.stem != self.name]
         used = {one: one.stat().st_size for one in others}
         removable = [one for one in others if one.stem not in keep]
         while sum(used.values()) + self.n_bytes > limit_gb * 1e9 and removable:
@@ -169,7 +169,7 @@ class KeptFile:
 
 
 class Rows:
-    """The bytes of a kept file as rows, read through the page cache that all processes share.
+    """The bytes of a cache file as rows, read through the page cache that all processes share.
 
     Read, not mapped: the pages of a map would count as this process's memory (608 MB for a file of
     600 MB), and where the disk fails or the file is cut a map kills the process with SIGBUS, where
@@ -206,7 +206,7 @@ class Rows:
         return gathered
 
 
-def kept_files(cache_dir: Path) -> list[Path]:
+def complete_files(cache_dir: Path) -> list[Path]:
     """Return the bytes' files of a cache folder that have a description, the oldest use first."""
     described = [path for path in cache_dir.glob("*/*.json") if path.is_file()]
     files = [
@@ -217,7 +217,7 @@ def kept_files(cache_dir: Path) -> list[Path]:
 
 
 def remove(bytes_file: Path) -> None:
-    """Remove a kept file; a process that has it open goes on reading it."""
+    """Remove a cache file; a process that has it open goes on reading it."""
     for ending in (".json", bytes_file.suffix, ".lock"):
         bytes_file.with_suffix(ending).unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from rich.table import Table
 
 from asl_exp.config.errors import UserError, nearest
-from asl_exp.data.cache_files import kept_files, remove
+from asl_exp.data.cache_files import complete_files, remove
 
 KINDS: Final = ("pixels", "features", "hands")
 """The folders of the cache folder."""
@@ -23,7 +23,7 @@ KINDS: Final = ("pixels", "features", "hands")
 
 @dataclass(frozen=True)
 class Entry:
-    """One kept file.
+    """One cache file.
 
     Attributes:
         kind: of KINDS.
@@ -57,9 +57,9 @@ def asked_kinds(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def entries(cache_dir: Path) -> list[Entry]:
-    """Return the kept files of a cache folder, the oldest use first."""
+    """Return the complete files of a cache folder, the oldest use first."""
     found = []
-    for file in kept_files(cache_dir):
+    for file in complete_files(cache_dir):
         description = file.with_suffix(".json")
         try:
             about = json.loads(description.read_text("utf-8"))["about"]
@@ -72,7 +72,7 @@ def entries(cache_dir: Path) -> list[Entry]:
 
 
 def clear(cache_dir: Path, kinds: Sequence[str]) -> tuple[int, int]:
-    """Remove the kept files of some kinds, and what killed processes left; return number, bytes."""
+    """Remove the files of some kinds, and what killed processes left; return number, bytes."""
     chosen = [entry for entry in entries(cache_dir) if entry.kind in kinds]
     for entry in chosen:
         remove(entry.file)

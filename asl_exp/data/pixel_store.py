@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from asl_exp.data.cache_files import Description, KeptFile, Rows
+from asl_exp.data.cache_files import CacheFile, Description, Rows
 from asl_exp.data.decode import (
     FILTERS,
     READER_VERSION,
@@ -143,11 +143,11 @@ class Store:
         return f"{self.pixel_digest[:24]}_{self.geometry.name}_{READER_VERSION}"
 
     @property
-    def file(self) -> KeptFile:
+    def file(self) -> CacheFile:
         """Where the bytes are."""
         n_bytes = len(self.paths) * self.geometry.size**2 * _CHANNELS
         otherwise = "decode every time with data.store=false"
-        return KeptFile(self.folder, self.name, "u8", n_bytes, "stored pixels", otherwise)
+        return CacheFile(self.folder, self.name, "u8", n_bytes, "stored pixels", otherwise)
 
     def open(
         self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from asl_exp.data.augmentation import Augmentation
-from asl_exp.data.cache_files import KeptFile, Rows
+from asl_exp.data.cache_files import CacheFile, Rows
 from asl_exp.data.dataset import Split
 from asl_exp.data.decode_pool import progress
 from asl_exp.data.loader import BatchLoader
@@ -83,11 +83,11 @@ class FeatureFile:
     view: int = 0
 
     @property
-    def kept(self) -> KeptFile:
+    def kept(self) -> CacheFile:
         """Where they are kept, whether computed or not."""
         name = hashlib.sha256(json.dumps(self._about(), sort_keys=True).encode()).hexdigest()[:32]
         folder, otherwise = self.source.folder, "go without with features=never"
-        return KeptFile(folder, name, "f32", self.n_bytes, "stored features", otherwise)
+        return CacheFile(folder, name, "f32", self.n_bytes, "stored features", otherwise)
 
     @property
     def n_bytes(self) -> int:

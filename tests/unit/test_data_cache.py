@@ -12,7 +12,7 @@ from conftest import environment
 from filelock import FileLock
 
 from asl_exp.config.errors import UserError
-from asl_exp.data.cache_files import KeptFile, Rows
+from asl_exp.data.cache_files import CacheFile, Rows
 from asl_exp.data.cache_listing import asked_kinds
 
 PIXELS = {"shape": [3480, 100, 100, 3], "unreadable": {}}
@@ -22,9 +22,9 @@ FEATURES = {
 }  # fmt: skip
 
 
-def kept(cache: Path, kind: str, name: str, about: Mapping[str, Any]) -> KeptFile:
+def kept(cache: Path, kind: str, name: str, about: Mapping[str, Any]) -> CacheFile:
     ending = {"pixels": "u8", "features": "f32"}[kind]
-    file = KeptFile(cache / kind, name, ending, 2_000_000, kind, "go without")
+    file = CacheFile(cache / kind, name, ending, 2_000_000, kind, "go without")
 
     def fill(part: Path) -> Mapping[str, Any]:
         part.write_bytes(bytes(range(200)) * 10_000)

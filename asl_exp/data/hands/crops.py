@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from asl_exp.data.cache_files import KeptFile
+from asl_exp.data.cache_files import CacheFile
 from asl_exp.data.decode import (
     FILTERS,
     READER_VERSION,
@@ -114,10 +114,10 @@ class CropStore:
         return f"{self.pixel_digest[:24]}_{geometry}_{READER_VERSION}_crop{crop[:16]}"
 
     @property
-    def file(self) -> KeptFile:
+    def file(self) -> CacheFile:
         """Where the bytes are."""
         n_bytes = len(self.paths) * self.rule.geometry.size**2 * _CHANNELS
-        return KeptFile(self.folder, self.name, "u8", n_bytes, "crops", "choose hand=joints")
+        return CacheFile(self.folder, self.name, "u8", n_bytes, "crops", "choose hand=joints")
 
     def open(
         self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()

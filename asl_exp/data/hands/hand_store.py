@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
-from asl_exp.data.cache_files import KeptFile
+from asl_exp.data.cache_files import CacheFile
 from asl_exp.data.decode import READER_VERSION, Pixels, Source, UnreadableImageError, read_upright
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.hands.finder import FinderSettings, HandFinder, finder_digest
@@ -110,10 +110,10 @@ class HandStore:
         return f"{self.pixel_digest[:24]}_{self.source.digest[:16]}_{READER_VERSION}"
 
     @property
-    def file(self) -> KeptFile:
+    def file(self) -> CacheFile:
         """Where the bytes are."""
         n_bytes = len(self.paths) * _N_NUMBERS * np.dtype(np.float32).itemsize
-        return KeptFile(self.folder, self.name, "f32", n_bytes, "hands", "choose hand=none")
+        return CacheFile(self.folder, self.name, "f32", n_bytes, "hands", "choose hand=none")
 
     def open(
         self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()
