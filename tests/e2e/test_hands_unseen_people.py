@@ -1,7 +1,7 @@
 """Letters of people, rooms and cameras that were never seen, from photos to the score.
 
-Thresholds: what was measured, less about two standard deviations of the accuracy of 717 photos
-(0.015); the figures themselves are in the preset's header.
+Thresholds: what was measured once, 0.806 and (in 15 epochs instead of the preset's 25) 0.869, less
+two to three standard deviations of the accuracy of 717 photos (0.015).
 """
 
 import importlib.util
@@ -34,8 +34,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("more", "least"),
     [
-        pytest.param((), 0.70, id="photos"),
-        pytest.param((f"data.joints=[{JOINTS}]",), 0.78, id="photos and shared joints"),
+        pytest.param((), 0.77, id="photos"),
+        pytest.param((f"data.joints=[{JOINTS}]",), 0.82, id="photos and shared joints"),
     ],
 )
 def test_anyone_small_reads_strangers(
