@@ -58,5 +58,6 @@ def made_data(n_classes: int, n_train: int) -> LetterData:
         caution="",
         grouping=Grouping(),
         unreadable=(),
+        notes=(),
         store_digest="",
     )

@@ -6,14 +6,14 @@ from typing import Any
 
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.core_plugins import basic_sweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
 
-__all__ = ["BasicSweeper", "as_written", "opened", "register_sweeper", "returned"]
+__all__ = ["as_written", "grid_sweeper", "opened", "register_sweeper", "returned"]
 
 
 @contextmanager
@@ -39,6 +39,16 @@ def opened(config_dir: str, searchpath: Sequence[str] = ()) -> Iterator[None]:
             yield
     finally:
         hydra.hydra = outer
+
+
+def grid_sweeper(
+    max_batch_size: int | None, params: dict[str, str] | None
+) -> basic_sweeper.BasicSweeper:
+    """Return Hydra's own sweeper of grids.
+
+    Hydra loads its plugins' modules anew, so the class is looked up when it is needed.
+    """
+    return basic_sweeper.BasicSweeper(max_batch_size, params)
 
 
 def as_written(element: Any) -> str:

@@ -186,9 +186,13 @@ def _text_faults(text: str, key: str) -> Iterator[str]:
             )
 
 
+_STUDY: Final = {"override /hydra/sweeper": "asl_exp"}
+"""How a file of the group sweep says that it is a study; nothing else of hydra is taken."""
+
+
 def _default_fault(entry: Any, groups: set[str], *, outside: bool) -> str | None:
     """Return what is wrong with one line of a defaults list."""
-    if entry == "_self_":
+    if entry in ("_self_", _STUDY):
         return None
     if isinstance(entry, str) and not outside and _ENTRY.fullmatch(entry):
         return None

@@ -41,9 +41,9 @@ class GridSweeper(Sweeper):
     def __init__(
         self, max_batch_size: int | None = None, params: dict[str, str] | None = None
     ) -> None:
-        from asl_exp.compat.hydra import BasicSweeper
+        from asl_exp.compat.hydra import grid_sweeper
 
-        self._grid = BasicSweeper(max_batch_size, params)
+        self._grid = grid_sweeper(max_batch_size, params)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -31,6 +31,9 @@ PAPER = {
     "paper_xception": "legacy_xception",
 }
 
+OURS = ("anyone", "anyone_small")
+"""Presets of no published system."""
+
 PUBLISHED: dict[str, dict[str, Any]] = {
     **{
         name: {
@@ -171,10 +174,10 @@ def dense_layers(model: LetterClassifier) -> list[tuple[int, int]]:
 
 
 def test_every_preset_has_its_published_values_here() -> None:
-    assert sorted(PUBLISHED) == PRESETS
+    assert sorted([*PUBLISHED, *OURS]) == PRESETS
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_has_the_published_values(name: str) -> None:
     composed = flatten(preset(name).model_dump())
     assert {key: composed[key] for key in PUBLISHED[name]} == PUBLISHED[name]
@@ -284,6 +287,7 @@ def test_runs_through_all_its_phases(name: str, tmp_path: Path, cache: Path) -> 
         *SMALLER.get(name, ["backbone.image_size=32"]),
         *(["backbone.image_size=32"] if name == "vgg16_fc" else []),
         *(f"schedule.{phase}.epochs=1" for phase in planned),
+        *(["schedule.transfer.views=1"] if name == "anyone" else []),
     )
     folder = tmp_path / "run"
     objective = run_experiment(config, folder)

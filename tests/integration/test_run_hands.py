@@ -193,6 +193,7 @@ class Stop:
     """Interrupts the run after an epoch, as Ctrl-C would."""
 
     tags: dict[str, str] = {}
+    features_gb = None
 
     def __init__(self, after: int) -> None:
         self.after = after

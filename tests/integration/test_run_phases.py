@@ -316,7 +316,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_epoch(
     with pytest.raises(NonFiniteLossError) as caught:
         run_experiment(config, folder)
     told = str(caught.value)
-    assert "phase 'transfer', epoch 2, batch 1" in told
+    assert "phase 'transfer', epoch 3, batch 2" in told
     assert "smaller learning rate" in told
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "FAILED"

@@ -34,7 +34,7 @@ SHORT = (
 
 
 def config_of(tiny: tuple[str, ...], runs: Path, *more: str) -> Config:
-    return compose_config([*tiny, *SHORT, f"runs_dir={runs}", *more])
+    return compose_config([*tiny, *SHORT, f'runs_dir="{runs}"', *more])
 
 
 def result_of(folder: Path) -> dict[str, Any]:
@@ -47,6 +47,7 @@ class Looker:
 
     def __init__(self, act: Callable[[MlflowClient, str], object], folder: Path, at: int) -> None:
         self.tags: dict[str, str] = {}
+        self.features_gb: float | None = None
         self.act, self.folder, self.at = act, folder, at
 
     def after_epoch(self, epoch: int, metrics: Any) -> bool:

@@ -19,9 +19,9 @@ def test_params_are_valid_for_every_backbone(file: str) -> None:
         compose_config([f"experiment=paper_{name}", *params["overrides"].split()])
 
 
-def test_table_waits_for_every_backbone() -> None:
+def test_the_report_waits_for_every_backbone() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     backbones = yaml.safe_load((ROOT / "params.yaml").read_text())["backbones"]
     runs = [f"runs/comparison/{name}" for name in backbones]
-    assert [dep for dep in stages["table"]["deps"] if dep.startswith("runs/")] == runs
-    assert stages["table"]["cmd"].split()[-4:] == runs
+    assert [dep for dep in stages["report"]["deps"] if dep.startswith("runs/")] == runs
+    assert stages["report"]["cmd"].split()[-6:-2] == runs

@@ -52,8 +52,15 @@ def test_other_words_are_refused() -> None:
         compose_config(["data.batch_size=most"])
 
 
+class NoHands(torch.nn.Sequential):
+    """Layers that take images alone."""
+
+    def any_hands(self, n: int) -> dict[str, torch.Tensor]:
+        return {}
+
+
 def test_a_step_holds_what_a_layer_by_layer_count_gives() -> None:
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10, bias=False))
+    model = NoHands(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10, bias=False))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     images, scores = 4 * 3 * 8 * 8 * 4, 4 * 10 * 4  # bytes
     counted = batch_size._bytes_of_step(model, optimizer, 8)
