@@ -236,7 +236,7 @@ def test_a_full_disk_lets_the_phase_go_on_without(
 
 def test_what_cannot_be_stored_is_said(own_cache: tuple[str, ...], tmp_path: Path) -> None:
     always = (*own_cache, *PLAIN, "schedule.transfer.features=always")
-    with pytest.raises(ConfigError, match="always needs stored pixels, but data.store=off"):
+    with pytest.raises(ConfigError, match=r"always needs stored pixels, but data\.store=off"):
         Ran(tmp_path / "a", *always, "data.store=false")
     with pytest.raises(DataError, match=r"always, but they cannot be mixed \(augmentation\.mixup"):
         Ran(tmp_path / "b", *always, "augmentation.mixup=0.2")
