@@ -141,9 +141,16 @@ def _show(checked: "Checked", line: CommandLine) -> None:
 
 
 def _expanded(line: CommandLine) -> list[str]:
-    from asl_exp.config.compose import expand_patterns
+    """Return the overrides for Hydra: patterns written out, and who runs a grid.
 
-    return expand_patterns(line.overrides, _searchpath(line.config_dir))
+    A study names its sweeper in its own file, which one in config.yaml would overrule.
+    """
+    from asl_exp.config.compose import asks_for_study, expand_patterns
+
+    overrides = expand_patterns(line.overrides, _searchpath(line.config_dir))
+    if line.multirun and not asks_for_study(overrides):
+        return ["hydra/sweeper=asl_exp_grid", *overrides]
+    return overrides
 
 
 def _checked(line: CommandLine) -> "Checked | None":
