@@ -182,6 +182,6 @@ def test_a_grid_of_which_a_job_fails_runs_the_others(
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert "1 of 2 jobs of the grid failed, the others are done" in done.stderr
-    assert "job 0 (lr.transfer=1e38): the training loss became non-finite" in done.stderr
+    assert "job 0 (lr.transfer=1e+38): the training loss became non-finite" in done.stderr
     folders = sorted(path.parent for path in (tmp_path / "runs").rglob("result.json"))
     assert [result_of(folder)["status"] for folder in folders] == ["FAILED", "FINISHED"]
