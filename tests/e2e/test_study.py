@@ -155,7 +155,7 @@ import os, runpy, signal
 from asl_exp.tracking import recorder
 
 open_store = recorder.open_store
-recorder.open_store = lambda runs: (os.kill(os.getpid(), signal.SIGTERM), open_store(runs))[1]
+recorder.open_store = lambda *a: (os.kill(os.getpid(), signal.SIGTERM), open_store(*a))[1]
 runpy.run_module("asl_exp", run_name="__main__", alter_sys=True)
 """
     arguments = (*STUDY, *tiny, "sweep.n_trials=1")
