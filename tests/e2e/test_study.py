@@ -155,7 +155,14 @@ import os, runpy, signal
 from asl_exp.tracking import recorder
 
 open_store = recorder.open_store
-recorder.open_store = lambda *a: (os.kill(os.getpid(), signal.SIGTERM), open_store(*a))[1]
+sent = []
+
+def once_interrupted(*given):
+    if not sent:
+        sent.append(os.kill(os.getpid(), signal.SIGTERM))
+    return open_store(*given)
+
+recorder.open_store = once_interrupted
 runpy.run_module("asl_exp", run_name="__main__", alter_sys=True)
 """
     arguments = (*STUDY, *tiny, "sweep.n_trials=1")
