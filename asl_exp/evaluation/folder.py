@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from asl_exp.config import names
 from asl_exp.config.redact import csv_cell
+from asl_exp.data.dataset import Split
 from asl_exp.evaluation import one_vs_rest, report, scores
 from asl_exp.evaluation.figures import mistakes
 from asl_exp.evaluation.figures.canvas import line
@@ -20,6 +23,7 @@ from asl_exp.evaluation.figures.mistakes import Images
 from asl_exp.evaluation.figures.one_vs_rest import precision_recall_figure, roc_figure
 from asl_exp.evaluation.figures.reliability import reliability_figure
 from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
+from asl_exp.evaluation.no_hand import with_no_hand
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 
@@ -35,6 +39,7 @@ class AnsweredSet:
         table: a row for each image in the same order: path, label (a class name), group, source.
         gather: returns the images of the given rows, `(B, S, S, 3)` uint8.
         caution: what must stand beside every score, in figures and reports.
+        found: `(N,)`, in which images a hand was found; None where none was looked for.
     """
 
     name: str
@@ -44,6 +49,37 @@ class AnsweredSet:
     table: pd.DataFrame
     gather: Callable[[Integers], Images]
     caution: str = ""
+    found: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of(
+        cls, split: Split, probabilities: Probabilities, classes: Sequence[str]
+    ) -> "AnsweredSet":
+        """Return a split with a model's probabilities `(N, C)`, and "no hand" where that is said.
+
+        Args:
+            split: N images.
+            probabilities: of the model's C classes.
+            classes: their names.
+        """
+        answers, columns = with_no_hand(probabilities, classes, split.rejected)
+        return cls(
+            name=split.name,
+            probabilities=answers,
+            labels=split.labels,
+            classes=columns,
+            table=split.table,
+            gather=split.gather,
+            caution=split.caution,
+            found=split.found,
+        )
+
+    def scores(self) -> dict[str, float]:
+        """Return accuracy, f1_macro and ece, and the share of images in which a hand was found."""
+        totals = report.summary(self.probabilities, self.labels)
+        if self.found is not None:
+            totals[names.HANDS_FOUND] = float(self.found.mean())
+        return totals
 
     def line(self, more: str = "", **values: float) -> str:
         """Return what stands below a figure's title; the caution in a line of its own."""
@@ -57,7 +93,7 @@ class Evaluation:
 
     Attributes:
         n_images: scored.
-        scores: accuracy, f1_macro and ece, all 0 to 1.
+        scores: accuracy, f1_macro and ece, all 0 to 1, and hands_found where hands are looked for.
         intervals: how sure they are.
     """
 
@@ -74,7 +110,7 @@ def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
     """
     _check(answered)
     folder.mkdir(parents=True, exist_ok=True)
-    totals = report.summary(answered.probabilities, answered.labels)
+    totals = answered.scores()
     groups = known_groups(answered.table["group"].astype(str).tolist())
     intervals = score_intervals(answered.probabilities, answered.labels, groups)
     _write_predictions(folder, answered)

@@ -10,6 +10,7 @@ import torch
 
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
+from asl_exp.config.schema import HandConfig
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.hands.hand import Detector, Floats
 from asl_exp.data.hands.squares import answers_without_hand, in_squares
@@ -74,10 +75,7 @@ class Recognizer:
         kept = load_kept_model(checkpoint)
         if kept.config.hand.mode == "none":
             return cls(kept)
-        beside = checkpoint.with_name(HAND_MODEL)
-        if hand_model is None and beside.is_file():
-            hand_model = beside
-        return cls(kept, _detector(kept, hand_model))
+        return cls(kept, _detector(kept, checkpoint, hand_model))
 
     def read(self, image: Path | bytes) -> Pixels:
         """Read one whole image as training would: ``(S, S, 3)`` uint8.
@@ -144,31 +142,47 @@ class Recognizer:
         return table
 
 
-def _detector(kept: KeptModel, hand_model: Path | None) -> Detector:
-    """Return the detector that a model was trained with.
+def hand_settings(kept: KeptModel, checkpoint: Path, hand_model: Path | None = None) -> HandConfig:
+    """Return how a kept model finds hands on this machine: with the detector it was trained with.
+
+    Args:
+        kept: the model.
+        checkpoint: where it was read; a model folder has the detector's file beside it.
+        hand_model: file of the detector; None: the one beside, else the one that was trained
+            with, else the cache's.
 
     Raises:
-        UserError: it is not to be had, or the one there is gives other joints.
+        UserError: the detector is not to be had, or the one there is gives other joints.
     """
+    hand = kept.config.hand
+    if hand.mode == "none" or hand.detector == "exact":
+        return hand
     from asl_exp.data.hands.detection import hand_source
 
-    hand, cache_dir = kept.config.hand, kept.config.data.cache_dir
-    if hand.detector == "exact":
+    saved = Path(hand.model).expanduser() if hand.model else None
+    there = [one for one in (checkpoint.with_name(HAND_MODEL), saved) if one and one.is_file()]
+    given = hand_model or (there[0] if there else None)  # what was saved may be another machine's
+    found = hand.model_copy(update={"model": None if given is None else str(given)})
+    digest = hand_source(found, kept.config.data.cache_dir).digest
+    if kept.detector and digest != kept.detector:
+        raise UserError(
+            f"the model was trained with the hand detector {kept.detector[:12]}, and "
+            f"{given or 'the one in the cache'} is {digest[:12]}, whose joints are "
+            "others; give the file that it was trained with, or train again"
+        )
+    return found
+
+
+def _detector(kept: KeptModel, checkpoint: Path, hand_model: Path | None) -> Detector:
+    if kept.config.hand.detector == "exact":
         raise UserError(
             "the model was trained on the embedded signer's true joints, which no detector finds "
             "in photos; train one with hand.detector=mediapipe"
         )
-    given = hand.model if hand_model is None else str(hand_model)
-    if hand_model is None and given is not None and not Path(given).expanduser().is_file():
-        given = None  # another machine's path
-    source = hand_source(hand.model_copy(update={"model": given}), cache_dir)
-    if kept.detector and source.digest != kept.detector:
-        raise UserError(
-            f"the model was trained with the hand detector {kept.detector[:12]}, and "
-            f"{given or 'the one in the cache'} is {source.digest[:12]}, whose joints are "
-            "others; give the file that it was trained with, or train again"
-        )
-    return source.open()
+    from asl_exp.data.hands.detection import hand_source
+
+    hand = hand_settings(kept, checkpoint, hand_model)
+    return hand_source(hand, kept.config.data.cache_dir).open()
 
 
 def find_checkpoint(where: Path) -> Path:

@@ -5,32 +5,31 @@ run of its own. The images are read as each model's training read them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from asl_exp.config import names
 from asl_exp.config.compose import compose_config
+from asl_exp.config.console import Console
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import Split, load_letters, load_whole
 from asl_exp.data.pixel_store import Geometry
+from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.evaluation.inference import probabilities
-from asl_exp.evaluation.no_hand import with_no_hand
 from asl_exp.evaluation.scores import Probabilities
 from asl_exp.model.checkpoint import KeptModel, load_kept_model
-from asl_exp.model.recognizer import find_checkpoint
+from asl_exp.model.recognizer import find_checkpoint, hand_settings
 from asl_exp.runs.result import Result
 from asl_exp.tracking.recorder import Begin, Recorder
-from asl_exp.tracking.store import folder_of
+from asl_exp.tracking.store import folder_of, store_above
 
 _BATCH = 64
 
@@ -42,12 +41,14 @@ class Member:
     Attributes:
         given: what the user named it by.
         kept: the network and how it was trained.
+        checkpoint: where it was read.
         folder: its run folder; None for a model folder or a checkpoint alone.
         result: what its run came to.
     """
 
     given: str
     kept: KeptModel
+    checkpoint: Path
     folder: Path | None
     result: Result | None
 
@@ -88,7 +89,9 @@ def evaluate(
 
     Args:
         runs: run folders, MLflow run ids, model folders or checkpoints; several are an ensemble.
-        overrides: of the group data, for other images than the run's own test and external sets.
+        overrides: of the group data. With a source (data=..., data.source, data.root or
+            data.manifest) all its images are scored; without one, the run's own test and external
+            sets, where only what the machine decides, and data.external, can be given.
         renamed: label of the data to class of the model.
         soup: average the weights of the models instead of their probabilities.
         device: where the networks run; None: the first GPU if there is one, else the CPU.
@@ -96,14 +99,14 @@ def evaluate(
     Raises:
         UserError: no kept model there, models that do not fit each other, or unusable data.
     """
-    config = compose_config(_data_overrides(overrides))
+    config = compose_config(overrides)
     members = [open_member(run, Path(config.runs_dir)) for run in runs]
     _require_equal_classes(members)
     if soup:
         members = [_averaged(members)]
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    elsewhere = any(override.startswith("data") for override in overrides)
-    loaded = [_load(member, config if elsewhere else None, renamed) for member in members]
+    asked = _asked(overrides)
+    loaded = [_load(member, asked, config, renamed) for member in members]
     splits, left_out = loaded[0]
     classes = members[0].kept.classes
     if not splits:
@@ -112,22 +115,14 @@ def evaluate(
     sets = {}
     for name, split in splits.items():
         answers = _answers(members, [part[name] for part, _ in loaded], device)
-        answers, columns = with_no_hand(answers, classes, split.rejected)
-        sets[name] = write_evaluation(
-            folder / Artifact.EVALUATION / name,
-            AnsweredSet(
-                name=name,
-                probabilities=answers,
-                labels=split.labels,
-                classes=columns,
-                table=split.table,
-                gather=split.gather,
-                caution=split.caution,
-            ),
-        )
+        answered = AnsweredSet.of(split, answers, classes)
+        sets[name] = write_evaluation(folder / Artifact.EVALUATION / name, answered)
     absent = {name: _absent(split, classes) for name, split in splits.items()}
     scored = Scored(sets, left_out, absent, folder)
-    _record(scored, runs, members[0] if len(runs) == 1 else None, config)
+    member = members[0] if len(runs) == 1 else None
+    if member is not None and member.result is not None:
+        write_certificate(folder, member.kept.config, member.result)
+    _record(scored, runs, member, config)
     return scored
 
 
@@ -144,19 +139,41 @@ def open_member(given: str, runs_dir: Path) -> Member:
     if folder is None and (where.parent / Artifact.RESULT).is_file():
         folder = where.parent
     result = Result.read(folder) if folder else None
-    return Member(given, load_kept_model(find_checkpoint(where)), folder, result)
+    checkpoint = find_checkpoint(where)
+    return Member(given, load_kept_model(checkpoint), checkpoint, folder, result)
 
 
-def _data_overrides(overrides: Sequence[str]) -> list[str]:
-    allowed = ("data", "data.", "runs_dir", "tracking", "tracking.")
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+")
-        if not key.startswith(allowed):
+_SOURCE = ("data", "data.source", "data.root", "data.manifest")
+_OF_OWN_DATA = (
+    "external", "cache_dir", "cache_limit_gb", "workers", "max_unreadable", "max_megapixels",
+)  # fmt: skip
+"""Keys of data that may change while the run's own images are scored."""
+
+
+def _asked(overrides: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the keys of the run's own data that are given; None where other data are named.
+
+    Raises:
+        UserError: a key that would change the model, or which of its own images are scored.
+    """
+    keys = [override.partition("=")[0].lstrip("+") for override in overrides]
+    for key in keys:
+        if key.partition(".")[0] not in ("data", "runs_dir", "tracking"):
             raise UserError(
                 f"{key}: a kept model is scored as it is; only data, data.*, runs_dir and "
                 "tracking.* can be given"
             )
-    return list(overrides)
+    if any(key in _SOURCE for key in keys):
+        return None
+    own = [key.removeprefix("data.") for key in keys if key.startswith("data.")]
+    for key in own:
+        if key not in _OF_OWN_DATA:
+            raise UserError(
+                f"data.{key}: without a source the run's own test and external images are scored, "
+                f"of which only {', '.join(f'data.{one}' for one in _OF_OWN_DATA)} can be given; "
+                "name a source, such as data=folder data.root=FOLDER, to score its images"
+            )
+    return tuple(own)
 
 
 def _require_equal_classes(members: Sequence[Member]) -> None:
@@ -170,7 +187,11 @@ def _require_equal_classes(members: Sequence[Member]) -> None:
 
 
 def _averaged(members: Sequence[Member]) -> Member:
-    """Return one model whose weights are the mean of all (Wortsman et al., ICML 2022)."""
+    """Return one model whose weights are the mean of all (Wortsman et al., ICML 2022).
+
+    Raises:
+        UserError: they are different networks, or did not start from the same weights.
+    """
     states = [member.kept.model.state_dict() for member in members]
     first = states[0]
     for member, state in zip(members, states, strict=True):
@@ -180,31 +201,50 @@ def _averaged(members: Sequence[Member]) -> Member:
                 f"--soup: {member.given} is another network than {members[0].given}; weights can "
                 "be averaged within one architecture alone"
             )
+        if _start(member) != _start(members[0]):
+            raise UserError(
+                f"--soup: {member.given} and {members[0].given} did not start from the same "
+                "weights, and the mean of their weights is no model; leave --soup out and their "
+                "answers are averaged"
+            )
     mean = {
         key: torch.stack([state[key].double() for state in states]).mean(0).to(tensor.dtype)
         for key, tensor in first.items()
     }
     members[0].kept.model.load_state_dict(mean)
-    return Member("soup", members[0].kept, None, None)
+    return replace(members[0], given="soup", folder=None, result=None)
+
+
+def _start(member: Member) -> object:
+    """Return what two networks that began at one place share: pretrained, or equal weights."""
+    backbone = member.kept.config.backbone
+    if backbone.pretrained:
+        return backbone.name, backbone.weights
+    return member.result.start.get("initial weights") if member.result else member.given
 
 
 def _load(
-    member: Member, config: Config | None, renamed: Mapping[str, str] | None
+    member: Member,
+    asked: tuple[str, ...] | None,
+    config: Config,
+    renamed: Mapping[str, str] | None,
 ) -> tuple[dict[str, Split], dict[str, dict[str, int]]]:
     """Return a model's sets by name, and the labels left out of each."""
     kept, own = member.kept, member.kept.config
     size, interpolation = kept.preprocessing.image_size, kept.preprocessing.interpolation
-    if config is None:
+    hand = hand_settings(kept, member.checkpoint)
+    if asked is not None:
+        mine = own.data.model_copy(update={key: getattr(config.data, key) for key in asked})
         data = load_letters(
-            own.data,
+            mine,
             image_size=size,
             interpolation=interpolation,
-            seed=own.data.split_seed,
-            hand=own.hand,
+            seed=mine.split_seed,
+            hand=hand,
         )
         return {n: s for n, s in data.splits.items() if n not in ("train", "val")}, {}
     geometry = Geometry(size, own.data.resize, interpolation)
-    whole = load_whole(config.data, kept.classes, geometry=geometry, renamed=renamed, hand=own.hand)
+    whole = load_whole(config.data, kept.classes, geometry=geometry, renamed=renamed, hand=hand)
     left_out = {name: labels for name, labels in whole.left_out.items() if labels}
     return {split.name: split for split in whole.splits.values()}, left_out
 
@@ -247,21 +287,22 @@ def _new_folder(config: Config, what: str) -> Path:
 
 
 def _record(scored: Scored, runs: Sequence[str], member: Member | None, config: Config) -> None:
-    """Log scores and files to the run's own MLflow run, or to a new one of several models."""
+    """Log scores and files to the run's own MLflow run, or to a new one where there is none."""
     if config.tracking.mode == "off":
         return
     result = member.result if member else None
-    if result is not None and result.mlflow_run_id is None:
-        return
-    own = member.kept.config if member else config
-    runs_dir = scored.folder.parent if result else Path(config.runs_dir)
-    if result is not None and result.mlflow_run_id is not None:
+    if result is None:
+        own = member.kept.config if member else config
+        evaluated = {"evaluated": ", ".join(runs)}
+        begin = Begin(
+            Path(config.runs_dir), own.tracking.experiment, scored.folder.name, scored.folder,
+            evaluated,
+        )  # fmt: skip
+        recorder = Recorder.open(begin, run_id=None)
+    elif result.mlflow_run_id is not None and (runs_dir := store_above(scored.folder)):
         recorder = Recorder.reopen(runs_dir, result.mlflow_run_id)
     else:
-        evaluated = {"evaluated": ", ".join(runs)}
-        name, folder = scored.folder.name, scored.folder
-        begin = Begin(runs_dir, own.tracking.experiment, name, folder, evaluated)
-        recorder = Recorder.open(begin, run_id=None)
+        return
     step = max(result.kept_epochs.values(), default=0) if result else 0
     for name, evaluation in scored.sets.items():
         recorder.metrics(
@@ -271,38 +312,37 @@ def _record(scored: Scored, runs: Sequence[str], member: Member | None, config: 
     recorder.end(result.status if result else "FINISHED")
 
 
-def show(scored: Scored, console: Console | None = None) -> None:
+def show(scored: Scored) -> None:
     """Print the scores with their intervals, and what was left out."""
-    console = console or Console(highlight=False)
+    console = Console()
     table = Table()
     table.add_column("set", style="bold", overflow="fold")
-    for column in ("images", "accuracy", "95 %", "f1_macro", "ece"):
+    columns = ["images", "accuracy", "95 %", "f1_macro", "ece"]
+    if any(names.HANDS_FOUND in one.scores for one in scored.sets.values()):
+        columns.append(names.HANDS_FOUND)
+    for column in columns:
         table.add_column(column, justify="right")
     for name, evaluation in scored.sets.items():
-        table.add_row(name, *_cells(evaluation))
+        table.add_row(name, *(_cell(evaluation, column) for column in columns))
     console.print(table)
     for name, evaluation in scored.sets.items():
-        console.print(f"{name}: {evaluation.intervals.described()}", markup=False, soft_wrap=True)
-        absent = scored.absent[name]
-        if absent:
-            console.print(f"{name}: no image of {', '.join(absent)}", markup=False, soft_wrap=True)
+        console.print(f"{name}: {evaluation.intervals.described()}", soft_wrap=True)
+        if absent := scored.absent[name]:
+            console.print(f"{name}: no image of {', '.join(absent)}", soft_wrap=True)
     for name, labels in scored.left_out.items():
         told = ", ".join(f"{label} ({count:,})" for label, count in labels.items())
         console.print(
             f"external/{name}: left out {sum(labels.values()):,} images whose label is no class "
             f"of the model: {told}",
-            markup=False, soft_wrap=True, style="yellow",
+            soft_wrap=True, style="yellow",
         )  # fmt: skip
-    console.print(f"files: {scored.folder / Artifact.EVALUATION}", markup=False, soft_wrap=True)
+    console.print(f"files: {scored.folder / Artifact.EVALUATION}", soft_wrap=True)
 
 
-def _cells(evaluation: Evaluation) -> tuple[Any, ...]:
-    scores = evaluation.scores
-    interval = evaluation.intervals.of.get("accuracy")
-    return (
-        f"{evaluation.n_images:,}",
-        f"{scores['accuracy']:.3f}",
-        "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
-        f"{scores['f1_macro']:.3f}",
-        f"{scores['ece']:.3f}",
-    )
+def _cell(evaluation: Evaluation, column: str) -> str:
+    if column == "images":
+        return f"{evaluation.n_images:,}"
+    if column == "95 %":
+        interval = evaluation.intervals.of.get("accuracy")
+        return "-" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+    return f"{evaluation.scores[column]:.3f}" if column in evaluation.scores else "-"

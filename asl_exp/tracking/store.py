@@ -275,3 +275,8 @@ def folder_of(run_id: str, runs_dir: Path) -> Path:
         f"{run_id}: no such folder, and no run of the store in {runs_dir}; give a run folder, or "
         "name the folder of runs in which the id is known"
     )
+
+
+def store_above(folder: Path) -> Path | None:
+    """Return the nearest folder above a run's that has a store; jobs of grids lie deeper."""
+    return next((one for one in folder.resolve().parents if (one / DATABASE).is_file()), None)

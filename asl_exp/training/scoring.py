@@ -15,8 +15,6 @@ from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.figures.curves import learning_curves
 from asl_exp.evaluation.folder import AnsweredSet, write_evaluation
 from asl_exp.evaluation.inference import probabilities
-from asl_exp.evaluation.no_hand import with_no_hand
-from asl_exp.evaluation.report import summary
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.result import Result
@@ -120,27 +118,12 @@ def _score_split(run: Run, name: str) -> None:
     """Score the test split or an external set; with ``everything`` it gets its folder."""
     split, batch_size = run.data.splits[name], step_images(run.config)
     answers = probabilities(run.model, split, batch_size=batch_size, device=run.device)
-    answers, classes = with_no_hand(answers, run.data.classes, split.rejected)
+    answered = AnsweredSet.of(split, answers, run.data.classes)
+    scores = answered.scores()
     if run.evaluate == "everything":
-        evaluation = write_evaluation(
-            run.folder / Artifact.EVALUATION / name,
-            AnsweredSet(
-                name=name,
-                probabilities=answers,
-                labels=split.labels,
-                classes=classes,
-                table=split.table,
-                gather=split.gather,
-                caution=split.caution,
-            ),
-        )
-        scores = evaluation.scores
+        evaluation = write_evaluation(run.folder / Artifact.EVALUATION / name, answered)
         run.result.intervals |= {
             names.score_key(name, key): list(interval)
             for key, interval in evaluation.intervals.of.items()
         }
-    else:
-        scores = summary(answers, split.labels)
-    if split.found is not None:
-        scores = {**scores, names.HANDS_FOUND: float(split.found.mean())}
     run.result.metrics |= {names.score_key(name, key): value for key, value in scores.items()}

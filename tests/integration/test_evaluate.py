@@ -12,6 +12,7 @@ from PIL import Image
 
 from asl_exp.config.compose import compose_config
 from asl_exp.evaluate import main
+from asl_exp.report import main as verified
 from asl_exp.tracking.store import open_store
 from asl_exp.training.run import run_experiment
 
@@ -54,6 +55,35 @@ def test_a_runs_own_sets_give_its_scores_again(
         pd.testing.assert_frame_equal(was, now, check_exact=True)
     said = capsys.readouterr().out
     assert "no interval: all images are of one group" in said  # one test signer
+
+
+def test_keys_of_the_machine_leave_the_images_the_runs_own(
+    runs_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run0"
+    shutil.copytree(runs_dir / "run0", run)
+    before = pd.read_parquet(run / "evaluation/test/predictions.parquet")
+    assert main([str(run), f"data.cache_dir={tmp_path / 'cache'}", "tracking=off"]) == 0
+    assert "external/synthetic_external" in capsys.readouterr().out
+    after = pd.read_parquet(run / "evaluation/test/predictions.parquet")
+    pd.testing.assert_frame_equal(before, after, check_exact=True)
+
+
+def test_a_job_of_a_grid_is_recorded_in_the_store_of_all_runs(
+    tiny: tuple[str, ...], new_photos: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "grid" / "0"
+    config = compose_config([*tiny, *LENGTH, f"runs_dir={tmp_path / 'runs'}"])
+    run_experiment(config, folder)
+    words = ["data=folder", f"data.root={new_photos}", f"data.cache_dir={tmp_path}"]
+    assert main([str(folder), *words]) == 0
+    result = json.loads((folder / "result.json").read_text())
+    logged = open_store(tmp_path / "runs").get_run(result["mlflow_run_id"])
+    assert "external/new/accuracy" in logged.data.metrics
+    assert not (folder.parent / "mlflow.db").exists()
+    assert verified(["--verify", str(folder / "evaluation" / "certificate.json")]) == 0
+    certified = json.loads((folder / "evaluation" / "certificate.json").read_text())
+    assert "external/new" in certified["sets"]
 
 
 def test_new_photos_are_scored_into_the_runs_folder_and_its_mlflow_run(
@@ -112,9 +142,17 @@ def test_a_soup_of_one_model_with_itself_is_that_model(runs_dir: Path) -> None:
     )
 
 
+def test_weights_from_different_starts_are_not_averaged(
+    runs_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(runs_dir / "run0"), str(runs_dir / "run1"), "--soup", "tracking=off"]) == 2
+    assert "did not start from the same weights" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["RUN", "data.split=random"], "name a source, such as data=folder"),
         (["nowhere"], "nowhere: no such folder, and no run of the store in"),
         (["RUN", "lr.transfer=1"], "lr.transfer: a kept model is scored as it is"),
         (["RUN", "data=folder", "data.root=nowhere"], "data.root"),
