@@ -341,8 +341,8 @@ class TrainerConfig(Group):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Some = Field(
         1,
-        description="GPUs, or processes on the CPU, of each machine: say how many, 'all' has no "
-        "word",
+        description="GPUs, or processes on the CPU, of each machine: say how many, 'all' is "
+        "not supported",
     )
     num_nodes: Some = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
@@ -430,6 +430,7 @@ MACHINE_KEYS = (
     "data.cache_limit_gb",
     "data.workers",
     "data.store",
+    "hand.model",
     "runs_dir",
     "resume",
     "name",
@@ -437,8 +438,8 @@ MACHINE_KEYS = (
 )
 """Keys that change where or how fast a run goes, not what it computes: not in its signature.
 
-Where a machine has no stored pixels or no room for features, a phase computes something else; then
-its signature is that of features=never.
+What a detector's file finds is in the digest of the data. Where a machine has no stored pixels or
+no room for features, a phase computes something else; then its signature is that of features=never.
 """
 
 LATER_KEYS: dict[str, object] = {

@@ -5,12 +5,12 @@ geometry, so another set or size is another store; cache_files.py has the rest. 
 is read from its file, or drawn where its path says so.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from asl_exp.data.decode import (
 )
 from asl_exp.data.decode_pool import for_chunks, n_cores
 from asl_exp.data.sources.listing import is_file_key
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class DecodedPixels:
         return gathered
 
 
-_CHANNELS: Final = 3
+CHANNELS: Final = 3
 
 
 class StoredPixels(Rows):
@@ -115,7 +117,7 @@ class StoredPixels(Rows):
     """
 
     def __init__(self, file: Path, description: Description, geometry: Geometry) -> None:
-        super().__init__(file, (geometry.size, geometry.size, _CHANNELS), np.uint8)
+        super().__init__(file, (geometry.size, geometry.size, CHANNELS), np.uint8)
         unreadable: dict[str, str] = description.about["unreadable"]
         self.unreadable = {int(row): reason for row, reason in unreadable.items()}
         self.digest = description.sha256
@@ -145,7 +147,7 @@ class Store:
     @property
     def file(self) -> CacheFile:
         """Where the bytes are."""
-        n_bytes = len(self.paths) * self.geometry.size**2 * _CHANNELS
+        n_bytes = len(self.paths) * self.geometry.size**2 * CHANNELS
         otherwise = "decode every time with data.store=false"
         return CacheFile(self.folder, self.name, "u8", n_bytes, "stored pixels", otherwise)
 
@@ -168,25 +170,41 @@ class Store:
         return StoredPixels(self.file.bytes_file, description, self.geometry)
 
     def _decode(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
-        work = partial(_fill, part, self.geometry, max_megapixels)
+        decode = partial(_decoded, self.geometry, max_megapixels)
+        work = partial(fill_pixels, part, self.geometry.size, decode)
         unreadable: dict[str, str] = {}
         drawn = self.paths[:1] and not is_file_key(self.paths[0])
         what = "drawing hands" if drawn else "storing pixels"
         for faults in for_chunks(work, self.paths, workers=workers, what=what):
             unreadable.update(faults)
-        shape = [len(self.paths), self.geometry.size, self.geometry.size, _CHANNELS]
+        shape = [len(self.paths), self.geometry.size, self.geometry.size, CHANNELS]
         return {"shape": shape, "unreadable": unreadable}
 
 
-def _fill(
-    part: Path, geometry: Geometry, max_megapixels: float, start: int, paths: list[str]
+def _decoded(geometry: Geometry, max_megapixels: float, path: str) -> Pixels:
+    return pixels_of(path, geometry, max_megapixels)
+
+
+def fill_pixels(
+    part: Path, size: int, decode: Callable[[Item], Pixels], start: int, items: Sequence[Item]
 ) -> dict[str, str]:
-    """Decode some rows into their place in the file; return the reasons of those that failed."""
-    pixels = np.zeros((len(paths), geometry.size, geometry.size, _CHANNELS), np.uint8)
+    """Decode some rows into their place in a file of pixels; may run in another process.
+
+    Args:
+        part: the file.
+        size: S, side of each row's square.
+        decode: returns the pixels (S, S, 3) of an item, or raises an UnreadableImageError.
+        start: the row of the first item.
+        items: of which each is one row.
+
+    Returns:
+        Row to reason, of those that failed.
+    """
+    pixels = np.zeros((len(items), size, size, CHANNELS), np.uint8)
     faults = {}
-    for position, path in enumerate(paths):
+    for position, item in enumerate(items):
         try:
-            pixels[position] = pixels_of(path, geometry, max_megapixels)
+            pixels[position] = decode(item)
         except UnreadableImageError as error:
             faults[str(start + position)] = error.reason
     # Written, not mapped: a full disk is then an error to report, not a SIGBUS.

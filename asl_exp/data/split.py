@@ -103,9 +103,7 @@ def split_leave_out(
     out = np.isin(groups, leave_out)
     if out.all():
         raise DataError(f"data.leave_out: {leave_out} are all groups; nothing is left to train on")
-    assignment = np.full(len(labels), TEST, np.int8)
-    shares = np.array([1 - val_fraction, val_fraction])
-    assignment[~out] = _assign(labels[~out], groups[~out], classes, shares, seed)
+    assignment = split_fold(labels, groups, classes, out, val_fraction=val_fraction, seed=seed)
     _require_test(labels[out], classes, leave_out)
     return assignment
 
@@ -134,11 +132,8 @@ def fold_of_rows(
             f"data.folds: {rule} folds of {len(names)} groups ({_some(names.tolist())}), and a "
             f"group is never cut; give at most data.folds={len(names)}"
         )
-    counts = np.zeros((len(names), len(classes)), np.int64)
-    np.add.at(counts, (group_of, labels), 1)
-    order = np.random.default_rng([seed, 0xF01D]).permutation(len(names))
-    chosen = np.empty(len(names), np.intp)
-    chosen[order] = balance_groups(counts[order], np.full(rule, 1 / rule))
+    counts = _counts(group_of, labels, len(names), len(classes))
+    chosen = _balanced(counts, np.full(rule, 1 / rule), [seed, 0xF01D])
     return (chosen[group_of] + 1).astype(str)
 
 
@@ -182,6 +177,25 @@ def _require_test(labels: Labels, classes: tuple[str, ...], leave_out: list[str]
         )
 
 
+def _counts(
+    group_of: NDArray[np.intp], labels: Labels, n_groups: int, n_classes: int
+) -> NDArray[np.int64]:
+    """Return (groups, classes) images."""
+    counts = np.zeros((n_groups, n_classes), np.int64)
+    np.add.at(counts, (group_of, labels), 1)
+    return counts
+
+
+def _balanced(
+    counts: NDArray[np.int64], shares: NDArray[np.float64], seed: list[int]
+) -> NDArray[np.intp]:
+    """Return the part of every group; groups come in an order that depends on the seed."""
+    order = np.random.default_rng(seed).permutation(len(counts))
+    chosen = np.empty(len(counts), np.intp)
+    chosen[order] = balance_groups(counts[order], shares)
+    return chosen
+
+
 def _assign(
     labels: Labels,
     groups: NDArray[np.str_],
@@ -191,12 +205,9 @@ def _assign(
 ) -> NDArray[np.intp]:
     """Return the split of every image, `shares` being each split's part of every class."""
     group_of, names = pd.factorize(groups, sort=True)
-    counts = np.zeros((len(names), len(classes)), np.int64)
-    np.add.at(counts, (group_of, labels), 1)
+    counts = _counts(group_of, labels, len(names), len(classes))
     _require_groups(counts, names, classes, len(shares))
-    order = np.random.default_rng([seed, 0x6709]).permutation(len(names))
-    chosen = np.empty(len(names), np.intp)
-    chosen[order] = balance_groups(counts[order], shares)
+    chosen = _balanced(counts, shares, [seed, 0x6709])
     _require_all_classes(counts, chosen, names, classes, len(shares))
     return chosen[group_of]
 

@@ -25,6 +25,7 @@ from asl_exp.config.signature import compared_settings
 from asl_exp.evaluation import scores
 from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
 from asl_exp.evaluation.paired import Difference, difference, holm
+from asl_exp.evaluation.report import summary
 from asl_exp.runs.result import Result, spelled_cautions
 from asl_exp.runs.run_folder import read_config, run_folders
 from asl_exp.tracking.store import folder_of
@@ -173,15 +174,10 @@ def score_file(file: Path) -> Scored:
         raise UserError(f"{file}: these are no predictions of asl_exp ({reason})") from error
     confusion = scores.confusion_matrix(probabilities, labels)
     recall = scores.recall_by_class(confusion)
-    values = {
-        "accuracy": scores.accuracy(probabilities, labels),
-        "f1_macro": scores.f1_macro(probabilities, labels),
-        "ece": scores.expected_calibration_error(probabilities, labels),
-    }
     groups = known_groups(table["group"].astype(str).tolist())
     return Scored(
         table=table.assign(correct=probabilities.argmax(1) == labels),
-        values=values,
+        values=summary(probabilities, labels),
         intervals=score_intervals(probabilities, labels, groups),
         recall={
             name: float(share)

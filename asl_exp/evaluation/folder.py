@@ -150,10 +150,9 @@ def _write_reports(
         folder / "confusion_matrix.csv", lineterminator="\n"
     )
     table = report.class_table(answered.probabilities, answered.labels, answered.classes)
-    for suffix, written in (("json", report.as_json), ("txt", report.as_text)):
-        path = folder / f"classification_report.{suffix}"
-        content = written(answered.name, totals, table, confusion, intervals, answered.caution)
-        path.write_text(content, encoding="utf-8")
+    written = report.Report(answered.name, totals, table, confusion, intervals, answered.caution)
+    (folder / "classification_report.json").write_text(written.as_json(), encoding="utf-8")
+    (folder / "classification_report.txt").write_text(written.as_text(), encoding="utf-8")
 
 
 def _draw_scores(folder: Path, answered: AnsweredSet, totals: dict[str, float]) -> None:

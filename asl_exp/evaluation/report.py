@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,53 +45,59 @@ def summary(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
     }
 
 
-def as_json(
-    name: str,
-    totals: dict[str, float],
-    table: pd.DataFrame,
-    confusion: Integers,
-    intervals: Intervals,
-    caution: str = "",
-) -> str:
-    """Return the report as JSON; what is not defined is null."""
-    content = {
-        "set": name,
-        **({"caution": caution} if caution else {}),
-        "images": int(table["images"].sum()),
-        "classes_with_images": int((table["images"] > 0).sum()),
-        **totals,
-        **macro_averages(table),
-        "intervals": intervals.as_json(list(table.index)),
-        "classes": {label: _json_row(row) for label, row in table.iterrows()},
-        "mistakes": [
-            {"true": true, "predicted": predicted, "images": count}
-            for true, predicted, count in frequent_mistakes(confusion, list(table.index))
-        ],
-    }
-    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+@dataclass(frozen=True)
+class Report:
+    """What a model is worth on one set, to be written.
 
+    Attributes:
+        name: of the set.
+        totals: scores of the whole set.
+        table: a row a class, see `class_table`.
+        confusion: `(C, C)`, the row is the true class.
+        intervals: of the scores.
+        caution: what must stand beside them.
+    """
 
-def as_text(
-    name: str,
-    totals: dict[str, float],
-    table: pd.DataFrame,
-    confusion: Integers,
-    intervals: Intervals,
-    caution: str = "",
-) -> str:
-    """Return the report for a reader; ``-`` stands for a score that is not defined."""
-    present = int((table["images"] > 0).sum())
-    heading = f"{name}: {table['images'].sum()} images, {present} of {len(table)} classes"
-    heading = "\n".join(filter(None, (heading, caution)))
-    numbers = {**totals, **macro_averages(table)}
-    lines = [
-        f"{key:<26}{_number(value)}{_spread(intervals.of.get(key))}"
-        for key, value in numbers.items()
-    ]
-    rows = table.reset_index().to_string(index=False, na_rep="-", float_format="{:.4f}".format)
-    told = intervals.described()
-    note = f"Macro averages are over the classes that have images.\nIn brackets: {told}."
-    return "\n".join([heading, "", *lines, "", rows, "", note, "", *_pairs(table, confusion), ""])
+    name: str
+    totals: dict[str, float]
+    table: pd.DataFrame
+    confusion: Integers
+    intervals: Intervals
+    caution: str = ""
+
+    def as_json(self) -> str:
+        """Return the report as JSON; what is not defined is null."""
+        table, classes = self.table, list(self.table.index)
+        content = {
+            "set": self.name,
+            **({"caution": self.caution} if self.caution else {}),
+            "images": int(table["images"].sum()),
+            "classes_with_images": int((table["images"] > 0).sum()),
+            **self.totals,
+            **macro_averages(table),
+            "intervals": self.intervals.as_json(classes),
+            "classes": {label: _json_row(row) for label, row in table.iterrows()},
+            "mistakes": [
+                {"true": true, "predicted": predicted, "images": count}
+                for true, predicted, count in frequent_mistakes(self.confusion, classes)
+            ],
+        }
+        return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+    def as_text(self) -> str:
+        """Return the report for a reader; ``-`` stands for a score that is not defined."""
+        table, of = self.table, self.intervals.of
+        present = int((table["images"] > 0).sum())
+        heading = f"{self.name}: {table['images'].sum()} images, {present} of {len(table)} classes"
+        heading = "\n".join(filter(None, (heading, self.caution)))
+        numbers = {**self.totals, **macro_averages(table)}
+        lines = [f"{k:<26}{_number(v)}{_spread(of.get(k))}" for k, v in numbers.items()]
+        rows = table.reset_index().to_string(index=False, na_rep="-", float_format="{:.4f}".format)
+        told = self.intervals.described()
+        told = f"In brackets: {told}." if of else f"{told[0].upper()}{told[1:]}."
+        note = f"Macro averages are over the classes that have images.\n{told}"
+        pairs = _pairs(table, self.confusion)
+        return "\n".join([heading, "", *lines, "", rows, "", note, "", *pairs, ""])
 
 
 def macro_averages(table: pd.DataFrame) -> dict[str, float | None]:

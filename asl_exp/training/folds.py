@@ -7,7 +7,7 @@ run whose children they are.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,13 +16,16 @@ import numpy as np
 import pandas as pd
 
 from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
+from asl_exp.config.errors import Interrupted
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import run_name
 from asl_exp.data.manifest import label_indices, make_manifest
+from asl_exp.data.pixel_store import DecodedPixels, Geometry
 from asl_exp.data.sources.selection import list_images
 from asl_exp.data.split import fold_of_rows
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
+from asl_exp.runs.result import Result
 from asl_exp.runs.writing import replaced
 from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.training.run import run_experiment
@@ -32,6 +35,9 @@ FOLDS: Final = "folds"
 """Name of the pooled set: its scores are ``folds/accuracy`` and so on."""
 
 FILE: Final = "folds.json"
+
+_SHOWN: Final = 128
+"""Side in pixels of the images in the figure of mistakes."""
 
 _ANSWERS: Final = f"{Artifact.EVALUATION}/test/predictions.parquet"
 
@@ -76,8 +82,8 @@ def run_folds(config: Config, folder: Path) -> float:
             run = run_folder_of(folder, name)
             run_experiment(_of_fold(config, name), run, observer=_child(recorder))
         evaluation = _score_together(config, folder, names, recorder)
-    except BaseException:
-        recorder.end("FAILED")
+    except BaseException as error:
+        recorder.end("KILLED" if isinstance(error, Interrupted) else "FAILED")
         raise
     recorder.end("FINISHED")
     return evaluation.scores["accuracy"]
@@ -130,6 +136,12 @@ def _score_together(
     pooled = pd.concat(answers.values(), ignore_index=True)
     columns = [column for column in pooled if str(column).startswith("probability/")]
     classes = [str(column).removeprefix("probability/") for column in columns]
+    images = DecodedPixels(
+        pooled["path"].tolist(),
+        Geometry(_SHOWN, "pad", "bilinear"),
+        max_megapixels=config.data.max_megapixels,
+        workers=config.data.workers,
+    )
     evaluation = write_evaluation(
         folder / Artifact.EVALUATION / FOLDS,
         AnsweredSet(
@@ -138,7 +150,8 @@ def _score_together(
             labels=label_indices(pooled, tuple(classes)),
             classes=classes,
             table=pooled[["path", "label", "group", "source"]],
-            gather=lambda rows: np.zeros((len(rows), 1, 1, 3), np.uint8),
+            gather=images.gather,
+            caution=_caution(run_folder_of(folder, name) for name in names),
         ),
     )
     values = np.array(list(accuracies.values()))
@@ -152,6 +165,13 @@ def _score_together(
     recorder.artifacts(folder, Artifact.EVALUATION, FILE)
     _show(accuracies, scores, interval)
     return evaluation
+
+
+def _caution(runs: Iterable[Path]) -> str:
+    """Return what must stand beside the pooled score: what stands beside any fold's own."""
+    results = (Result.read(run) for run in runs)
+    said = (result.cautions.get("test") for result in results if result)
+    return "; ".join(dict.fromkeys(filter(None, said)))
 
 
 def _show(

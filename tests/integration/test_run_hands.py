@@ -19,10 +19,11 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import DataError, Interrupted
 from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.data.hands.joint_rows import COORDINATES
+from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.runs.result import Result
 from asl_exp.tracking.store import open_store
-from asl_exp.training.folds import run_folds
+from asl_exp.training.folds import _caution, run_folds
 from asl_exp.training.run import run_experiment
 
 EXACT = ("hand.detector=exact", "tracking=off", "trainer.accelerator=cpu")
@@ -156,11 +157,22 @@ def test_no_hand_counts_as_wrong(
     assert result.metrics["val/accuracy"] <= 5 / 6
 
 
-def test_folds_are_scored_together_and_each_is_a_run(tiny: tuple[str, ...], tmp_path: Path) -> None:
+def test_folds_are_scored_together_and_each_is_a_run(
+    tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pooled: list[AnsweredSet] = []
+
+    def kept(folder: Path, answered: AnsweredSet) -> Evaluation:
+        pooled.append(answered)
+        return write_evaluation(folder, answered)
+
+    monkeypatch.setattr("asl_exp.training.folds.write_evaluation", kept)
     overrides = [o for o in (*tiny, *JOINTS) if o != "tracking=off"]
     config = compose_config([*overrides, "data.folds=2", f"runs_dir={tmp_path}"])
     accuracy = run_folds(config, tmp_path / "all")
     told = json.loads((tmp_path / "all" / "folds.json").read_text())
+    (answered,) = pooled
+    assert answered.gather(np.arange(3)).std() > 20, "its figures show the images"
     assert set(told["folds"]) == {"1", "2"}
     assert told["images"] == 4 * 3 * 4, "every image is tested on once"
     assert accuracy == told["scores"]["folds/accuracy"] > 0.8
@@ -171,6 +183,14 @@ def test_folds_are_scored_together_and_each_is_a_run(tiny: tuple[str, ...], tmp_
     parents = {client.get_run(i).data.tags[MLFLOW_PARENT_RUN_ID] for i in of_folds}
     (parent,) = parents
     assert client.get_run(parent).data.metrics["folds/accuracy"] == accuracy
+
+
+def test_what_must_stand_beside_a_folds_score_stands_beside_all(tmp_path: Path) -> None:
+    for name, cautions in {"1": {}, "2": {"test": "may leak"}, "3": {"test": "may leak"}}.items():
+        Result(name=name, signature="", cautions=cautions).write(tmp_path)
+        (tmp_path / name).mkdir()
+        (tmp_path / "result.json").rename(tmp_path / name / "result.json")
+    assert _caution(tmp_path / name for name in "123") == "may leak"
 
 
 def test_the_mean_of_the_weights_is_kept_and_is_another_than_the_weights(

@@ -137,6 +137,7 @@ def locked(runs: Path) -> sqlite3.Connection:
     return held
 
 
+@pytest.mark.heavy  # a minute: the store's own waiting times
 def test_a_store_that_is_locked_for_a_while_gets_everything_at_the_end(
     tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

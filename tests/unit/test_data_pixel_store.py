@@ -142,7 +142,7 @@ def test_a_disk_that_fills_while_writing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     store = make(tmp_path, paths)
-    monkeypatch.setattr(store_module, "_fill", full)
+    monkeypatch.setattr(store_module, "fill_pixels", full)
     with pytest.raises(DataError, match="no room"):
         opened(store)
     assert files(store) == []
@@ -155,7 +155,7 @@ def test_an_interrupt_leaves_nothing(
         raise KeyboardInterrupt
 
     store = make(tmp_path, paths)
-    monkeypatch.setattr(store_module, "_fill", interrupted)
+    monkeypatch.setattr(store_module, "fill_pixels", interrupted)
     with pytest.raises(KeyboardInterrupt):
         opened(store)
     assert files(store) == []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from asl_exp.evaluation import intervals
 from asl_exp.evaluation.paired import difference, holm, is_shown, sentence
 
 
@@ -33,7 +34,8 @@ def test_few_groups_show_less_than_many_images() -> None:
     assert difference(first, second, ["a"] * 110).interval is None
 
 
-def test_two_equal_models_rarely_differ() -> None:
+def test_two_equal_models_rarely_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "N_DRAWS", 200)
     generator = np.random.default_rng(0)
     shown = 0
     for _ in range(300):

@@ -22,15 +22,13 @@ from asl_exp.data.decode import (
     READER_VERSION,
     Pixels,
     Source,
-    UnreadableImageError,
     read_upright,
 )
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.hands.hand import Floats, Hands, box_round
-from asl_exp.data.pixel_store import Geometry, StoredPixels, pixels_of
+from asl_exp.data.pixel_store import CHANNELS, Geometry, StoredPixels, fill_pixels, pixels_of
 from asl_exp.data.sources.listing import is_file_key
 
-_CHANNELS: Final = 3
 _VERSION: Final = 1
 """Part of every store's key: raise it when the pixels of any crop change."""
 
@@ -116,7 +114,7 @@ class CropStore:
     @property
     def file(self) -> CacheFile:
         """Where the bytes are."""
-        n_bytes = len(self.paths) * self.rule.geometry.size**2 * _CHANNELS
+        n_bytes = len(self.paths) * self.rule.geometry.size**2 * CHANNELS
         return CacheFile(self.folder, self.name, "u8", n_bytes, "crops", "choose hand=joints")
 
     def open(
@@ -132,32 +130,21 @@ class CropStore:
         return StoredPixels(self.file.bytes_file, description, self.rule.geometry)
 
     def _crop(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
-        work = partial(_fill, part, self.rule, max_megapixels)
+        work = partial(
+            fill_pixels, part, self.rule.geometry.size, partial(_crop, self.rule, max_megapixels)
+        )
         sizes = [(width, height) for width, height in self.hands.sizes.tolist()]
         items = list(zip(self.paths, self.hands.joints, sizes, strict=True))
         unreadable: dict[str, str] = {}
         for faults in for_chunks(work, items, workers=workers, what="storing crops"):
             unreadable.update(faults)
         size = self.rule.geometry.size
-        return {"shape": [len(self.paths), size, size, _CHANNELS], "unreadable": unreadable}
+        return {"shape": [len(self.paths), size, size, CHANNELS], "unreadable": unreadable}
 
 
 _Item = tuple[str, NDArray[np.float32], tuple[int, int]]
 
 
-def _fill(
-    part: Path, rule: CropRule, max_megapixels: float, start: int, items: list[_Item]
-) -> dict[str, str]:
-    """Crop some images into their place in the file; return the reasons of those that failed."""
-    size = rule.geometry.size
-    pixels = np.zeros((len(items), size, size, _CHANNELS), np.uint8)
-    faults = {}
-    for position, (path, joints, image_size) in enumerate(items):
-        try:
-            pixels[position] = crop_of(path, joints, image_size, rule, max_megapixels)
-        except UnreadableImageError as error:
-            faults[str(start + position)] = error.reason
-    with part.open("r+b") as file:
-        file.seek(start * pixels[0].nbytes)
-        file.write(pixels.data)
-    return faults
+def _crop(rule: CropRule, max_megapixels: float, item: _Item) -> Pixels:
+    path, joints, size = item
+    return crop_of(path, joints, size, rule, max_megapixels)
