@@ -12,6 +12,7 @@ The files are those of the end of a run, in its evaluation/ folder and its MLflo
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from asl_exp import cli
 from asl_exp.config.errors import UserError
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--map", action="append", default=[], metavar="LABEL=CLASS", help="what a label means"
     )
     parser.add_argument("--soup", action="store_true", help="average the weights, not the answers")
+    parser.add_argument(
+        "--hand-model", type=Path, help="hand detector of models that look for hands"
+    )
     given = parser.parse_intermixed_args(arguments)
     overrides = [word for word in given.run if "=" in word]
     runs = [word for word in given.run if "=" not in word]
@@ -41,7 +45,7 @@ def _evaluate(runs: Sequence[str], overrides: Sequence[str], given: argparse.Nam
     renamed = _renamed(given.map)
     from asl_exp.serving.evaluate import evaluate, show
 
-    show(evaluate(runs, overrides, renamed, soup=given.soup))
+    show(evaluate(runs, overrides, renamed, soup=given.soup, hand_model=given.hand_model))
 
 
 def _renamed(pairs: Sequence[str]) -> dict[str, str]:

@@ -43,11 +43,12 @@ def _report(given: argparse.Namespace) -> int:
     from asl_exp.evaluation import comparison, comparison_page
 
     runs = comparison.read_runs(comparison.find_folders(given.run, given.runs_dir))
+    found = comparison.pairs(runs)
     given.out.mkdir(parents=True, exist_ok=True)
-    told = comparison_page.markdown(runs)
+    told = comparison_page.markdown(runs, found)
     (given.out / "report.md").write_text(told, encoding="utf-8")
-    (given.out / "report.html").write_text(comparison_page.html_page(runs), encoding="utf-8")
-    content = json.dumps(comparison.as_json(runs), indent=2, ensure_ascii=False)
+    (given.out / "report.html").write_text(comparison_page.html_page(runs, found), encoding="utf-8")
+    content = json.dumps(comparison.as_json(runs, found), indent=2, ensure_ascii=False)
     (given.out / "report.json").write_text(content + "\n", encoding="utf-8")
     print(told)
     print(f"page: {given.out / 'report.html'}")

@@ -8,7 +8,7 @@ anew from predictions.parquet, so a report holds what anybody can check.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -21,10 +21,10 @@ from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
-from asl_exp.config.signature import compared_settings
+from asl_exp.config.signature import compared_settings, network_name
 from asl_exp.evaluation import scores
 from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
-from asl_exp.evaluation.paired import Difference, difference, holm
+from asl_exp.evaluation.paired import Difference, difference, holm, is_shown
 from asl_exp.evaluation.report import summary
 from asl_exp.runs.result import Result, spelled_cautions
 from asl_exp.runs.run_folder import read_config, run_folders
@@ -39,7 +39,7 @@ PUBLISHED: Final = {
 """Accuracy by timm name and split; external is 4,500 images of the Kaggle ASL Alphabet."""
 
 PREDICTIONS: Final = "predictions.parquet"
-REPEATS: Final = ("seed", "data.leave_out")
+REPEATS: Final = ("seed", "data.leave_out", "data.fold")
 """Settings in which the repetitions of one configuration differ."""
 
 
@@ -262,32 +262,36 @@ def warnings(runs: Sequence[Compared]) -> Iterator[str]:
         yield "the runs did not have the same data: their data digests differ"
 
 
-def as_json(runs: Sequence[Compared]) -> list[dict[str, Any]]:
-    """Return plain values of each run, for other programs."""
-    return [
-        {
-            "run": run.label,
-            "backbone": run.config.backbone.name,
-            "pretrained": run.config.backbone.pretrained,
-            "image_size": run.config.backbone.image_size,
-            "lr": {"transfer": run.config.lr.transfer, "finetune": run.config.lr.finetune},
-            "split": run.result.split or run.config.data.split,
-            "split_leaks": run.result.split_leaks,
-            "cautions": run.result.cautions,
-            "measured": {
-                **{
-                    s: run.result.metrics.get(names.score_key(s, "accuracy"))
-                    for s in ("train", "val")
-                },
-                **{name: scored.values["accuracy"] for name, scored in run.sets.items()},
-            },
-            "intervals": {
-                name: list(scored.intervals.of["accuracy"])
-                for name, scored in run.sets.items()
-                if "accuracy" in scored.intervals.of
-            },
-            "published": dict(run.published),
-            "seconds": run.result.seconds,
-        }
-        for run in runs
-    ]
+def as_json(runs: Sequence[Compared], found: Sequence[Pair]) -> dict[str, Any]:
+    """Return plain values of each run, by its label, and of each pair, for other programs."""
+    return {
+        "runs": {run.label: _run_as_json(run) for run in runs},
+        "pairs": [
+            {"set": p.where, "first": p.first, "second": p.second, "p_corrected": p.p,
+             "shown": is_shown(p.found, p.p), **asdict(p.found)}
+            for p in found
+        ],
+    }  # fmt: skip
+
+
+def _run_as_json(run: Compared) -> dict[str, Any]:
+    return {
+        "network": network_name(run.config),
+        "pretrained": run.config.backbone.pretrained,
+        "image_size": run.config.backbone.image_size,
+        "lr": {"transfer": run.config.lr.transfer, "finetune": run.config.lr.finetune},
+        "split": run.result.split or run.config.data.split,
+        "split_leaks": run.result.split_leaks,
+        "cautions": run.result.cautions,
+        "measured": {
+            **{s: run.result.metrics.get(names.score_key(s, "accuracy")) for s in ("train", "val")},
+            **{name: scored.values["accuracy"] for name, scored in run.sets.items()},
+        },
+        "intervals": {
+            name: list(scored.intervals.of["accuracy"])
+            for name, scored in run.sets.items()
+            if "accuracy" in scored.intervals.of
+        },
+        "published": dict(run.published),
+        "seconds": run.result.seconds,
+    }

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from asl_exp.config import names
 from asl_exp.config.documents import html_document, html_image, html_table, markdown_table
+from asl_exp.config.signature import network_name
 from asl_exp.evaluation.comparison import (
     Compared,
     Pair,
     differing_settings,
-    pairs,
     repetitions,
     set_names,
     warnings,
@@ -28,9 +28,8 @@ _MOST_SENTENCES: Final = 12
 Table = tuple[list[str], list[list[str]]]
 
 
-def markdown(runs: Sequence[Compared]) -> str:
-    """Return the report as Markdown, without its figures."""
-    found = pairs(runs)
+def markdown(runs: Sequence[Compared], found: Sequence[Pair]) -> str:
+    """Return the report on runs and what `pairs` found as Markdown, without its figures."""
     parts = [
         "# Comparison of runs",
         *(f"> **Warning:** {text}" for text in warnings(runs)),
@@ -45,9 +44,8 @@ def markdown(runs: Sequence[Compared]) -> str:
     return "\n\n".join(part for part in parts if part).replace("\n\n- ", "\n- ") + "\n"
 
 
-def html_page(runs: Sequence[Compared]) -> str:
-    """Return the report as one HTML page with its figures inside."""
-    found = pairs(runs)
+def html_page(runs: Sequence[Compared], found: Sequence[Pair]) -> str:
+    """Return the same as one HTML page with its figures inside."""
     body = [
         *(f"<p class='note bad'>{escape(text)}</p>" for text in warnings(runs)),
         "<h2>Scores</h2><p>Accuracy of the kept checkpoint, with its 95 % interval; "
@@ -74,7 +72,7 @@ def html_page(runs: Sequence[Compared]) -> str:
 def score_table(runs: Sequence[Compared]) -> Table:
     """Return header and rows: a row for each configuration, its repetitions together."""
     sets = set_names(runs)
-    header = ["run", "backbone, weights", "split", "train", "val", *sets]
+    header = ["run", "network", "split", "train", "val", *sets]
     return header, [_score_row(same, sets) for same in repetitions(runs)]
 
 
@@ -83,8 +81,7 @@ def _score_row(same: Sequence[Compared], sets: Sequence[str]) -> list[str]:
     label = first.label if len(same) == 1 else f"{first.label} and {len(same) - 1} more (repeated)"
     caution = first.result.cautions.get("test")
     split = (first.result.split or first.config.data.split) + (f" ({caution})" if caution else "")
-    weights = "pretrained" if first.config.backbone.pretrained else "random"
-    cells = [label, f"{first.config.backbone.name}, {weights}", split]
+    cells = [label, _network(first), split]
     for name in ("train", "val"):
         values = [run.result.metrics.get(names.score_key(name, "accuracy")) for run in same]
         known = [value for value in values if value is not None]
@@ -95,6 +92,14 @@ def _score_row(same: Sequence[Compared], sets: Sequence[str]) -> list[str]:
         known = [one.values["accuracy"] for one in scored]
         cells.append(_cell(known, interval, first.published.get(where.split("/")[0])))
     return cells
+
+
+def _network(run: Compared) -> str:
+    """Return the network's name, and what its backbone started from, where it has one."""
+    if run.config.hand.mode == "joints":
+        return network_name(run.config)
+    weights = "pretrained" if run.config.backbone.pretrained else "random"
+    return f"{network_name(run.config)}, {weights}"
 
 
 def _cell(values: Sequence[float], interval: Interval | None, published: float | None) -> str:

@@ -96,8 +96,8 @@ def sentence(first: str, second: str, where: str, found: Difference, p: float) -
     else:
         told = f"{better} is better than {worse} on {where} by {100 * abs(found.value):.1f} points"
     if found.interval is None:
-        one = f"all {found.n_images:,} images are of one {found.unit}"
-        return f"{told}; {one}, which says nothing of others"
+        counted = "the 1 image is" if found.n_images == 1 else f"all {found.n_images:,} images are"
+        return f"{told}; {counted} of one {found.unit}, which says nothing of others"
     low, high = sorted(100 * sign * bound for bound in found.interval)
     verdict = "shown" if is_shown(found, p) else "not shown"
     return f"{told}, 95 % {low:.1f} to {high:.1f}, p {_p(p)}: {verdict} ({found.n_images:,} images)"

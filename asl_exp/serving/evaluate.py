@@ -18,7 +18,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.console import Console
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
-from asl_exp.config.schema import Config
+from asl_exp.config.schema import Config, HandConfig
 from asl_exp.data.dataset import Split, load_letters, load_whole
 from asl_exp.data.pixel_store import Geometry
 from asl_exp.evaluation.certificate import write_certificate
@@ -41,14 +41,14 @@ class Member:
     Attributes:
         given: what the user named it by.
         kept: the network and how it was trained.
-        checkpoint: where it was read.
+        hand: how it finds hands on this machine.
         folder: its run folder; None for a model folder or a checkpoint alone.
         result: what its run came to.
     """
 
     given: str
     kept: KeptModel
-    checkpoint: Path
+    hand: HandConfig
     folder: Path | None
     result: Result | None
 
@@ -83,6 +83,7 @@ def evaluate(
     renamed: Mapping[str, str] | None = None,
     *,
     soup: bool = False,
+    hand_model: Path | None = None,
     device: torch.device | None = None,
 ) -> Scored:
     """Score kept models and write and record what they are worth.
@@ -94,13 +95,15 @@ def evaluate(
             sets, where only what the machine decides, and data.external, can be given.
         renamed: label of the data to class of the model.
         soup: average the weights of the models instead of their probabilities.
+        hand_model: file of the hand detector, for models that look for hands; None: found as
+            ``hand_settings`` does.
         device: where the networks run; None: the first GPU if there is one, else the CPU.
 
     Raises:
         UserError: no kept model there, models that do not fit each other, or unusable data.
     """
     config = compose_config(overrides)
-    members = [open_member(run, Path(config.runs_dir)) for run in runs]
+    members = [open_member(run, Path(config.runs_dir), hand_model) for run in runs]
     _require_equal_classes(members)
     if soup:
         members = [_averaged(members)]
@@ -126,7 +129,7 @@ def evaluate(
     return scored
 
 
-def open_member(given: str, runs_dir: Path) -> Member:
+def open_member(given: str, runs_dir: Path, hand_model: Path | None) -> Member:
     """Return the kept model that a path or an MLflow run id means.
 
     Raises:
@@ -140,7 +143,8 @@ def open_member(given: str, runs_dir: Path) -> Member:
         folder = where.parent
     result = Result.read(folder) if folder else None
     checkpoint = find_checkpoint(where)
-    return Member(given, load_kept_model(checkpoint), checkpoint, folder, result)
+    kept = load_kept_model(checkpoint)
+    return Member(given, kept, hand_settings(kept, checkpoint, hand_model), folder, result)
 
 
 _SOURCE = ("data", "data.source", "data.root", "data.manifest")
@@ -232,7 +236,6 @@ def _load(
     """Return a model's sets by name, and the labels left out of each."""
     kept, own = member.kept, member.kept.config
     size, interpolation = kept.preprocessing.image_size, kept.preprocessing.interpolation
-    hand = hand_settings(kept, member.checkpoint)
     if asked is not None:
         mine = own.data.model_copy(update={key: getattr(config.data, key) for key in asked})
         data = load_letters(
@@ -240,11 +243,13 @@ def _load(
             image_size=size,
             interpolation=interpolation,
             seed=mine.split_seed,
-            hand=hand,
+            hand=member.hand,
         )
         return {n: s for n, s in data.splits.items() if n not in ("train", "val")}, {}
     geometry = Geometry(size, own.data.resize, interpolation)
-    whole = load_whole(config.data, kept.classes, geometry=geometry, renamed=renamed, hand=hand)
+    whole = load_whole(
+        config.data, kept.classes, geometry=geometry, renamed=renamed, hand=member.hand
+    )
     left_out = {name: labels for name, labels in whole.left_out.items() if labels}
     return {split.name: split for split in whole.splits.values()}, left_out
 

@@ -55,8 +55,8 @@ def run_ids(repository: Path) -> dict[str, str]:
 
 
 def table(repository: Path) -> dict[str, dict[str, object]]:
-    rows = json.loads((repository / "runs/comparison/report.json").read_text())
-    return {row["backbone"]: row for row in rows}
+    content = json.loads((repository / "runs/comparison/report.json").read_text())
+    return {row["network"]: row for row in content["runs"].values()}
 
 
 @pytest.mark.heavy

@@ -24,7 +24,7 @@ def runs(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def report(words: list[str], out: Path) -> tuple[str, str, list[dict]]:
+def report(words: list[str], out: Path) -> tuple[str, str, dict]:
     assert main([*words, "--out", str(out)]) == 0
     content = json.loads((out / "report.json").read_text())
     return (out / "report.md").read_text(), (out / "report.html").read_text(), content
@@ -40,22 +40,24 @@ def test_runs_are_set_side_by_side(runs: Path, tmp_path: Path) -> None:
     assert "on external/synthetic_external" in text
     assert page.count("<img") == 3  # curves, and recall on test and on the external set
     assert "http" not in page
-    assert [row["run"] for row in content] == ["a", "b", "c"]
-    for row in content:
-        scores = pd.read_parquet(runs / row["run"] / "evaluation/test/predictions.parquet")
+    assert list(content["runs"]) == ["a", "b", "c"]
+    assert {p["set"] for p in content["pairs"]} == {"test", "external/synthetic_external"}
+    assert len([p for p in content["pairs"] if p["set"] != "test"]) == 3
+    for name, row in content["runs"].items():
+        scores = pd.read_parquet(runs / name / "evaluation/test/predictions.parquet")
         assert row["measured"]["test"] == pytest.approx(scores["correct"].mean())
 
 
 def test_one_run_alone_has_a_report(runs: Path, tmp_path: Path) -> None:
     text, _, content = report([str(runs / "a")], tmp_path)
-    assert len(content) == 1
+    assert len(content["runs"]) == 1
     assert "## Differences" not in text
 
 
 def test_equal_names_are_told_apart(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "a", tmp_path / "other" / "a")
     _, _, content = report([str(runs / "a"), str(tmp_path / "other" / "a")], tmp_path / "out")
-    assert len({row["run"] for row in content}) == 2
+    assert len(content["runs"]) == 2
 
 
 @pytest.mark.parametrize(
