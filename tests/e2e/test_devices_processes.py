@@ -33,7 +33,7 @@ def test_bad_input_is_refused_at_once(tmp_path: Path) -> None:
         "trainer.devices=0": "trainer.devices: got 0; must be greater than or equal to 1 (GPUs",
         "trainer.devices=-1": "trainer.devices: got -1; must be greater than or equal to 1 (GPUs",
         "trainer.devices=auto": "trainer.devices: got 'auto'; must be a whole number (GPUs, or "
-        "processes on the CPU, of each machine: say how many, 'all' has no word)",
+        "processes on the CPU, of each machine: say how many, 'all' is not supported)",
         "trainer.devices=2": "trainer.devices: got 2, but this machine shows no GPU; use one "
         "device, or trainer.accelerator=cpu for processes on the CPU",
         "trainer.accelerator=cpu trainer.devices=3 data.batch_size=64": (

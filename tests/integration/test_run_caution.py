@@ -47,8 +47,8 @@ def test_every_place_of_a_run_has_the_caution(
     assert CAUTION in (test / "classification_report.txt").read_text()
     assert json.loads((test / "classification_report.json").read_text())["caution"] == CAUTION
     compared = read_runs([folder])
-    assert markdown(compared).count(CAUTION) >= 2  # a warning, and beside the scores
-    assert html_page(compared).count(CAUTION) >= 2
+    assert markdown(compared, []).count(CAUTION) >= 2  # a warning, and beside the scores
+    assert html_page(compared, []).count(CAUTION) >= 2
     assert CAUTION in (folder / "evaluation" / "certificate.json").read_text()
     for picture in [*test.glob("*.png"), folder / "learning_curves.png"]:
         with Image.open(picture) as image:
