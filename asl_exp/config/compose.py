@@ -31,6 +31,7 @@ from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.errors import ConfigError, nearest
 from asl_exp.config.keys import GROUPS, nearest_key, value_kind
 from asl_exp.config.machine_checks import known_backbones, preflight
+from asl_exp.config.names import network_word
 from asl_exp.config.overrides import (
     comma_hint,
     expanded,
@@ -101,6 +102,7 @@ def register_bases() -> None:
 
     It takes new keys without a plus only where a node says so.
     """
+    OmegaConf.register_new_resolver("network", network_word, replace=True)  # of folders' names
     store = ConfigStore.instance()
     for group, model in _BASES.items():
         node = OmegaConf.create(_defaults(model))

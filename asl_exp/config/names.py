@@ -94,6 +94,13 @@ def _mark(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
+def network_word(hand_mode: str, backbone: str) -> str:
+    """Return what a network is called: the backbone, and what it sees of the hand."""
+    if hand_mode == "joints":
+        return "joints"
+    return backbone if hand_mode == "none" else f"{backbone}+{hand_mode}"
+
+
 class Tag:
     """Tags of an MLflow run."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from asl_exp.config.compose import compose_config
+from asl_exp.config.names import network_word
 from asl_exp.config.schema import LATER_KEYS, MACHINE_KEYS, Config
 
 
@@ -152,10 +153,7 @@ def data_name(config: Config) -> str:
 
 def network_name(config: Config) -> str:
     """Return what the network is called: the backbone, and what it sees of the hand."""
-    seen = config.hand.mode
-    if seen == "joints":
-        return "joints"
-    return config.backbone.name if seen == "none" else f"{config.backbone.name}+{seen}"
+    return network_word(config.hand.mode, config.backbone.name)
 
 
 def as_command(config: Config) -> list[str] | None:

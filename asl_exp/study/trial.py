@@ -22,6 +22,7 @@ from asl_exp.config.errors import (
 )
 from asl_exp.config.names import EVERY_EPOCH, Artifact, needs_scores
 from asl_exp.config.schema import Config
+from asl_exp.config.signature import network_name
 from asl_exp.config.study_plan import Plan
 from asl_exp.runs.result import Result, spelled_cautions
 from asl_exp.study.heartbeat import Heart
@@ -60,7 +61,7 @@ def run_trial(opened: OpenStudy, trial: Trial) -> Outcome:
             config = trial_config(plan, trial.number, values)
         except ConfigError as error:
             return Outcome(TrialState.FAIL, reason="; ".join(error.faults))
-        folder = _new_folder(plan.folder / f"{trial.number}_{config.backbone.name}")
+        folder = _new_folder(plan.folder / f"{trial.number}_{network_name(config)}")
         trial.set_user_attr(RUN_FOLDER, str(folder))
         tags = child_tags(plan, opened.study.user_attrs.get(PARENT_RUN), str(trial.number))
         observer = TrialObserver(

@@ -158,6 +158,7 @@ _COLUMNS: Final = (
     f"tags.`{names.Tag.CAUTION}`",
     f"tags.`{names.Tag.SPLIT}`",
     "params.`backbone.name`",
+    "params.`hand.mode`",
     *(f"params.`{key}`" for key in _SETTINGS),
     f"tags.`{names.Tag.CHANGED}`",
 )
