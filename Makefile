@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 OLD_MLFLOW := .cache/mlflow-2.7.1
 
-.PHONY: demo test test-all test-exhaustive mlflow-2.7.1 bench ui lint lock clean
+.PHONY: demo test test-all test-exhaustive mlflow-2.7.1 bench ui docs lint lock clean
 
 demo: $(READY)  ## train on embedded data on the CPU, print the result table
 	$(BIN)/python -m asl_exp experiment=demo
@@ -25,6 +25,10 @@ bench: $(READY)  ## the benchmarks, on this machine
 
 ui: $(READY)  ## open the MLflow UI on the local runs; UI_PORT=5001 takes another port
 	@UI_PORT=$(UI_PORT) $(BIN)/python -m asl_exp.ui
+
+docs: $(READY)  ## build the documentation's site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html; with search: $(BIN)/mkdocs serve"
 
 lint: $(READY)
 	$(BIN)/ruff check .

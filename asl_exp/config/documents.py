@@ -69,9 +69,11 @@ def html_image(content: bytes, kind: str = "png", *, alt: str = "") -> str:
     return f"<img alt='{escape(alt)}' src='data:image/{kind};base64,{data}'>"
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table; the first column stands left, the others right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: bool = True
+) -> str:
+    """Return a table; the first column stands left, the others right where they are numbers."""
+    rule = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
     lines = [[_markdown(cell) for cell in line] for line in (header, rule, *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -5,7 +5,7 @@ import typing
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel
 
@@ -119,8 +119,7 @@ def key_help(asked: str) -> str | None:
     if asked == "schedule":
         return "\n".join(["schedule.<phase>: one fit; phases are in order", *_lines(PhaseConfig)])
     if model is not None:
-        head = (model.__doc__ or "").strip().splitlines()[0]
-        return "\n".join([f"{asked}: {head}", *_lines(model)])
+        return "\n".join([f"{asked}: {opening_line(model)}", *_lines(model)])
     parent = model_at(path[:-1])
     if parent is None or path[-1] not in parent.model_fields:
         return None
@@ -132,15 +131,40 @@ def _lines(model: type[BaseModel]) -> list[str]:
 
 
 def _line(name: str, model: type[BaseModel], shown: str) -> str:
+    told = key_facts(name, model)
+    if told is None:
+        inner = model.model_fields[name].annotation
+        return f"{shown:<20} group: {opening_line(inner)}"
+    about = f"  {told.about}" if told.about else ""
+    default = "required" if told.default is None else f"default {told.default}"
+    return f"{shown:<20} {told.allowed}; {default}.{about}"
+
+
+class KeyFacts(NamedTuple):
+    """What is told of a key."""
+
+    allowed: str
+    default: str | None
+    """None: it must be given."""
+    about: str
+
+
+def key_facts(name: str, model: type[BaseModel]) -> KeyFacts | None:
+    """Return what the schema says of one field, in words; None for a group of keys."""
     field = model.model_fields[name]
     inner = field.annotation
     if isinstance(inner, type) and issubclass(inner, BaseModel):
-        return f"{shown:<20} group: {(inner.__doc__ or '').strip().splitlines()[0]}"
-    default = "" if field.is_required() else field.get_default(call_default_factory=True)
-    told = "required" if field.is_required() else f"default {_written(default)}"
+        return None
+    default = None
+    if not field.is_required():
+        default = _written(field.get_default(call_default_factory=True))
     allowed = ", ".join(filter(None, [_words(inner), *_limits(field.metadata)]))
-    about = f"  {field.description}" if field.description else ""
-    return f"{shown:<20} {allowed}; {told}.{about}"
+    return KeyFacts(allowed, default, field.description or "")
+
+
+def opening_line(model: object) -> str:
+    """Return the first line of a class's docstring."""
+    return (model.__doc__ or "").strip().splitlines()[0]
 
 
 def _written(value: Any) -> str:
@@ -172,6 +196,6 @@ def _limits(metadata: Iterable[Any]) -> list[str]:
         for part in getattr(one, "metadata", None) or [one]:
             for sign, name in ((">=", "ge"), (">", "gt"), ("<=", "le"), ("<", "lt")):
                 limit = getattr(part, name, None)
-                if limit is not None:
-                    told.append(f"{sign} {limit:g}" if isinstance(limit, int | float) else "")
-    return [one for one in told if one]
+                if isinstance(limit, int | float):
+                    told.append(f"{sign} {limit:,}" if type(limit) is int else f"{sign} {limit:g}")
+    return told

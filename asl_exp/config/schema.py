@@ -163,7 +163,7 @@ class RegularizationConfig(Group):
 class OptimizerConfig(Group):
     """How gradients become steps. The rates themselves are in `lr`."""
 
-    name: Literal["nadam", "adamw", "sgd"] = "nadam"
+    name: Literal["nadam", "adamw", "sgd"] = Field("nadam", description="which rule of a step")
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
         default_factory=lambda: [0.9, 0.999], description="nadam, adamw"
     )
@@ -181,7 +181,10 @@ class LearningRateConfig(Group):
 
     transfer: Positive = Field(1e-3, description="while the backbone is frozen, or from scratch")
     finetune: Positive = Field(1e-4, description="once the backbone trains as well")
-    shape: Literal["constant", "cosine", "plateau"] = "constant"
+    shape: Literal["constant", "cosine", "plateau"] = Field(
+        "constant",
+        description="over a phase: as it is; down half a cosine; lower where val/loss rests",
+    )
     warmup_epochs: NonNegative = Field(0.0, description="linear rise from zero, in epochs")
     final_fraction: Fraction = Field(0.01, description="cosine: rate at the end, of the full rate")
     plateau_patience: PositiveCount = Field(3, description="plateau: epochs without improvement")
@@ -232,7 +235,9 @@ class SyntheticConfig(Group):
 class DataConfig(Group):
     """Where images come from, and who may be in which split."""
 
-    source: Literal["synthetic", "folder", "manifest", "asl_alphabet", "sign_mnist"] = "synthetic"
+    source: Literal["synthetic", "folder", "manifest", "asl_alphabet", "sign_mnist"] = Field(
+        "synthetic", description="drawn hands; your photos by folder or by table; two Kaggle sets"
+    )
     root: str | None = Field(None, description="folder with a sub-folder per class")
     manifest: str | None = Field(None, description="CSV with the columns path and label")
     sources: list[str] = Field(
@@ -271,8 +276,13 @@ class DataConfig(Group):
     split_seed: Seed = Field(
         0, description="of the split, apart from the experiment's: seeds are tested on one set"
     )
-    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
-    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.15,
+        description="of the images, as near as whole groups allow; decides which epoch is kept",
+    )
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.15, description="of the images, likewise; scored once, at the end"
+    )
     batch_size: Many | Literal["auto"] = Field(
         64,
         description="images a step, over all devices together; auto: the most that fit, at "
@@ -338,14 +348,18 @@ class PhaseConfig(Group):
 class TrainerConfig(Group):
     """The machine."""
 
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="auto: the GPU where there is one"
+    )
     devices: Some = Field(
         1,
         description="GPUs, or processes on the CPU, of each machine: say how many, 'all' is "
         "not supported",
     )
-    num_nodes: Some = 1
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    num_nodes: Some = Field(1, description="machines; each is given the same command")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="of the arithmetic; mixed: weights stay at 32 bits"
+    )
     deterministic: bool = Field(True, description="equal seeds give equal bits on one machine")
     accumulate: Many = Field(
         1, description="a step's images come in so many parts, to need less memory"
@@ -373,7 +387,9 @@ warnings.filterwarnings("ignore", message='Field name "register" in "TrackingCon
 class TrackingConfig(Group):
     """Where results are kept: always on this machine, and a copy elsewhere if so wished."""
 
-    mode: Literal["local", "server", "dagshub", "off"] = "local"
+    mode: Literal["local", "server", "dagshub", "off"] = Field(
+        "local", description="where a copy of the local record goes; off: no record but the folder"
+    )
     experiment: str = Field(
         "asl_exp", min_length=1, max_length=250, description="name of the MLflow experiment"
     )
@@ -409,7 +425,7 @@ class Config(Group):
     )
     trainer: TrainerConfig
     tracking: TrackingConfig
-    seed: Seed = 0
+    seed: Seed = Field(0, description="of weights, order and augmentation; not of the split")
     name: str | None = Field(
         None, max_length=250, description="of the run; null: made from backbone and data"
     )

@@ -25,7 +25,9 @@ class Objective(Group):
 class SamplerConfig(Group):
     """How the next trial's values are chosen."""
 
-    name: Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"] = "tpe"
+    name: Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"] = Field(
+        "tpe", description="Optuna's, of that name"
+    )
     seed: Seed = Field(0, description="with equal seeds trial N of two studies begins alike")
     multivariate: bool = Field(True, description="tpe: values are chosen together")
 
@@ -33,7 +35,9 @@ class SamplerConfig(Group):
 class PrunerConfig(Group):
     """When a trial that does worse than others ends early."""
 
-    name: Literal["median", "successive_halving", "hyperband", "none"] = "median"
+    name: Literal["median", "successive_halving", "hyperband", "none"] = Field(
+        "median", description="Optuna's, of that name; none: every trial is trained to its end"
+    )
     warmup_epochs: Count = Field(5, description="no trial ends before it has had so many")
     startup_trials: Count = Field(5, description="median: so many trials end before any is pruned")
 
