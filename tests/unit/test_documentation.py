@@ -1,5 +1,6 @@
 """The pages in docs/ and beside it: links lead somewhere, keys are described, the site builds."""
 
+import ast
 import os
 import re
 import subprocess
@@ -91,3 +92,24 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     fetched = [p.name for p in tmp_path.glob("*.html")
                if re.search(r'(?:src|<link[^>]*href)="https?:', p.read_text("utf-8"))]  # fmt: skip
     assert fetched == [], "pages that fetch something from elsewhere"
+
+
+def told_texts() -> str:
+    """Return all texts of the code, a line each; what is put into one is written as an ellipsis."""
+    texts: list[str] = []
+    for file in (ROOT / "asl_exp").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "…" for p in node.values)
+                texts.append("".join(map(str, parts)))
+    return "\n".join(re.sub(r"…+", "…", text) for text in texts)
+
+
+def test_every_message_that_is_explained_is_one() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    quoted, told = re.findall(r"^- `(.+?)`:", page, re.MULTILINE), told_texts()
+    assert len(quoted) > 40
+    assert len(quoted) == page.count("\n- ")
+    assert [message for message in quoted if message not in told] == []
