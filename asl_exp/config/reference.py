@@ -75,7 +75,7 @@ def _section(name: str, about: str) -> Iterator[str]:
 
 
 def _choice(group: str, file: Path) -> list[str]:
-    """Return a file's name, the comment that opens it, and the values that are no defaults."""
+    """Return a file's name, the comment that opens it, and its values."""
     text = file.read_text(encoding="utf-8")
     comment = takewhile(lambda line: line.startswith("#"), text.splitlines())
     content = yaml.safe_load(text) or {}
@@ -85,8 +85,8 @@ def _choice(group: str, file: Path) -> list[str]:
 
 
 def _flat(content: Mapping[str, object], path: tuple[str, ...]) -> Iterator[tuple[str, object]]:
-    model = model_at(path)
-    fields = model.model_fields if model else {}
+    """Yield a file's keys and values; of a phase, which is written whole, those of note."""
+    fields = PhaseConfig.model_fields if model_at(path) is PhaseConfig else {}
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from _flat(value, (*path, key))

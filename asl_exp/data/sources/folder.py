@@ -17,7 +17,7 @@ import pandas as pd
 
 from asl_exp.config.classes import SIGNS
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.errors import DataError
+from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.redact import printable
 from asl_exp.data.decode import SUFFIXES
 from asl_exp.data.recordings import SPLITS
@@ -321,14 +321,16 @@ def existing_folder(root: str, key: str) -> Path:
         if folder.exists():
             raise DataError(f"{key}: '{root}' is a file; give a folder with a sub-folder per class")
         parent = next((one for one in folder.absolute().parents if one.is_dir()), Path("/"))
-        inside = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
+        folders = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
     except OSError as error:
         raise DataError(
             f"{key}: '{root[:200]}{'...' if len(root) > 200 else ''}' cannot be looked at: "
             f"{(error.strerror or str(error)).lower()}"
         ) from error
+    inside = [name for name in folders if not name.startswith(".")]
+    missing = folder.absolute().relative_to(parent).parts[0]
     raise DataError(
-        f"{key}: there is no folder '{root}' (looked in {Path.cwd()}); "
+        f"{key}: there is no folder '{root}' (looked in {Path.cwd()}){nearest(missing, inside)}; "
         f"{parent} has {some(inside) or 'no folders'}"
     )
 
