@@ -20,6 +20,7 @@ SECTION = re.search(
 )
 assert SECTION is not None
 COMMANDS = re.findall(r"^    python -m (asl_exp\S*) (.*)$", SECTION[1], re.MULTILINE)
+"""Those with arguments; the app, which has none, serves until it is ended and is tested apart."""
 TINY_PHOTOS = [one for one in TINY if not one.startswith("data.synthetic")]
 SHORT = [*TINY_PHOTOS, "schedule.transfer.epochs=1", "schedule.finetune.epochs=1"]
 
