@@ -1,4 +1,4 @@
-"""The port of MLflow's UI: its default, the user's choice, and whether it is free."""
+"""Ports that commands serve on, and whether they are free; for MLflow's UI the user's choice."""
 
 import os
 import socket
@@ -20,16 +20,11 @@ def ui_port() -> int:
     if not (given.isascii() and given.isdigit() and 0 < int(given) < 65536):
         raise UserError(f"{VARIABLE}: got '{given}'; must be a port, a number from 1 to 65535")
     port = int(given)
-    with socket.socket() as asking:
-        asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            asking.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(
-                f"{VARIABLE}: port {port} cannot be used ({error.strerror}): another program may "
-                f"have it, such as a UI that still runs; `make ui {VARIABLE}={_other(port)}` takes "
-                "another"
-            ) from None
+    if fault := port_fault(port):
+        raise UserError(
+            f"{VARIABLE}: {fault}, such as a UI that still runs; "
+            f"`make ui {VARIABLE}={other_port(port)}` takes another"
+        )
     return port
 
 
@@ -38,7 +33,19 @@ def ui_address(path: str = "") -> str:
     return f"http://127.0.0.1:{os.environ.get(VARIABLE) or DEFAULT_PORT}/{path}"
 
 
-def _other(port: int) -> int:
+def port_fault(port: int, address: str = "127.0.0.1") -> str | None:
+    """Return why a server of this machine cannot listen there; None where it can."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as asking:
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            asking.bind((address, port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            return f"port {port} cannot be used ({reason}): another program may have it"
+    return None
+
+
+def other_port(port: int) -> int:
     """Return a free port near one that is taken."""
     for candidate in range(port + 1, min(port + 100, 65536)):
         with socket.socket() as asking:
