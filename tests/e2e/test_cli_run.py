@@ -174,6 +174,7 @@ def test_real_photos_and_weights_are_learnt_and_predicted(
         assert line.split("\t")[1] == letter, told.stdout
 
 
+@pytest.mark.heavy
 def test_a_grid_of_which_a_job_fails_runs_the_others(
     cli: Cli, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:

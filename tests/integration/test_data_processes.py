@@ -53,6 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.heavy
 def test_ten_processes_do_the_work_once(tmp_path: Path) -> None:
     root = class_folder(tmp_path / "in", "AB", each=20)
     processes = [load(root, tmp_path / "cache") for _ in range(10)]
@@ -83,7 +84,7 @@ def part_file(cache: Path, process: "subprocess.Popen[str]") -> Path:
     raise AssertionError("no store was begun within a minute")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.heavy)])
 def test_a_killed_process_leaves_nothing_that_is_read(
     workers: int, folder: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def _running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.heavy
 def test_an_interrupt_ends_with_130_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     for attempt in range(5):  # storing takes half a second: on a busy machine it may win the race
         cache = tmp_path / f"cache{attempt}"
@@ -155,12 +157,13 @@ def test_the_audit_of_the_kaggle_photos(
     process = start(
         "-m", "asl_exp.data", "audit", "data=manifest", f"data.manifest={photos / 'manifest.csv'}",
         "data.sources=[kaggle_asl_alphabet]", f"data.split={split}", "backbone.image_size=64",
+        "data.classes=[A,B,C]",  # all 29 take ten times as long and show no more
         f"data.cache_dir={tmp_path / 'cache'}", f"runs_dir={tmp_path}",
     )  # fmt: skip
     _, err = process.communicate(timeout=300)
     assert process.returncode == status, err
     figures = json.loads((tmp_path / "audit" / "audit.json").read_text("utf-8"))
-    assert sum(one["n_images"] for one in figures["splits"].values()) == 3480
+    assert sum(one["n_images"] for one in figures["splits"].values()) == 360
     assert set(figures["splits"]["train"]["groups"]) <= {f"kaggle_s{n}" for n in range(1, 5)}
     if split == "group":
         assert figures["pairs"] == []

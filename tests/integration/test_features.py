@@ -141,6 +141,7 @@ NO_ROOM = "data.cache_limit_gb=0.0005"
 VIEWS = ("augmentation=paper", "schedule.transfer.epochs=16", "schedule.finetune.epochs=0")
 
 
+@pytest.mark.heavy
 def test_a_machine_that_cannot_store_computes_and_signs_another_run(
     own_cache: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_machine_that_cannot_store_computes_and_signs_another_run(
         assert fell_back.result.signature == never.result.signature, machine
 
 
+@pytest.mark.heavy
 def test_a_resumed_run_stays_with_what_it_began_with(
     own_cache: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,7 @@ def test_few_groups_show_less_than_many_images() -> None:
 
 
 def test_two_equal_models_rarely_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "N_DRAWS", 200)
+    monkeypatch.setattr(intervals, "N_DRAWS", 10)  # p is what is asked
     generator = np.random.default_rng(0)
     shown = 0
     for _ in range(300):

@@ -305,6 +305,7 @@ def ask_hub(endpoint: str, home: Path) -> dict[str, object]:
     return answer
 
 
+@pytest.mark.heavy
 def test_the_hub_is_asked_and_its_weights_are_kept(hub: Hub, tmp_path: Path) -> None:
     torch.manual_seed(11)
     network = timm.create_model("resnet10t")
