@@ -12,7 +12,7 @@ from pathlib import Path
 from measure import HEADINGS, kept_figures, markdown
 
 ALL = ("startup", "frozen", "finetune", "study", "tracking", "growth", "data", "devices")
-"""views.py, which takes an hour, and gpu.py are run alone."""
+"""views.py, which takes an hour, and gpu_campaign.py are run alone."""
 
 OWN_TABLES = ("growth", "views")
 

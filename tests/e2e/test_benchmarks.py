@@ -44,3 +44,17 @@ def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path) -> Non
     assert kept["machine"]["cores"] >= 1
     assert kept["commit"]
     assert "| what" in done.stdout
+
+
+@pytest.mark.heavy
+def test_the_gpu_campaign_runs_every_line_on_a_cpu(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "gpu_campaign.py", "--tiny"],
+        env={**os.environ, "ASL_EXP_BENCH_RESULTS": str(tmp_path)}, cwd=tmp_path,
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    kept = json.loads((tmp_path / "gpu_campaign.json").read_text())
+    stages = ["tests", "frozen", "finetune", "timm", "memory", "profile"]
+    assert list(dict.fromkeys(row["stage"] for row in kept["rows"])) == stages
+    assert all(row["ratio"] > 0 for row in kept["rows"] if "ratio" in row)
