@@ -75,6 +75,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
+def runs_dir(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two finished runs of the tiny experiment, which differ in their seed; run0 stays as it is."""
+    from asl_exp.config.compose import compose_config
+    from asl_exp.training.run import run_experiment
+
+    folder = tmp_path_factory.mktemp("runs")
+    length = ("schedule.transfer.epochs=2", "schedule.finetune.epochs=0", "lr.transfer=3e-3")
+    for seed in (0, 1):
+        config = compose_config([*tiny, *length, f"seed={seed}", f"runs_dir={folder}"])
+        run_experiment(config, folder / f"run{seed}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def joints_file() -> Path:
     """Joints of 18 real signers, for tests alone."""
     path = SHARED / "data" / "joints" / "joints.csv.gz"

@@ -16,17 +16,7 @@ from asl_exp.report import main as verified
 from asl_exp.tracking.store import open_store
 from asl_exp.training.run import run_experiment
 
-LENGTH = ("schedule.transfer.epochs=2", "schedule.finetune.epochs=0", "lr.transfer=3e-3")
-
-
-@pytest.fixture(scope="module")
-def runs_dir(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of the tiny experiment, which differ in their seed."""
-    folder = tmp_path_factory.mktemp("runs")
-    for seed in (0, 1):
-        config = compose_config([*tiny, *LENGTH, f"seed={seed}", f"runs_dir={folder}"])
-        run_experiment(config, folder / f"run{seed}")
-    return folder
+LENGTH = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=0")
 
 
 @pytest.fixture

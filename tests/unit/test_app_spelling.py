@@ -58,6 +58,13 @@ def test_frames_that_come_late_or_twice_change_nothing() -> None:
     assert speller.see("A", 1.0) == "A"
 
 
+def test_nothing_is_not_held() -> None:
+    speller = Speller()
+    for frame in range(10):
+        speller.see("nothing", frame / 5)
+    assert (speller.letter, speller.held) == (None, 0.0)
+
+
 def test_the_word_can_be_mended_by_hand() -> None:
     speller = Speller("CAT")
     speller.type("del")

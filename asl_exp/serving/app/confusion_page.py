@@ -1,4 +1,4 @@
-"""The page What it confuses: a run's confusion matrix, and behind each cell its pictures."""
+"""The page Confusions: a run's confusion matrix, and behind each cell its pictures."""
 
 from typing import Any, Final
 

@@ -13,7 +13,7 @@ from asl_exp.serving.app import confusion_page, image_page, live_page, parts
 from asl_exp.serving.app.choices import Choice, all_choices
 from asl_exp.serving.app.parts import plain
 
-IMAGE, SPELL, CONFUSES = "One image", "Spell with the camera", "What it confuses"
+IMAGE, SPELL, CONFUSES = "One image", "Spell", "Confusions"
 _FRESH_S = 30
 
 

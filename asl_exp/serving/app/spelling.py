@@ -55,11 +55,11 @@ class Speller:
         self.letter = letter
         if self._still_the_typed(letter, at_s):
             self._frames = [(at_s, letter)]
-            self.held = 1.0 if letter == self._typed else 0.0
+            self.held = float(letter == self._typed)
             return None
         self._frames = [one for one in self._frames if at_s - one[0] <= 2 * HOLD_S]
         self._frames.append((at_s, letter))
-        held_s = self._held_s()
+        held_s = 0.0 if letter is None else self._held_s()
         self.held = min(held_s / HOLD_S, 1.0)
         if letter is None or held_s < HOLD_S:
             return None
