@@ -60,6 +60,10 @@ def load_kept_model(path: Path) -> KeptModel:
     Raises:
         UserError: the file is missing, damaged, or no checkpoint of asl_exp.
     """
+    if path.suffix == ".onnx":
+        from asl_exp.model.onnx_network import read_onnx  # needs more packages than the rest
+
+        return read_onnx(path)
     content = _read(path)
     about = content.get("asl_exp") if isinstance(content, dict) else None
     if not isinstance(about, dict):
@@ -92,6 +96,18 @@ def _kept(content: dict[str, Any], about: dict[str, Any]) -> KeptModel:
     if not isinstance(detector, str):
         raise UserError("damaged: it does not say what found its hands")
     return KeptModel(model.eval(), classes, preprocessing, config, phase, epoch, detector)
+
+
+def kept_with(about: dict[str, Any], model: LetterClassifier, path: Path) -> KeptModel:
+    """Return a network that is there already, with what its file says of it, which is checked."""
+    try:
+        config, detector = read_saved(about.get("config")), about.get("detector", "")
+        return KeptModel(
+            model, _classes(about.get("classes")), _preprocessing(about.get("preprocessing")),
+            config, str(about.get("phase")), int(about.get("epoch", 0)), str(detector),
+        )  # fmt: skip
+    except UserError as error:
+        raise UserError(f"{path}: {_one_line(error)}") from None
 
 
 def _classes(given: Any) -> tuple[str, ...]:

@@ -1,0 +1,410 @@
+"""Writes a kept model as an ONNX file, and says what the file is worth beside the network.
+
+The file is compared with the network on images of the run's test set before it gets its name. Where
+the run's images are not on this machine, drawn hands take their place for the comparison; accuracy
+and int8 need the run's own.
+"""
+
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.table import Table
+from torch import Tensor, nn
+
+from asl_exp.compat.torch import without_export_remarks
+from asl_exp.config.console import Console
+from asl_exp.config.errors import RunError, UserError
+from asl_exp.config.extras import require_extra
+from asl_exp.config.schema import HandConfig
+from asl_exp.data.dataset import Split, load_letters
+from asl_exp.data.decode import Pixels, read_image
+from asl_exp.evaluation.inference import probabilities
+from asl_exp.model.checkpoint import KeptModel
+from asl_exp.model.classifier import LetterClassifier
+from asl_exp.model.onnx_network import IMAGES, JOINTS, KEY, SCORES, OnnxNetwork, described
+from asl_exp.model.photo_input import PhotoInput
+from asl_exp.runs.writing import replaced
+from asl_exp.serving.evaluate import Member, open_member
+from asl_exp.serving.int8 import write_int8
+
+_COMPARED: Final = 64
+"""Images on which the file and the network are compared."""
+
+_CALIBRATED: Final = 256
+_TOGETHER: Final = 16
+"""Images of a batch whose time is taken."""
+
+_TIMED_S: Final = 1.0
+_SIDES: Final = ((1.0, 1.0), (1.4, 1.1), (0.8, 1.3))
+"""Of the images that a file with preprocessing is compared on, relative to the stored squares."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for.
+
+    Attributes:
+        output: the file; None: model.onnx in the folder of the model.
+        with_preprocessing: resize and normalise inside.
+        int8: a second file with whole numbers of 8 bits.
+        tolerance: largest difference of a probability.
+    """
+
+    output: Path | None = None
+    with_preprocessing: bool = False
+    int8: bool = False
+    tolerance: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one form of the network is worth.
+
+    Attributes:
+        name: PyTorch, ONNX or ONNX int8.
+        file: None for PyTorch.
+        megabytes: of the file; of PyTorch's weights.
+        images_per_second: on this machine's CPU, batches of 16.
+        difference: largest of a probability, to PyTorch; None for PyTorch itself.
+        accuracy: on the test set; None where the run's images are not here.
+    """
+
+    name: str
+    file: Path | None
+    megabytes: float
+    images_per_second: float
+    difference: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The files, and what was measured; the notes say on what."""
+
+    rows: tuple[Measured, ...]
+    notes: tuple[str, ...]
+
+
+def export(run: str, wish: Wish, runs_dir: Path = Path("runs")) -> Exported:
+    """Write a kept model as ONNX.
+
+    Args:
+        run: run folder, MLflow run id, model folder or checkpoint.
+        wish: what is asked for.
+        runs_dir: where MLflow run ids are known.
+
+    Raises:
+        UserError: no kept model there, or what is asked for does not go together.
+        RunError: the file does not answer as the network does; it is not kept.
+    """
+    require_extra("export", "onnx", "onnxruntime", "onnxscript")
+    member = open_member(run, runs_dir, None)
+    kept = member.kept
+    if not isinstance(kept.model, LetterClassifier):
+        raise UserError(f"{run}: is exported already")
+    if wish.with_preprocessing and not kept.model.sees_pixels:
+        raise UserError(
+            "--with-preprocessing: hand=joints sees no images, so there is nothing to resize; "
+            "leave it out"
+        )
+    samples = _samples(member)
+    if wish.int8 and samples.train is None:
+        raise UserError(
+            f"--int8: is calibrated on the run's training images, which cannot be read: "
+            f"{samples.reason}; leave --int8 out, or put the images back"
+        )
+    file = wish.output or _beside(member, run)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows, notes = [_of_torch(member, samples)], []
+    with replaced(file) as part:
+        _write(kept, part, inside=wish.with_preprocessing)
+        network = OnnxNetwork(part)
+        difference = _difference(kept, network, samples.compared)
+        if wish.with_preprocessing:
+            same, read = _resized(kept, network, samples.compared)
+            difference = max(difference, same)
+            notes.append(
+                f"resizing inside: a probability differs by up to {read:.1e} from that of photos "
+                "that Pillow resized as in training"
+            )
+        if not difference <= wish.tolerance:
+            raise RunError(
+                f"a probability of the exported network differs by {difference:.2g} from "
+                f"PyTorch's, more than the tolerance of {wish.tolerance:g}; no file was written; "
+                "a larger --tolerance takes it"
+            )
+        rows.append(_measured("ONNX", (file, part), network, difference, samples))
+    if wish.int8:
+        rows.append(_int8(file, kept, samples))
+    return Exported(tuple(rows), (*notes, *_notes(samples, rows)))
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Images that the network is shown.
+
+    Attributes:
+        compared: of the test set, else drawn hands.
+        test, train: the run's own; None where they cannot be read.
+        reason: why they cannot.
+    """
+
+    compared: Split
+    test: Split | None
+    train: Split | None
+    reason: str = ""
+
+
+def _samples(member: Member) -> _Samples:
+    kept = member.kept
+    try:
+        splits = _load(kept, member.hand, kept.config.data)
+    except UserError as error:
+        hand = member.hand.model_copy(update={"detector": "exact", "model": None})
+        drawn = kept.config.data.model_copy(
+            update={
+                "source": "synthetic", "root": None, "manifest": None, "sources": [],
+                "external": [], "joints": [], "drawn_signers": 0, "classes": "A-I",
+                "split": "group", "leave_out": [], "folds": None, "fold": None,
+            }
+        )  # fmt: skip
+        reason = str(error).strip().splitlines()[0]
+        return _Samples(_some(_load(kept, hand, drawn)["test"], _COMPARED), None, None, reason)
+    return _Samples(_some(splits["test"], _COMPARED), splits["test"], splits["train"])
+
+
+def _load(kept: KeptModel, hand: HandConfig, data: Any) -> dict[str, Split]:
+    return load_letters(
+        data,
+        image_size=kept.preprocessing.image_size,
+        interpolation=kept.preprocessing.interpolation,
+        seed=data.split_seed,
+        hand=hand,
+    ).splits
+
+
+def _some(split: Split, at_most: int) -> Split:
+    """Return images from all over a split, those without an image left out."""
+    rows = np.flatnonzero(split.rows >= 0) if split.sees_pixels else np.arange(len(split))
+    chosen = np.linspace(0, len(rows) - 1, min(at_most, len(rows))).astype(np.int64)
+    return split.take(rows[np.unique(chosen)])
+
+
+def _beside(member: Member, run: str) -> Path:
+    where = member.folder or Path(run)
+    return (where if where.is_dir() else where.parent) / "model.onnx"
+
+
+class _Graph(nn.Module):
+    """The network with the inputs that its file has."""
+
+    def __init__(self, network: LetterClassifier, photos: PhotoInput | None) -> None:
+        super().__init__()
+        self.network, self.photos = network, photos
+
+    def forward(self, images: Tensor | None = None, joints: Tensor | None = None) -> Tensor:
+        if self.photos is not None and images is not None:
+            images = self.photos(images)
+        scores: Tensor = self.network(images, joints)
+        return scores
+
+
+def _write(kept: KeptModel, file: Path, *, inside: bool) -> None:
+    """Write the graph, with what it needs to be used in its metadata."""
+    network, size = kept.model, kept.preprocessing.image_size
+    photos = _photo_input(kept) if inside else None
+    batch: Any = torch.export.Dim.DYNAMIC
+    given: dict[str, Tensor] = {}
+    moving: dict[str, Any] = {}
+    if network.sees_pixels:
+        given[IMAGES] = torch.zeros(2, 3, size, size)
+        moving[IMAGES] = {0: batch}
+    if photos is not None:
+        given[IMAGES] = torch.zeros(2, size + 9, size + 5, 3, dtype=torch.uint8)
+        moving[IMAGES] = {0: batch, 1: batch, 2: batch}
+    if network.joints is not None:
+        given |= network.any_hands(2)
+        moving[JOINTS] = {0: batch}
+    with without_export_remarks(), torch.no_grad():
+        program = torch.onnx.export(
+            _Graph(network, photos).eval(),
+            (),
+            kwargs=given,
+            dynamo=True,
+            dynamic_shapes=moving,
+            input_names=list(given),
+            output_names=[SCORES],
+            verbose=False,
+        )
+    assert program is not None
+    program.model.metadata_props[KEY] = described(kept)
+    program.save(file, external_data=False)
+
+
+def _difference(kept: KeptModel, network: OnnxNetwork, compared: Split) -> float:
+    """Return the largest difference of a probability between the file and PyTorch."""
+    cpu = torch.device("cpu")
+    told = probabilities(kept.model, compared, batch_size=_TOGETHER, device=cpu)
+    as_network = cast(LetterClassifier, network)
+    given = probabilities(as_network, compared, batch_size=_TOGETHER, device=cpu)
+    return float(np.abs(told - given).max())
+
+
+def _resized(kept: KeptModel, network: OnnxNetwork, compared: Split) -> tuple[float, float]:
+    """Return the largest differences of a probability where the file resizes photos itself.
+
+    The first is to the same resizing in PyTorch, the second to photos as training reads them.
+    """
+    graph, same, read = _Graph(kept.model, _photo_input(kept)).eval(), 0.0, 0.0
+    rows = np.arange(min(len(compared), _TOGETHER))
+    for row, square in zip(rows, compared.gather(rows), strict=True):
+        photo, pixels = _as_photo(square, _SIDES[row % len(_SIDES)], kept)
+        joints = None
+        if kept.model.joints is not None and compared.joints is not None:
+            joints = torch.from_numpy(compared.joints[[row]])
+        images = torch.from_numpy(photo[None])
+        beside = {} if joints is None else {JOINTS: joints.numpy()}
+        given = _softmax(torch.from_numpy(network.raw({IMAGES: photo[None], **beside})))
+        with torch.inference_mode():
+            again = _softmax(graph(images, joints))
+            inputs = torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2).float() / 255.0
+            told = _softmax(kept.model(inputs, joints))
+        same = max(same, float(np.abs(again - given).max()))
+        read = max(read, float(np.abs(told - given).max()))
+    return same, read
+
+
+def _photo_input(kept: KeptModel) -> PhotoInput:
+    prepared = kept.preprocessing
+    return PhotoInput(prepared.image_size, kept.config.data.resize, prepared.interpolation)
+
+
+def _softmax(scores: Tensor) -> NDArray[np.float32]:
+    return scores.softmax(1).numpy()
+
+
+def _as_photo(square: Pixels, sides: tuple[float, float], kept: KeptModel) -> tuple[Pixels, Pixels]:
+    """Return a stored square as a photo of other sides, and that photo as training reads it."""
+    high, wide = (max(1, round(len(square) * side)) for side in sides)
+    photo = Image.fromarray(square).resize((wide, high), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    photo.save(file, "PNG")
+    read = read_image(
+        file.getvalue(),
+        size=kept.preprocessing.image_size,
+        resize=kept.config.data.resize,
+        interpolation=kept.preprocessing.interpolation,
+        max_megapixels=kept.config.data.max_megapixels,
+    )
+    return np.array(photo), read
+
+
+def _of_torch(member: Member, samples: _Samples) -> Measured:
+    model = member.kept.model
+    size = sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 1e6
+    return Measured("PyTorch", None, size, _speed(model, samples), None, _accuracy(model, samples))
+
+
+def _measured(
+    name: str,
+    files: tuple[Path, Path],
+    network: OnnxNetwork,
+    difference: float,
+    samples: _Samples,
+) -> Measured:
+    """Measure a file; the second path is where it lies now."""
+    file, now = files
+    speed, accuracy = _speed(network, samples), _accuracy(network, samples)
+    return Measured(name, file, now.stat().st_size / 1e6, speed, difference, accuracy)
+
+
+def _int8(file: Path, kept: KeptModel, samples: _Samples) -> Measured:
+    assert samples.train is not None
+    small = file.with_suffix(".int8.onnx")
+    network = OnnxNetwork(file)
+    with replaced(small) as part:
+        write_int8(file, part, _batches(network, _some(samples.train, _CALIBRATED)))
+        quantised = OnnxNetwork(part)
+        difference = _difference(kept, quantised, samples.compared)
+        return _measured("ONNX int8", (small, part), quantised, difference, samples)
+
+
+def _batches(network: OnnxNetwork, split: Split) -> Iterator[dict[str, Any]]:
+    """Yield a split's images as the file takes them."""
+    for start in range(0, len(split), _TOGETHER):
+        rows = np.arange(start, min(start + _TOGETHER, len(split)))
+        yield network.arrays(*_inputs(network, split, rows))
+
+
+def _inputs(network: nn.Module, split: Split, rows: Any) -> tuple[Tensor, Tensor | None]:
+    """Return images and joints of some rows, as the network is called."""
+    images = torch.empty(len(rows), 0)
+    if split.sees_pixels:
+        images = torch.from_numpy(split.gather(rows)).permute(0, 3, 1, 2).float() / 255.0
+    joints = None
+    if network.joints is not None and split.joints is not None:
+        joints = torch.from_numpy(split.joints[rows])
+    return images, joints
+
+
+def _speed(network: nn.Module, samples: _Samples) -> float:
+    """Return images a second of the network alone, the median of batches."""
+    rows = np.arange(len(samples.compared))[:_TOGETHER]
+    images, joints = _inputs(network, samples.compared, rows)
+    seconds: list[float] = []
+    began = time.perf_counter()
+    with torch.inference_mode():
+        network(images, joints)
+        while time.perf_counter() - began < _TIMED_S or len(seconds) < 3:
+            start = time.perf_counter()
+            network(images, joints)
+            seconds.append(time.perf_counter() - start)
+    return len(rows) / float(np.median(seconds))
+
+
+def _accuracy(network: Any, samples: _Samples) -> float | None:
+    if samples.test is None:
+        return None
+    cpu = torch.device("cpu")
+    answers = probabilities(network, samples.test, batch_size=_TOGETHER, device=cpu)
+    right = answers.argmax(1) == samples.test.labels
+    if samples.test.rejected is not None:
+        right &= ~samples.test.rejected
+    return float(right.mean())
+
+
+def _notes(samples: _Samples, rows: list[Measured]) -> Iterator[str]:
+    n = len(samples.compared)
+    if samples.test is None:
+        yield f"compared on {n} drawn hands: the run's images cannot be read ({samples.reason})"
+    else:
+        yield f"compared on {n} images of the test set; accuracy on all {len(samples.test):,}"
+    lost = [(rows[0].accuracy or 0) - (row.accuracy or 0) for row in rows if "int8" in row.name]
+    for points in lost:
+        yield f"int8 costs {100 * points:.1f} points of accuracy on the test set"
+    yield from (f"file: {row.file}" for row in rows if row.file)
+
+
+def show(exported: Exported) -> None:
+    """Print what was measured, and where the files are."""
+    console, table = Console(), Table()
+    table.add_column("", style="bold")
+    for column in ("MB", "images/s", "largest difference", "test/accuracy"):
+        table.add_column(column, justify="right")
+    for row in exported.rows:
+        difference = "-" if row.difference is None else f"{row.difference:.1e}"
+        accuracy = "-" if row.accuracy is None else f"{row.accuracy:.3f}"
+        table.add_row(
+            row.name, f"{row.megabytes:.2f}", f"{row.images_per_second:,.0f}", difference, accuracy
+        )
+    console.print(table)
+    for note in exported.notes:
+        console.print(note, soft_wrap=True)
