@@ -88,6 +88,11 @@ def _answered(line: CommandLine) -> bool:
     if line.help:
         _help(line.overrides)
         return True
+    if line.shell_completion:
+        from asl_exp.config.completion import completion
+
+        print(completion(line.shell_completion))
+        return True
     if line.hydra_help:
         return False
     with collector_paused():

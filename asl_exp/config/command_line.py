@@ -5,17 +5,18 @@ pickle with ``--experimental-rerun``, and ends in tracebacks where two options c
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from asl_exp.config.errors import ConfigError, nearest
 
-_WITH_VALUE: Final = ("--cfg", "--package", "--config-dir", "--info")
+_WITH_VALUE: Final = ("--cfg", "--package", "--config-dir", "--info", "--shell-completion")
 _SWITCHES: Final = ("--help", "--version", "--multirun", "--resolve", "--run", "--hydra-help")
 _SHORT: Final = {
     "--help": "-h", "--cfg": "-c", "--package": "-p", "--config-dir": "-cd", "--info": "-i",
-    "--multirun": "-m", "--run": "-r",
+    "--multirun": "-m", "--run": "-r", "--shell-completion": "-sc",
 }  # fmt: skip
 _OWN_FILES: Final = (
     "your own files go into a folder with --config-dir FOLDER, one preset with experiment=FILE.yaml"
@@ -23,13 +24,15 @@ _OWN_FILES: Final = (
 _REFUSED: Final = {
     "--config-path": ("-cp", f"the configuration is asl_exp's own; {_OWN_FILES}"),
     "--config-name": ("-cn", f"the configuration is asl_exp's own; {_OWN_FILES}"),
-    "--shell-completion": ("-sc", "is not offered; --help lists every group and choice"),
     "--experimental-rerun": (
         "",
         "is not offered (it runs what a file holds); python -m asl_exp experiment=FILE.yaml runs "
         "a saved configuration",
     ),
 }
+_DEBUG: Final = re.compile(r"^\+debug=")
+"""As people know it from other programs, where the group is added."""
+_COMPLETED: Final = re.compile(r"(install|uninstall|query)=(bash|zsh)")
 _CFG: Final = ("job", "hydra", "all")
 _INFO: Final = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
@@ -42,6 +45,7 @@ class CommandLine:
         overrides: ``key=value`` and ``group=choice``, in their order.
         help: ``--help``; words beside it are what help is wanted for.
         cfg: which configuration is shown in place of a run: job, hydra or all.
+        shell_completion: install=SHELL, uninstall=SHELL, or query=SHELL by the shell itself.
     """
 
     overrides: list[str]
@@ -55,6 +59,7 @@ class CommandLine:
     package: str | None = None
     config_dir: str | None = None
     info: str | None = None
+    shell_completion: str | None = None
 
     def for_hydra(self) -> list[str]:
         """Return the same with all options first, as Hydra's parser needs it."""
@@ -66,6 +71,12 @@ class CommandLine:
 
 
 _TRUTHS: Final = ("help", "multirun", "run", "resolve", "hydra_help")
+
+
+_NO_COMPLETION: Final = (
+    "--shell-completion: give install=bash or install=zsh, or uninstall=...; for this shell: "
+    'eval "$(python -m asl_exp -sc install=bash)"'
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,7 +93,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
     parser = _Parser(prog="python -m asl_exp", add_help=False, allow_abbrev=False)
     for option in _SWITCHES:
         parser.add_argument(*_spellings(option), action="store_true")
-    for option in ("--package", "--config-dir"):
+    for option in ("--package", "--config-dir", "--shell-completion"):
         parser.add_argument(*_spellings(option))
     parser.add_argument(*_spellings("--cfg"), choices=_CFG)
     parser.add_argument(*_spellings("--info"), nargs="?", const="all", choices=_INFO)
@@ -93,7 +104,8 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
     unknown = [word for word in words if word.startswith("-") and word != "--"]
     if unknown:
         raise ConfigError([_unknown(option) for option in unknown])
-    line = CommandLine(overrides=[word for word in words if word != "--"], **vars(given))
+    overrides = [_DEBUG.sub("debug=", word) for word in words if word != "--"]
+    line = CommandLine(overrides=overrides, **vars(given))
     if faults := _contradictions(line):
         raise ConfigError(faults)
     return line
@@ -129,6 +141,8 @@ def _in_our_words(message: str) -> str:
         return "--config-dir: give a folder, --config-dir FOLDER"
     if option == "--package":
         return "--package: give a group of the configuration, such as --package data"
+    if option == "--shell-completion":
+        return _NO_COMPLETION
     return message
 
 
@@ -140,6 +154,8 @@ def _contradictions(line: CommandLine) -> list[str]:
         faults.append("--package: belongs to --cfg job; add it, or leave --package out")
     if line.info and (line.cfg or line.multirun):
         faults.append("--info: shows and runs nothing; give it without --cfg and --multirun")
+    if line.shell_completion and not _COMPLETED.fullmatch(line.shell_completion):
+        faults.append(_NO_COMPLETION)
     if line.run and line.multirun:
         faults.append("--run: is one run and --multirun many; leave one of the two out")
     return faults

@@ -59,6 +59,7 @@ _BASES: dict[str, type[schema.Group]] = {
     "data": schema.DataConfig,
     "trainer": schema.TrainerConfig,
     "tracking": schema.TrackingConfig,
+    "debug": schema.DebugConfig,
     "sweep": SweepConfig,
 }
 

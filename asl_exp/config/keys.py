@@ -16,6 +16,7 @@ Kind = Literal["text", "texts", "other", "unknown"]
 GROUPS: Final = (
     "backbone", "head", "regularization", "optimizer", "lr", "augmentation", "data", "schedule",
     "trainer", "tracking", "sweep", "experiment", "hand",
+    "debug",
 )  # fmt: skip
 _OTHER_WORDS: Final = {
     "model": "backbone.name", "network": "backbone.name", "arch": "backbone.name",

@@ -149,6 +149,7 @@ class Artifact:
     LEARNING_CURVES: Final = "learning_curves.png"
     EPOCHS: Final = "epochs.csv"
     RESULT: Final = "result.json"
+    PROFILE: Final = "profile.txt"
 
 
 _SCORE = re.compile(rf"^(test|external|external/[^/].*)/({'|'.join(SCORES)})$")

@@ -409,6 +409,24 @@ class TrackingConfig(Group):
     )
 
 
+class DebugConfig(Group):
+    """Runs that look for faults, in less time; their scores say nothing of a network."""
+
+    batches: Many | None = Field(
+        None, description="of each split, no more images than fill so many batches; null: all"
+    )
+    share: PositiveUnit = Field(1.0, description="of the images of each split, spread over all")
+    epochs: Many | None = Field(None, description="of each phase, at most; null: as scheduled")
+    one_batch: bool = Field(
+        False,
+        description="each phase trains on one batch, and is validated on it, until every answer "
+        "is right",
+    )
+    profile: bool = Field(
+        False, description="write profile.txt: where the time goes, by stage and by operator"
+    )
+
+
 class Config(Group):
     """One experiment."""
 
@@ -425,6 +443,7 @@ class Config(Group):
     )
     trainer: TrainerConfig
     tracking: TrackingConfig
+    debug: DebugConfig = Field(default_factory=lambda: DebugConfig())
     seed: Seed = Field(0, description="of weights, order and augmentation; not of the split")
     name: str | None = Field(
         None, max_length=250, description="of the run; null: made from backbone and data"
@@ -465,6 +484,11 @@ LATER_KEYS: dict[str, object] = {
     "data.fold": None,
     "data.folds": None,
     "data.joints": [],
+    "debug.batches": None,
+    "debug.epochs": None,
+    "debug.one_batch": False,
+    "debug.profile": False,
+    "debug.share": 1.0,
     "hand.mode": "none",
     "regularization.weight_mean": 0.0,
     "schedule.*.keep": "best",

@@ -36,7 +36,24 @@ def validate(composed: DictConfig) -> tuple[Config | None, list[str]]:
     """Return the typed configuration, or None, and every fault, fields before contradictions."""
     config, faults = typed(composed)
     clashes = contradictions(config) if config else []
-    return (None if clashes else config), [*faults, *clashes]
+    return (None if clashes or config is None else shortened(config)), [*faults, *clashes]
+
+
+def shortened(config: Config) -> Config:
+    """Return a configuration whose phases have no more epochs than ``debug.epochs`` allows."""
+    most = config.debug.epochs
+    if most is None:
+        return config
+    schedule = {
+        name: phase.model_copy(
+            update={
+                "epochs": min(phase.epochs, most),
+                "views": None if phase.views is None else min(phase.views, most),
+            }
+        )
+        for name, phase in config.schedule.items()
+    }
+    return config.model_copy(update={"schedule": schedule})
 
 
 def typed(composed: DictConfig) -> tuple[Config | None, list[str]]:

@@ -13,7 +13,6 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
-from asl_exp import __version__
 from asl_exp.config.errors import UserError
 from asl_exp.config.extras import require_extra
 from asl_exp.model.checkpoint import KeptModel, checkpoint_metadata, kept_with
@@ -104,7 +103,6 @@ def described(kept: KeptModel) -> str:
     about = checkpoint_metadata(kept.config, kept.classes, kept.preprocessing, kept.detector)
     values = {
         "format": _FORMAT,
-        "made_by": f"asl_exp {__version__}",
         "hand": kept.config.hand.mode,
         "resize": kept.config.data.resize,
         "phase": kept.phase,

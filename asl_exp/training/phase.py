@@ -28,6 +28,7 @@ from asl_exp.model.checkpoint import save_kept_model, take_weights
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.callbacks import EpochHistory, StateWriter
 from asl_exp.training.current_run import PhaseResult, Run
+from asl_exp.training.debug import profiled, say_learned, until_learned
 from asl_exp.training.device import one_thread
 from asl_exp.training.features import FeatureLoader, StoredFeatures, stored_features
 from asl_exp.training.phase_module import PhaseModule
@@ -74,6 +75,7 @@ def train_phase(run: Run, name: str) -> None:
                 features = stored_features(run, name)
             record_views(run, name, len(features.train) if features else 0)
             _fit(run, name, features, state)
+        say_learned(run, name)
         run.phases.append(_take_kept(run, name))
 
 
@@ -87,6 +89,7 @@ def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | No
         *_keepers(run, name, part=saves_part(phase, cut)),
         StateWriter(run, name, apart_s=_STATES_APART_S if cut else 0.0),
         *_stopper(phase),
+        *until_learned(run.config.debug),
         progress,
     ]
     with without_known_warnings():
@@ -101,6 +104,7 @@ def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | No
             memory_named(run.config, name),
             _kept_completed(run, name),
             one_thread(run.device.type == "cpu" and _small_steps(module)),
+            profiled(run, name),
         ):
             trainer.fit(module, train, val, ckpt_path=state.path if state else None)
     run.model.cpu()

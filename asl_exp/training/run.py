@@ -21,6 +21,7 @@ from asl_exp.tracking.store_file import check_store
 from asl_exp.tracking.system_metrics import sampled
 from asl_exp.training.batch_size import step_images, with_batch_size
 from asl_exp.training.current_run import Run
+from asl_exp.training.debug import with_less, write_stages
 from asl_exp.training.device import device_of, set_up
 from asl_exp.training.launcher import run_in_workers
 from asl_exp.training.observer import Evaluate, Observer
@@ -94,6 +95,7 @@ def train_and_score(
             for phase in run.phases_left:
                 train_phase(run, phase)
         objective = score(run)
+        write_stages(run)
         close(run)
         return objective
 
@@ -112,7 +114,7 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
     preprocessing = resolve_preprocessing(config.backbone)
     require_reachable(config.backbone)
     with stages("data"):
-        data = letters(config, preprocessing)
+        data = with_less(config, letters(config, preprocessing))
     _say_data(config, data)
     with stages("weights"):
         model = _network(config, data, preprocessing)
