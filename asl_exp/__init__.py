@@ -1,9 +1,26 @@
 """asl_exp: a research harness for American Sign Language letter recognition."""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asl_exp import evaluate as evaluate
+    from asl_exp.notebook import compare as compare
+    from asl_exp.notebook import load as load
+    from asl_exp.notebook import train as train
 
 __version__ = "0.1.0"
 
 # Read by OpenMP when torch is imported. Its threads spin while they wait, which on cores shared
 # with anything else cost 4 to 7 times the images a second (measured on two cores at load 4).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def __getattr__(name: str) -> Any:
+    """Load what notebooks use when it is asked for: the package itself stays light."""
+    if name == "evaluate":
+        return import_module("asl_exp.evaluate")  # which can be called
+    if name in ("train", "load", "compare"):
+        return getattr(import_module("asl_exp.notebook"), name)
+    raise AttributeError(f"module 'asl_exp' has no attribute '{name}'")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from asl_exp.config.compose import Checked
+    from asl_exp.config.schema import Config
 
 _PROGRAM: Final = "asl_exp"
 _LOCK: Final = ".lock"
@@ -46,11 +47,11 @@ def run(arguments: Sequence[str]) -> int:
         status = cli.answered(_PROGRAM, lambda: _command(arguments))
     finally:
         interrupted = status > 128
-        _finish_delivery(at_most_s=_PARTING_S if interrupted else None)
+        finish_delivery(at_most_s=_PARTING_S if interrupted else None)
     return status
 
 
-def _finish_delivery(at_most_s: float | None) -> None:
+def finish_delivery(at_most_s: float | None) -> None:
     """Wait for what is on its way to a replica, if anything is; an interrupt ends the waiting."""
     background = sys.modules.get("asl_exp.replica.background")
     if background is not None:
@@ -96,7 +97,7 @@ def _answered(line: CommandLine) -> bool:
     if line.hydra_help:
         return False
     with collector_paused():
-        checked = _checked(line)
+        checked = checked_line(line)
     if checked is None or line.cfg != "job":
         return False
     _show(checked, line)
@@ -158,7 +159,7 @@ def _expanded(line: CommandLine) -> list[str]:
     return overrides
 
 
-def _checked(line: CommandLine) -> "Checked | None":
+def checked_line(line: CommandLine) -> "Checked | None":
     """Raise every fault of the command line, before Hydra would say the first."""
     from asl_exp.config.compose import asks_for_study, check_overrides
 
@@ -205,7 +206,7 @@ def _job(composed: "DictConfig") -> float:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        return _experiment(composed, folder)
+        return experiment(config_of(composed), folder)
     except (UserError, RunError) as error:
         _remove_empty(folder)
         if HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -219,12 +220,22 @@ def _job(composed: "DictConfig") -> float:
         raise RunError(f"{type(error).__name__}: {error}") from None
 
 
-def _experiment(composed: "DictConfig", folder: Path) -> float:
+def config_of(composed: "DictConfig") -> "Config":
+    """Return the typed configuration of a composition.
+
+    Raises:
+        ConfigError: with every fault.
+    """
     from asl_exp.config.validate import validate
 
     config, faults = validate(composed)
     if config is None:
         raise ConfigError(faults)
+    return config
+
+
+def experiment(config: "Config", folder: Path) -> float:
+    """Run an experiment, or all its folds, in a folder of its own; return the objective."""
     if config.tracking.mode in ("server", "dagshub"):
         with collector_paused():
             from asl_exp.replica.background import begin_delivery

@@ -11,8 +11,11 @@ The files are those of the end of a run, in its evaluation/ folder and its MLflo
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from asl_exp import cli
 from asl_exp.config.errors import UserError
@@ -54,6 +57,18 @@ def _renamed(pairs: Sequence[str]) -> dict[str, str]:
         raise UserError(f"--map {' '.join(pairs)}: each must be LABEL=CLASS, and no label twice")
     return renamed
 
+
+class _Called(ModuleType):
+    """This module, which notebooks call as a function: ``asl_exp.evaluate(run)``."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Score kept models; see ``asl_exp.notebook.evaluate``."""
+        from asl_exp.notebook import evaluate
+
+        return evaluate(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Called
 
 if __name__ == "__main__":
     cli.start(main)

@@ -53,9 +53,26 @@ def _backbone(config: Config) -> list[str]:
             f"backbone.name: timm has no model '{architecture}'{nearest(architecture, names)}"
         )
     weights = config.backbone.weights
-    if weights is not None and not home_expanded(weights).is_file():
-        faults.append(f"backbone.weights: no file '{weights}'")
+    if weights is not None and (fault := _weights_fault(home_expanded(weights))):
+        faults.append(f"backbone.weights: {fault}")
     return faults
+
+
+_OF_MODELS = ("result.json", "model.json", "MLmodel")
+
+
+def _weights_fault(given: Path) -> str | None:
+    """Return what is wrong with a file of weights, or a folder of a run or a model."""
+    if given.is_file():
+        return None
+    if not given.is_dir():
+        return f"no file '{given}'"
+    if any((given / name).is_file() for name in _OF_MODELS):
+        return None
+    return (
+        f"'{given}' is a folder of no run and no model (it has no {' or '.join(_OF_MODELS[:2])}); "
+        "give a run folder, a model folder, or a file of weights"
+    )
 
 
 def known_backbones(only: str | None = None) -> set[str]:

@@ -55,7 +55,10 @@ class BackboneConfig(Group):
 
     name: str = Field("efficientnet_b0", description="any timm model name, or one of ours")
     pretrained: bool = Field(True, description="start from pretrained weights")
-    weights: str | None = Field(None, description="local weights file; null: timm's hub")
+    weights: str | None = Field(
+        None,
+        description="local weights file, or a run or model folder of one's own; null: timm's hub",
+    )
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
         None, description="side of the square input in pixels; null: the weights' own"
     )

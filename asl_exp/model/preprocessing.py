@@ -33,7 +33,19 @@ class Preprocessing:
 
 
 def resolve_preprocessing(config: BackboneConfig) -> Preprocessing:
-    """Return the configured values, completed by those that timm records for the weights."""
+    """Return the configured values, completed by those of the weights.
+
+    They are what timm records, or, where training starts from a model of one's own, that model's.
+    """
+    from asl_exp.model.own_weights import own_model  # which is made of this module's
+
+    if (own := own_model(config)) is not None:
+        return Preprocessing(
+            image_size=config.image_size or own.preprocessing.image_size,
+            mean=tuple(config.mean or own.preprocessing.mean),
+            std=tuple(config.std or own.preprocessing.std),
+            interpolation=config.interpolation or own.preprocessing.interpolation,
+        )
     recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
     values = timm.data.resolve_data_config(
         {}, pretrained_cfg=recorded.to_dict() if recorded else {}

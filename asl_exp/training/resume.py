@@ -67,10 +67,21 @@ def _named(config: Config, folder: Path) -> Path:
         raise UserError(f"resume: '{folder}' is no run folder (it has no {Artifact.RESULT})")
     if result.signature != signature(result.resolved(config)):
         differences = _differences(config, folder, result)
-        raise UserError("\n".join([f"resume: '{folder}' has another configuration:", *differences]))
+        finished = [_go_on_from(folder)] if result.status == "FINISHED" else []
+        told = [f"resume: '{folder}' has another configuration:", *differences, *finished]
+        raise UserError("\n".join(told))
     if result.status == "FINISHED":
-        raise UserError(f"resume: '{folder}' is finished; there is nothing to go on with")
+        raise UserError(
+            f"resume: '{folder}' is finished; there is nothing to go on with; {_go_on_from(folder)}"
+        )
     return folder
+
+
+def _go_on_from(folder: Path) -> str:
+    return (
+        "a finished run has no state of its optimizer left; a new run goes on from its weights "
+        f"with backbone.weights={folder}"
+    )
 
 
 def _differences(config: Config, folder: Path, result: Result) -> Iterator[str]:

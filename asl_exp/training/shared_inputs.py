@@ -13,6 +13,7 @@ from asl_exp.config.schema import BackboneConfig, Config, DataConfig, HandConfig
 from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.model.backbone import Backbone, build_backbone
 from asl_exp.model.classifier import LetterClassifier, build_classifier
+from asl_exp.model.own_weights import own_model, start_from
 from asl_exp.model.preprocessing import Preprocessing
 
 
@@ -44,19 +45,24 @@ def classifier(config: Config, data: LetterData, preprocessing: Preprocessing) -
     What is initialised at random depends on ``config.seed`` alone, shared or not. The features of
     joints are scaled by those of the training hands.
     """
-    backbone = None
+    backbone, own = None, None
     if config.hand.mode != "joints":
+        own, start = own_model(config.backbone), config.backbone
+        if own is not None:
+            start = start.model_copy(update={"pretrained": False, "weights": None})
         backbone = _backbone(
-            config.backbone.model_dump_json(),
+            start.model_dump_json(),
             preprocessing.image_size,
             config.trainer.sync_batchnorm,
-            None if config.backbone.pretrained else config.seed,
+            None if start.pretrained else config.seed,
         )
     torch.manual_seed(config.seed)
     n_classes = len(data.classes)
     model = build_classifier(config, n_classes, preprocessing, copy.deepcopy(backbone))
     if model.joints is not None:
         model.joints.fit_scale(torch.from_numpy(data.splits["train"].joints))
+    if own is not None:
+        model.weights = start_from(model, own, config.backbone, data.classes)
     return model
 
 

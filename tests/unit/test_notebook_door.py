@@ -1,0 +1,79 @@
+"""``import asl_exp`` is light, and its functions raise what the commands say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import asl_exp
+from asl_exp.config.errors import ConfigError, UserError
+from asl_exp.notebook import _pictures
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_package_stays_light() -> None:
+    script = (
+        "import sys, asl_exp; print(*{'torch', 'hydra', 'pandas', 'mlflow'} & set(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == ""
+
+
+def test_what_commands_refuse_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"did you mean 'backbone\.name'"):
+        asl_exp.train("backbone.nam=resnet50")
+    with pytest.raises(ConfigError, match="belong to the command line"):
+        asl_exp.train("--cfg", "job")
+    with pytest.raises(UserError, match="there is no folder 'nowhere'"):
+        asl_exp.train("data=folder", "data.root=nowhere")
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        asl_exp.load("nowhere")
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        asl_exp.evaluate("nowhere")
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        asl_exp.trian  # noqa: B018
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pixels_are_images_as_files_are() -> None:
+    pixels = np.zeros((2, 8, 9, 3), np.uint8)
+    assert [name for name, _ in _pictures(pixels)] == ["pixels 0", "pixels 1"]
+    assert len(list(_pictures([pixels[0], b"bytes"]))) == 2
+    with pytest.raises(UserError, match=r"pixels of shape \(8, 9\)"):
+        list(_pictures(np.zeros((8, 9), np.uint8)))
+
+
+@pytest.mark.heavy
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    client = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    import nbformat
+
+    file = ROOT / "docs" / "notebook.ipynb"
+    notebook = nbformat.read(file, as_version=4)
+    kernel = {"metadata": {"path": str(tmp_path)}}
+    client.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=kernel).execute()
+    shown = [
+        output["data"]["text/html"]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.get("data", {}).get("text/html")
+    ]
+    assert len(shown) == 5
+    assert "debug run" in shown[0]
+    assert "probability/A" in shown[2]
+    assert "difference" in shown[4]
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text("utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) >= 5
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
