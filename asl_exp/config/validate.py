@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
+from asl_exp.config.debug import shortened
 from asl_exp.config.errors import nearest
 from asl_exp.config.keys import model_at, nearest_key
 from asl_exp.config.rules import contradictions
@@ -37,23 +38,6 @@ def validate(composed: DictConfig) -> tuple[Config | None, list[str]]:
     config, faults = typed(composed)
     clashes = contradictions(config) if config else []
     return (None if clashes or config is None else shortened(config)), [*faults, *clashes]
-
-
-def shortened(config: Config) -> Config:
-    """Return a configuration whose phases have no more epochs than ``debug.epochs`` allows."""
-    most = config.debug.epochs
-    if most is None:
-        return config
-    schedule = {
-        name: phase.model_copy(
-            update={
-                "epochs": min(phase.epochs, most),
-                "views": None if phase.views is None else min(phase.views, most),
-            }
-        )
-        for name, phase in config.schedule.items()
-    }
-    return config.model_copy(update={"schedule": schedule})
 
 
 def typed(composed: DictConfig) -> tuple[Config | None, list[str]]:

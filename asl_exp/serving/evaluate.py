@@ -16,6 +16,7 @@ from rich.table import Table
 from asl_exp.config import names
 from asl_exp.config.compose import compose_config
 from asl_exp.config.console import Console
+from asl_exp.config.debug import debug_caution, joined
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config, HandConfig
@@ -118,7 +119,8 @@ def evaluate(
     sets = {}
     for name, split in splits.items():
         answers = _answers(members, [part[name] for part, _ in loaded], device)
-        answered = AnsweredSet.of(split, answers, classes)
+        said = joined(debug_caution(members[0].kept.config.debug), split.caution)
+        answered = AnsweredSet.of(replace(split, caution=said), answers, classes)
         sets[name] = write_evaluation(folder / Artifact.EVALUATION / name, answered)
     absent = {name: _absent(split, classes) for name, split in splits.items()}
     scored = Scored(sets, left_out, absent, folder)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import EarlyStopping
 
+from asl_exp.config.debug import debug_caution, joined
 from asl_exp.config.names import VAL_ACCURACY, Artifact
 from asl_exp.config.schema import Config, DebugConfig
 from asl_exp.data.dataset import LetterData, Split
@@ -25,20 +26,6 @@ _UNKNOWN_BATCH: Final = 64
 """Images of a batch where its size is to be found out."""
 
 _OPERATORS: Final = 40
-
-
-def debug_caution(debug: DebugConfig) -> str:
-    """Return what must stand beside every score of a debug run; "" for other runs."""
-    if debug == DebugConfig():
-        return ""
-    told = {
-        "one batch": debug.one_batch,
-        f"{debug.batches} batches": debug.batches is not None and not debug.one_batch,
-        f"{100 * debug.share:.3g} % of the images": debug.share < 1,
-        f"phases cut at epoch {debug.epochs}": debug.epochs is not None,
-        "profiled": debug.profile,
-    }
-    return f"debug run ({', '.join(word for word, so in told.items() if so)}): no result"
 
 
 def with_less(config: Config, data: LetterData) -> LetterData:
@@ -53,14 +40,14 @@ def with_less(config: Config, data: LetterData) -> LetterData:
         one = splits["train"].take(_spread(splits["train"], size))
         splits |= {"train": one, "val": replace(one, name="val")}
     marked = {
-        name: split if name == "train" else replace(split, caution=_joined(said, split.caution))
+        name: split if name == "train" else replace(split, caution=joined(said, split.caution))
         for name, split in splits.items()
     }
     sizes = ",".join(str(len(split)) for split in splits.values())
     return replace(
         data,
         splits=marked,
-        caution=_joined(said, data.caution),
+        caution=joined(said, data.caution),
         digest=f"{data.digest}:{sizes}",
     )
 
@@ -79,10 +66,6 @@ def _spread(split: Split, wanted: int) -> NDArray[np.int64]:
         own = np.flatnonzero(split.labels == label)
         turn[np.random.default_rng(0).permutation(own)] = np.arange(len(own))
     return np.sort(np.argsort(turn, kind="stable")[:wanted])
-
-
-def _joined(said: str, more: str) -> str:
-    return "; ".join(filter(None, (said, more)))
 
 
 def until_learned(debug: DebugConfig) -> Iterator[EarlyStopping]:

@@ -24,6 +24,7 @@ from asl_exp.tracking.model_folder import save_model_folder
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.current_run import Run
+from asl_exp.training.debug import with_less
 from asl_exp.training.device import device_of, set_up
 from asl_exp.training.ranks import rank
 from asl_exp.training.record import record_completed
@@ -65,7 +66,7 @@ def complete_run(run_folder: Path) -> None:
         config=config,
         folder=run_folder,
         device=device,
-        data=letters(config, kept.preprocessing),
+        data=with_less(config, letters(config, kept.preprocessing)),
         model=kept.model,
         preprocessing=kept.preprocessing,
         recorder=Recorder(None, None),
