@@ -318,7 +318,7 @@ def _scores(
 def _pictures(images: Any) -> "Iterable[tuple[str, Path | bytes]]":
     """Yield what can be looked at, with a name: files of folders and patterns one by one."""
     if isinstance(images, str | Path):
-        from asl_exp.predict import files
+        from asl_exp.predict import _files as files
 
         yield from ((str(path), path) for path in files([str(images)]))
     elif isinstance(images, bytes):
