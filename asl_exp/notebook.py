@@ -243,7 +243,8 @@ def evaluate(
     scored = scoring.evaluate(
         [_where(one) for one in runs], overrides, renamed, soup=soup, hand_model=detector
     )
-    metrics, intervals = {}, {}
+    metrics: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
     for name, one in scored.sets.items():
         metrics |= {f"{name}/{key}": value for key, value in one.scores.items()}
         intervals |= {f"{name}/{key}": list(ends) for key, ends in one.intervals.of.items()}
