@@ -64,7 +64,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
-        if output.get("data", {}).get("text/html")
+        if output.output_type == "execute_result"
     ]
     assert len(shown) == 5
     assert "debug run" in shown[0]
