@@ -1,9 +1,11 @@
 """What a network's answer rested on: places in the pixels that it saw, and joints of the hand.
 
 Pixels are weighed by Grad-CAM (Selvaraju et al., ICCV 2017) on the backbone's last feature map,
-whatever the network: a map of a convolutional one, patches of a transformer. Joints are weighed by
-how fast the letter's probability changes when one is moved in the picture. Both say what an answer
-hung on, not whether it is right. Drawing is for figures/explained.py.
+whatever the network: a map of a convolutional one, patches of a transformer. It takes a channel to
+speak for a letter equally in all places, which is so where places are pooled; where the head sees
+them one by one (pooling=flatten), HiResCAM (Draelos and Carin, 2020) takes its place. Joints are
+weighed by how fast the letter's probability changes when one is moved in the picture. Both say what
+an answer hung on, not whether it is right. Drawing is for figures/explained.py.
 """
 
 from collections.abc import Callable
@@ -110,7 +112,7 @@ def _inputs(model: LetterClassifier, seen: Seen) -> tuple[Tensor, Tensor | None]
 def _heat(model: LetterClassifier, seen: Seen, index: int) -> Floats | None:
     """Return Grad-CAM's map (S, S) for a class; None where the features have no places."""
     try:
-        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam import GradCAM, HiResCAM
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     except ImportError as error:
         raise UserError(
@@ -123,7 +125,8 @@ def _heat(model: LetterClassifier, seen: Seen, index: int) -> Floats | None:
     if features.ndim < 3:
         return None
     above = _AboveFeatures(model, features, joints)
-    with GradCAM(above, [above.features], _as_map(model)) as cam, torch.enable_grad():
+    method = HiResCAM if model.pooling.how == "flatten" else GradCAM
+    with method(above, [above.features], _as_map(model)) as cam, torch.enable_grad():
         heat = cam(images, [ClassifierOutputTarget(index)])[0]
     model.zero_grad(set_to_none=True)
     clean: Floats = np.clip(np.nan_to_num(heat), 0, 1).astype(np.float32)

@@ -103,6 +103,23 @@ def test_the_heat_lies_where_the_letter_was_seen(form: str) -> None:
     assert changed[: SIDE // 2, : SIDE // 2].mean() < 1
 
 
+def test_places_that_the_head_sees_one_by_one_are_weighed_one_by_one() -> None:
+    """A head that looks for red at the lower right does not light the red at the upper left."""
+    recognizer = sees_colours("NCHW")
+    model = recognizer.kept.model
+    model.pooling = Pooling("flatten")
+    head = nn.Linear(3 * 64, 3)
+    nn.init.zeros_(head.weight)
+    head.weight.data[0].view(3, 8, 8)[0, 6, 6] = 9
+    model.head[-1] = head
+    pixels = np.zeros((S, S, 3), np.uint8)
+    pixels[8:16, 8:16, 0] = pixels[48:56, 48:56, 0] = 255
+    heat = explain(recognizer, png(pixels), letter="red").heat
+    assert heat is not None
+    assert heat[52, 52] > 0.9
+    assert heat[12, 12] < 0.1
+
+
 def test_features_without_places_have_no_heat() -> None:
     assert explain(sees_colours("vector"), spots()).heat is None
 

@@ -22,7 +22,9 @@ BONES: Final = (
 )
 """Pairs of joints between which a line is drawn."""
 
-_STRENGTH: Final = 0.6
+_STRENGTH: Final = 0.55
+"""Opacity of the hottest place."""
+
 _FINE: Final = 4
 """Lines are drawn so many times as large, then made smaller: Pillow draws them with steps."""
 _LINE, _EDGE = (255, 255, 255, 230), (20, 20, 20, 160)
@@ -54,7 +56,7 @@ def _heated(pixels: Pixels, heat: Floats) -> Pixels:
     fitted = Image.fromarray(heat).resize((pixels.shape[1], pixels.shape[0]))
     share = np.clip(np.asarray(fitted), 0, 1)
     colour = colormaps["turbo"](share)[..., :3] * 255
-    opacity = _STRENGTH * np.sqrt(share)[..., None]
+    opacity = _STRENGTH * share[..., None]
     mixed: Pixels = (pixels * (1 - opacity) + colour * opacity).astype(np.uint8)
     return mixed
 

@@ -26,12 +26,13 @@ def show(choice: Choice, choices: list[Choice]) -> None:
     if taken is None:
         return
     others = [one for one in choices if one != choice]
-    second = st.selectbox(
-        "Side by side with",
-        [None, *others],
-        format_func=lambda one: one.told() if one else _NOBODY,
-        disabled=not others,
-    )
+    second = None
+    if others:
+        second = st.selectbox(
+            "Side by side with",
+            [None, *others],
+            format_func=lambda one: one.told() if one else _NOBODY,
+        )
     name, image, truth = taken
     if truth is not None:
         st.markdown(f"The picture shows **{plain(truth)}**.")
