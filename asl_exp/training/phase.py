@@ -88,8 +88,7 @@ def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | No
         EpochHistory(run, name, progress),
         *_keepers(run, name, part=saves_part(phase, cut)),
         StateWriter(run, name, apart_s=_STATES_APART_S if cut else 0.0),
-        *_stopper(phase),
-        *until_learned(run.config.debug),
+        *([until_learned()] if run.config.debug.one_batch else _stopper(phase)),
         progress,
     ]
     with without_known_warnings():
