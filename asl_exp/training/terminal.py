@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from rich.box import SIMPLE_HEAD
+from rich.console import ConsoleOptions
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -151,6 +152,11 @@ class PhaseProgress(Callback):
         self._close()
 
 
+_SPARE: Final = ("loss", "f1_macro", "ece")
+"""Columns that a narrow terminal goes without, before names of sets are broken; result.json has
+them all."""
+
+
 def show_result(
     title: str, rows: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Sequence[float]]
 ) -> None:
@@ -161,11 +167,29 @@ def show_result(
         rows: split name to any of loss, accuracy, f1_macro, ece, images and hands_found.
         intervals: metric key to low and high.
     """
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("split", style="bold", overflow="fold")
     columns = ["images", "loss", "accuracy", "95 %", "f1_macro", "ece"]
     if any(names.HANDS_FOUND in scores for scores in rows.values()):
         columns.append(names.HANDS_FOUND)
+    for n_left_out in range(len(_SPARE) + 1):
+        shown = [column for column in columns if column not in _SPARE[:n_left_out]]
+        table = _score_table(title, shown, rows, intervals)
+        if console.measure(table, options=_unbounded()).maximum <= console.width:
+            break
+    console.print(table)
+
+
+def _unbounded() -> ConsoleOptions:
+    return console.options.update(width=10_000)
+
+
+def _score_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Mapping[str, Mapping[str, float]],
+    intervals: Mapping[str, Sequence[float]],
+) -> Table:
+    table = Table(title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title=title)
+    table.add_column("split", style="bold", overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for split, scores in rows.items():
@@ -173,7 +197,7 @@ def show_result(
         if interval := intervals.get(names.score_key(split, "accuracy")):
             cells[columns.index("95 %")] = f"{interval[0]:.2f} to {interval[1]:.2f}"
         table.add_row(split, *cells)
-    console.print(table)
+    return table
 
 
 def _cell(column: str, value: float | None) -> str:
