@@ -158,7 +158,7 @@ def key_facts(name: str, model: type[BaseModel]) -> KeyFacts | None:
         return None
     default = None
     if not field.is_required():
-        default = _written(field.get_default(call_default_factory=True))
+        default = shown(field.get_default(call_default_factory=True))
     allowed = ", ".join(filter(None, [_words(inner), *_limits(field.metadata)]))
     return KeyFacts(allowed, default, field.description or "")
 
@@ -168,7 +168,8 @@ def opening_line(model: object) -> str:
     return (model.__doc__ or "").strip().splitlines()[0]
 
 
-def _written(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as it is written on the command line."""
     return {None: "null", True: "true", False: "false"}.get(value, str(value)) if isinstance(
         value, bool | None
     ) else str(value)  # fmt: skip
@@ -177,7 +178,7 @@ def _written(value: Any) -> str:
 def _words(annotation: Any) -> str:
     origin = typing.get_origin(annotation)
     if origin is Literal:
-        return " | ".join(_written(one) for one in typing.get_args(annotation))
+        return " | ".join(shown(one) for one in typing.get_args(annotation))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_words(one) for one in typing.get_args(annotation))
     if origin is typing.Annotated:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.documents import markdown_table
-from asl_exp.config.keys import key_facts, model_at, opening_line
+from asl_exp.config.keys import key_facts, model_at, opening_line, shown
 from asl_exp.config.schema import MACHINE_KEYS, Config, PhaseConfig
 from asl_exp.config.study_schema import Objective, SweepConfig
 
@@ -77,10 +77,11 @@ def _section(name: str, about: str) -> Iterator[str]:
 def _choice(group: str, file: Path) -> list[str]:
     """Return a file's name, the comment that opens it, and its values."""
     text = file.read_text(encoding="utf-8")
-    comment = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    lines = text.removeprefix("# @package _global_\n").splitlines()
+    comment = takewhile(lambda line: line.startswith("#"), lines)
     content = yaml.safe_load(text) or {}
     content.pop("defaults", None)
-    values = " ".join(f"`{key}={value}`" for key, value in _flat(content, (group,)))
+    values = " ".join(f"`{key}={shown(value)}`" for key, value in _flat(content, (group,)))
     return [f"`{file.stem}`", " ".join(line.strip("# ") for line in comment), values]
 
 
