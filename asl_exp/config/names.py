@@ -45,6 +45,11 @@ SCORES: Final = ("accuracy", "f1_macro", "ece")
 HANDS_FOUND: Final = "hands_found"
 """Beside the scores of a set, where hands are looked for: the share of images that show one."""
 
+RISK_COVERAGE_AREA: Final = "risk_coverage_area"
+ACCURACY_SUREST: Final = "accuracy_surest_80"
+"""Beside them as well: the mean error over all shares of images answered, the surest first, and the
+accuracy of the 80 % surest answers."""
+
 
 EXTERNAL: Final = "external"
 """Instead of a split's name: the mean over all external sets, each counted once."""

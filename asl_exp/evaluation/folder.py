@@ -5,7 +5,7 @@ loses none.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,18 @@ from asl_exp.data.dataset import Split
 from asl_exp.evaluation import one_vs_rest, report, scores
 from asl_exp.evaluation.figures import mistakes
 from asl_exp.evaluation.figures.canvas import line
+from asl_exp.evaluation.figures.confused_pairs import confused_pairs, pairs_figure
 from asl_exp.evaluation.figures.confusion import confusion_figure
 from asl_exp.evaluation.figures.mistakes import Images
 from asl_exp.evaluation.figures.one_vs_rest import precision_recall_figure, roc_figure
 from asl_exp.evaluation.figures.reliability import reliability_figure
+from asl_exp.evaluation.figures.risk_coverage import risk_coverage_figure
 from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
 from asl_exp.evaluation.no_hand import with_no_hand
+from asl_exp.evaluation.risk_coverage import (
+    risk_coverage,
+    risk_coverage_intervals,
+)
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 
@@ -75,8 +81,10 @@ class AnsweredSet:
         )
 
     def scores(self) -> dict[str, float]:
-        """Return accuracy, f1_macro and ece, and the share of images in which a hand was found."""
+        """Return accuracy, f1_macro, ece, risk and coverage, and how often a hand was found."""
         totals = report.summary(self.probabilities, self.labels)
+        curve = risk_coverage(self.probabilities, self.labels)
+        totals |= {names.RISK_COVERAGE_AREA: curve.area, names.ACCURACY_SUREST: curve.surest}
         if self.found is not None:
             totals[names.HANDS_FOUND] = float(self.found.mean())
         return totals
@@ -93,7 +101,8 @@ class Evaluation:
 
     Attributes:
         n_images: scored.
-        scores: accuracy, f1_macro and ece, all 0 to 1, and hands_found where hands are looked for.
+        scores: accuracy, f1_macro, ece, those of risk and coverage, all 0 to 1, and hands_found
+            where hands are looked for.
         intervals: how sure they are.
     """
 
@@ -113,6 +122,8 @@ def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
     totals = answered.scores()
     groups = known_groups(answered.table["group"].astype(str).tolist())
     intervals = score_intervals(answered.probabilities, answered.labels, groups)
+    ranked = risk_coverage_intervals(answered.probabilities, answered.labels, groups)
+    intervals = replace(intervals, of={**intervals.of, **ranked})
     _write_predictions(folder, answered)
     _write_reports(folder, answered, totals, intervals)
     _draw_scores(folder, answered, totals)
@@ -150,7 +161,10 @@ def _write_reports(
         folder / "confusion_matrix.csv", lineterminator="\n"
     )
     table = report.class_table(answered.probabilities, answered.labels, answered.classes)
-    written = report.Report(answered.name, totals, table, confusion, intervals, answered.caution)
+    curve = risk_coverage(answered.probabilities, answered.labels)
+    written = report.Report(
+        answered.name, totals, table, confusion, intervals, curve, answered.caution
+    )
     (folder / "classification_report.json").write_text(written.as_json(), encoding="utf-8")
     (folder / "classification_report.txt").write_text(written.as_text(), encoding="utf-8")
 
@@ -169,6 +183,15 @@ def _draw_scores(folder: Path, answered: AnsweredSet, totals: dict[str, float]) 
         scores.reliability(*answers),
         f"Reliability: {answered.name}",
         answered.line(accuracy=totals["accuracy"], expected_calibration_error=totals["ece"]),
+    )
+    risk_coverage_figure(
+        folder / "risk_coverage.png",
+        risk_coverage(*answers),
+        f"Risk and coverage: {answered.name}",
+        answered.line(
+            area=totals[names.RISK_COVERAGE_AREA],
+            accuracy_of_the_surest_80_percent=totals[names.ACCURACY_SUREST],
+        ),
     )
     _draw_rankings(folder, answered)
 
@@ -209,6 +232,14 @@ def _draw_mistakes(folder: Path, answered: AnsweredSet) -> None:
         captions,
         f"Most confident mistakes: {answered.name}",
         answered.line(_shown(shown, wrong)),
+    )
+    pairs = confused_pairs(answered.probabilities, answered.labels)
+    pairs_figure(
+        folder / "confused_pairs.png",
+        [(pair, answered.gather(pair.rows)) for pair in pairs],
+        answered.classes,
+        f"Most confused pairs: {answered.name}",
+        answered.line("in orange the mistakes, beside them both classes"),
     )
 
 

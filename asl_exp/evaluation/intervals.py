@@ -10,7 +10,7 @@ perfect score has no spread to draw from: its interval is Wilson's, with the gro
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -113,6 +113,32 @@ def mean_interval(values: Floats, groups: Sequence[str] | None) -> Interval | No
     counts = np.stack([values, np.ones(len(values))], axis=1)
     sums = _drawn_sums(counts, units, n_units)
     return _interval(sums[:, 0] / sums[:, 1], float(values.mean()), n_units, bounded=False)
+
+
+def drawn_units(
+    n_images: int, groups: Sequence[str] | None, together: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield how often each image counts in drawn samples of units `(D, n_images)`.
+
+    Args:
+        n_images: in their order.
+        groups: `(N,)`; None: images are the units.
+        together: draws times images that may be in memory at once.
+    """
+    units, n_units = _units(n_images, groups)
+    generator = np.random.default_rng(_SEED)
+    step = max(1, together // n_images)
+    for start in range(0, N_DRAWS, step):
+        n_draws = min(step, N_DRAWS - start)
+        drawn = generator.integers(0, n_units, (n_draws, n_units))
+        rows = np.arange(n_draws)[:, None] * n_units
+        counts = np.bincount((drawn + rows).ravel(), minlength=n_draws * n_units)
+        yield counts.astype(np.float32).reshape(n_draws, n_units)[:, units]
+
+
+def widened_interval(values: Floats, value: float, n_units: int) -> Interval:
+    """Return the interval of a share of 0 to 1 from its drawn values."""
+    return _interval(values, value, n_units, bounded=True)
 
 
 def wilson(successes: float, trials: int) -> Interval:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asl_exp.evaluation import one_vs_rest, scores
+from asl_exp.evaluation import one_vs_rest, risk_coverage, scores
 from asl_exp.evaluation.intervals import Interval, Intervals
+from asl_exp.evaluation.risk_coverage import RiskCoverage
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 N_PAIRS = 10  # most frequent mistakes listed
@@ -55,6 +56,7 @@ class Report:
         table: a row a class, see `class_table`.
         confusion: `(C, C)`, the row is the true class.
         intervals: of the scores.
+        curve: risk by coverage.
         caution: what must stand beside them.
     """
 
@@ -63,6 +65,7 @@ class Report:
     table: pd.DataFrame
     confusion: Integers
     intervals: Intervals
+    curve: RiskCoverage
     caution: str = ""
 
     def as_json(self) -> str:
@@ -76,6 +79,7 @@ class Report:
             **self.totals,
             **macro_averages(table),
             "intervals": self.intervals.as_json(classes),
+            "abstention": risk_coverage.as_json(self.curve),
             "classes": {label: _json_row(row) for label, row in table.iterrows()},
             "mistakes": [
                 {"true": true, "predicted": predicted, "images": count}
@@ -97,7 +101,8 @@ class Report:
         told = f"In brackets: {told}." if of else f"{told[0].upper()}{told[1:]}."
         note = f"Macro averages are over the classes that have images.\n{told}"
         pairs = _pairs(table, self.confusion)
-        return "\n".join([heading, "", *lines, "", rows, "", note, "", *pairs, ""])
+        asked = ["For a wanted accuracy", *risk_coverage.sentences(self.curve)]
+        return "\n".join([heading, "", *lines, "", rows, "", note, "", *pairs, "", *asked, ""])
 
 
 def macro_averages(table: pd.DataFrame) -> dict[str, float | None]:

@@ -27,7 +27,7 @@ from asl_exp.training.run import run_experiment
 EVALUATION_FILES = {
     "confusion_matrix.png", "confusion_matrix.csv", "classification_report.txt",
     "classification_report.json", "roc.png", "precision_recall.png", "reliability.png",
-    "misclassified.png", "predictions.parquet",
+    "misclassified.png", "confused_pairs.png", "risk_coverage.png", "predictions.parquet",
 }  # fmt: skip
 SETS = ("test", "external/synthetic_external")
 

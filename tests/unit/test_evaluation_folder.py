@@ -14,10 +14,12 @@ from PIL import Image
 from asl_exp.evaluation.folder import AnsweredSet, write_evaluation
 
 FIGURES = {
+    "confused_pairs.png",
     "confusion_matrix.png",
     "misclassified.png",
     "precision_recall.png",
     "reliability.png",
+    "risk_coverage.png",
     "roc.png",
 }
 TEXTS = {"classification_report.json", "classification_report.txt", "confusion_matrix.csv"}
@@ -112,7 +114,8 @@ def test_reports_equal_the_predictions_recomputed(
     report = json.loads((folder / "classification_report.json").read_text())
     counts = pd.read_csv(folder / "confusion_matrix.csv", index_col=0)
 
-    assert set(returned) == {"accuracy", "f1_macro", "ece"}
+    more = {"risk_coverage_area", "accuracy_surest_80"}
+    assert set(returned) == {"accuracy", "f1_macro", "ece"} | more
     assert returned["accuracy"] == report["accuracy"] == predictions["correct"].mean()
     assert {key: report[key] for key in returned} == returned
     assert list(counts.index) == list(counts.columns) == CLASSES

@@ -101,6 +101,9 @@ def mark(figure: Figure, caution: str) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG whose title is in its metadata as well; equal figures are equal files."""
     told = "\n".join(filter(None, (figure.get_suptitle(), figure.get_supxlabel())))
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")  # else matplotlib draws everything twice to lay it out
     figure.savefig(
         path,
         format="png",
