@@ -14,7 +14,7 @@ from typing import Any, Final
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
-from asl_exp.evaluation.comparison import PREDICTIONS, score_file
+from asl_exp.evaluation.answers_file import PREDICTIONS, score_file
 from asl_exp.runs.result import Result
 from asl_exp.runs.writing import replaced
 

@@ -1,20 +1,18 @@
-"""Finished runs side by side: scores with intervals, tests of differences, differing settings.
+"""Finished runs side by side: what is read of each, and which repeat one configuration.
 
-Owns what is read of each run and what is computed of several; the pages are comparison_page.py's.
-Also owns the accuracies that the paper on the first nine letters reported in its Table I.
-
-Runs that differ in nothing but their seed or fold are one row, with its spread. Scores are made
-anew from predictions.parquet, so a report holds what anybody can check.
+Runs that differ in nothing but their seed or fold are one configuration, with its spread. Scores
+are made anew from predictions.parquet, so a report holds what anybody can check. Differences are
+tested by differences.py; the pages are comparison_page.py's. Also owns the accuracies that the
+paper on the first nine letters reported in its Table I.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
+from statistics import mean
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
 from asl_exp.config import names
@@ -22,13 +20,10 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, network_name
-from asl_exp.evaluation import scores
-from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
-from asl_exp.evaluation.paired import Difference, difference, holm, is_shown
-from asl_exp.evaluation.report import summary
-from asl_exp.runs.result import Result, spelled_cautions
-from asl_exp.runs.run_folder import read_config, run_folders
-from asl_exp.tracking.store import folder_of
+from asl_exp.evaluation.answers_file import PREDICTIONS, Scored, score_file
+from asl_exp.evaluation.cost import Cost, cost
+from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import read_config
 
 PUBLISHED: Final = {
     "tf_efficientnet_b7": {"train": 1.00, "val": 0.95, "test": 0.96, "external": 0.53},
@@ -38,26 +33,8 @@ PUBLISHED: Final = {
 }
 """Accuracy by timm name and split; external is 4,500 images of the Kaggle ASL Alphabet."""
 
-PREDICTIONS: Final = "predictions.parquet"
 REPEATS: Final = ("seed", "data.leave_out", "data.fold")
 """Settings in which the repetitions of one configuration differ."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One run on one set, made anew from its predictions.
-
-    Attributes:
-        table: a row an image: key, label, group, predicted, correct, ...
-        values: accuracy, f1_macro and ece.
-        intervals: of the same.
-        recall: class to the share of its images that were recognised.
-    """
-
-    table: pd.DataFrame
-    values: dict[str, float]
-    intervals: Intervals
-    recall: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -86,6 +63,14 @@ class Compared:
         """Return the paper's accuracies of the same backbone by split, if it has any."""
         return PUBLISHED.get(self.config.backbone.name, {})
 
+    @cached_property
+    def cost(self) -> Cost:
+        """Return what its network and training cost."""
+        tables = [scored.table for scored in self.sets.values()]
+        columns = [str(name) for name in tables[0]] if tables else []
+        n_classes = sum(name.startswith("probability/") for name in columns) or 2
+        return cost(self.config, n_classes, self.result, self.history())
+
     def history(self) -> pd.DataFrame:
         """Return the metrics of every epoch, none where the file is gone."""
         file = self.folder / Artifact.EPOCHS
@@ -93,34 +78,80 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two runs on one set. `p` is corrected for all pairs of that set."""
+class Configuration:
+    """Runs that differ in their seed or fold alone.
 
-    where: str
-    first: str
-    second: str
-    found: Difference
-    p: float
-
-
-def find_folders(given: Sequence[str], runs_dir: Path) -> list[Path]:
-    """Return the run folders that paths and MLflow run ids mean; of a folder of runs, all finished.
-
-    Raises:
-        UserError: one of them means none.
+    Attributes:
+        runs: at least one.
+        label: by which the report calls them together.
     """
-    found: list[Path] = []
-    for name in given:
-        if not Path(name).exists():
-            found.append(folder_of(name, runs_dir))
-            continue
-        folders = run_folders(Path(name))
-        if len(folders) > 1:
-            folders = [f for f in folders if (r := Result.read(f)) and r.status == "FINISHED"]
-        if not folders:
-            raise UserError(f"{name}: no finished run in it")
-        found += folders
-    return found
+
+    runs: Sequence[Compared]
+    label: str
+
+    @property
+    def first(self) -> Compared:
+        """The run whose settings stand for all."""
+        return self.runs[0]
+
+    @property
+    def chosen_by(self) -> float:
+        """The mean of val/accuracy, by which configurations are chosen where only some are shown.
+
+        Never a score of test: what was chosen by it would look better than it is.
+        """
+        known = [run.result.metrics.get(names.VAL_ACCURACY) for run in self.runs]
+        return mean([value for value in known if value is not None] or [0.0])
+
+    def scored(self, where: str) -> list[Scored]:
+        """Return what each run is worth on a set, of those that were scored on it."""
+        return [run.sets[where] for run in self.runs if where in run.sets]
+
+    @cached_property
+    def _answers(self) -> dict[str, pd.DataFrame]:
+        return {}
+
+    def answers(self, where: str) -> pd.DataFrame:
+        """Return a row for each image of a set: its identity, group, and share of runs right.
+
+        The index tells images apart, by their bytes where they are known.
+        """
+        if where not in self._answers:
+            tables = pd.concat([one.table for one in self.scored(where)], ignore_index=True)
+            parts = [name for name in ("key", "label", "sha256") if name in tables]
+            identity = tables[parts].astype(str).agg("\x1f".join, axis=1)
+            grouped = tables.groupby(identity, sort=False)
+            self._answers[where] = grouped.agg(
+                correct=("correct", "mean"), group=("group", "first")
+            )
+        return self._answers[where]
+
+
+def configurations(runs: Sequence[Compared]) -> list[Configuration]:
+    """Return runs in groups that differ in their seed or fold alone."""
+    groups: dict[str, list[Compared]] = {}
+    for run in runs:
+        settings = {k: v for k, v in run.settings.items() if k not in REPEATS}
+        groups.setdefault(repr(sorted(settings.items())), []).append(run)
+    return [Configuration(same, _together(same)) for same in groups.values()]
+
+
+def _together(same: Sequence[Compared]) -> str:
+    label = same[0].label
+    if len(same) == 1:
+        return label
+    above = {run.label.rpartition("/")[0] for run in same}
+    if len(above) == 1 and (folder := above.pop()):
+        return f"{folder} ({len(same)} runs)"
+    return f"{label} and {len(same) - 1} more (repeated)"
+
+
+def best_by_validation(compared: Sequence[Configuration], most: int) -> list[Configuration]:
+    """Return so many of the configurations, in their order."""
+    if len(compared) <= most:
+        return list(compared)
+    ranked = sorted(range(len(compared)), key=lambda i: -compared[i].chosen_by)[:most]
+    return [compared[index] for index in sorted(ranked)]
 
 
 def read_runs(folders: Sequence[Path]) -> list[Compared]:
@@ -156,49 +187,9 @@ def _labels(folders: Sequence[Path]) -> list[str]:
         depth += 1
 
 
-def score_file(file: Path) -> Scored:
-    """Score the predictions of a file anew.
-
-    Raises:
-        UserError: it cannot be read, or holds no predictions.
-    """
-    try:
-        table = pd.read_parquet(file)
-        columns = [str(name) for name in table if str(name).startswith("probability/")]
-        classes = [name.removeprefix("probability/") for name in columns]
-        probabilities = table[columns].to_numpy(np.float64)
-        labels = pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
-        scores.checked(probabilities, labels)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{file}: these are no predictions of asl_exp ({reason})") from error
-    confusion = scores.confusion_matrix(probabilities, labels)
-    recall = scores.recall_by_class(confusion)
-    groups = known_groups(table["group"].astype(str).tolist())
-    return Scored(
-        table=table.assign(correct=probabilities.argmax(1) == labels),
-        values=summary(probabilities, labels),
-        intervals=score_intervals(probabilities, labels, groups),
-        recall={
-            name: float(share)
-            for name, share in zip(classes, recall, strict=True)
-            if not np.isnan(share)
-        },
-    )
-
-
 def set_names(runs: Sequence[Compared]) -> list[str]:
     """Return every set on which a run was scored, test first."""
     return list(dict.fromkeys(name for run in runs for name in run.sets))
-
-
-def repetitions(runs: Sequence[Compared]) -> list[list[Compared]]:
-    """Return runs in groups that differ in their seed or fold alone."""
-    groups: dict[str, list[Compared]] = {}
-    for run in runs:
-        settings = {k: v for k, v in run.settings.items() if k not in REPEATS}
-        groups.setdefault(repr(sorted(settings.items())), []).append(run)
-    return list(groups.values())
 
 
 def differing_settings(runs: Sequence[Compared]) -> dict[str, list[Any]]:
@@ -208,73 +199,8 @@ def differing_settings(runs: Sequence[Compared]) -> dict[str, list[Any]]:
     return {key: given for key, given in values.items() if len(set(map(repr, given))) > 1}
 
 
-def pairs(runs: Sequence[Compared]) -> list[Pair]:
-    """Compare every two runs on the images that both were tested on, set by set."""
-    found = []
-    for where in set_names(runs):
-        tested = [run for run in runs if where in run.sets]
-        differences = [
-            (first.label, second.label, one)
-            for first, second in combinations(tested, 2)
-            if (one := _paired(first.sets[where].table, second.sets[where].table)) is not None
-        ]
-        corrected = holm([one.p for _, _, one in differences])
-        found += [
-            Pair(where, first, second, one, p)
-            for (first, second, one), p in zip(differences, corrected, strict=True)
-        ]
-    return found
-
-
-def _paired(first: pd.DataFrame, second: pd.DataFrame) -> Difference | None:
-    """Compare on the images that both have; None where they have none in common."""
-    identity = ["sha256", "key", "label"] if "sha256" in first and "sha256" in second else ["key"]
-    both = first.merge(second, on=identity, suffixes=("", "_second"), validate="many_to_many")
-    both = both.drop_duplicates(identity)
-    if both.empty:
-        return None
-    return difference(
-        both["correct"].to_numpy(bool),
-        both["correct_second"].to_numpy(bool),
-        known_groups(both["group"].astype(str).tolist()),
-    )
-
-
-def warnings(runs: Sequence[Compared]) -> Iterator[str]:
-    """Yield what a reader must know before believing the table."""
-    for run in runs:
-        if run.result.cautions:
-            yield f"{run.label}: {spelled_cautions(run.result.cautions)}"
-        if not run.config.backbone.pretrained and run.published:
-            yield f"{run.label}: started from random weights, the published system did not"
-    for where in set_names(runs):
-        images = {
-            frozenset(run.sets[where].table["key"].astype(str)) for run in runs if where in run.sets
-        }
-        if len(images) > 1:
-            common = len(frozenset.intersection(*images))
-            yield (
-                f"{where}: the runs were tested on different images ({common:,} are common); "
-                "pairs are compared on what both have"
-            )
-    digests = {run.result.start.get("data") for run in runs}
-    if len(digests) > 1:
-        yield "the runs did not have the same data: their data digests differ"
-
-
-def as_json(runs: Sequence[Compared], found: Sequence[Pair]) -> dict[str, Any]:
-    """Return plain values of each run, by its label, and of each pair, for other programs."""
-    return {
-        "runs": {run.label: _run_as_json(run) for run in runs},
-        "pairs": [
-            {"set": p.where, "first": p.first, "second": p.second, "p_corrected": p.p,
-             "shown": is_shown(p.found, p.p), **asdict(p.found)}
-            for p in found
-        ],
-    }  # fmt: skip
-
-
-def _run_as_json(run: Compared) -> dict[str, Any]:
+def run_as_json(run: Compared) -> dict[str, Any]:
+    """Return plain values of one run, for other programs."""
     return {
         "network": network_name(run.config),
         "pretrained": run.config.backbone.pretrained,
@@ -294,4 +220,5 @@ def _run_as_json(run: Compared) -> dict[str, Any]:
         },
         "published": dict(run.published),
         "seconds": run.result.seconds,
+        "cost": asdict(run.cost),
     }

@@ -13,85 +13,136 @@ from asl_exp.config.documents import html_document, html_image, html_table, mark
 from asl_exp.config.signature import network_name
 from asl_exp.evaluation.comparison import (
     Compared,
-    Pair,
+    Configuration,
+    best_by_validation,
+    configurations,
     differing_settings,
-    repetitions,
     set_names,
+)
+from asl_exp.evaluation.differences import (
+    MOST_PAIRED,
+    Common,
+    Pair,
+    common_images,
     warnings,
 )
 from asl_exp.evaluation.figures.canvas import mark
-from asl_exp.evaluation.figures.compared import curves_figure, recall_figure
+from asl_exp.evaluation.figures.compared import cost_figure, curves_figure, recall_figure
 from asl_exp.evaluation.intervals import Interval
 from asl_exp.evaluation.paired import is_shown, sentence
 
-_MOST_SENTENCES: Final = 12
+_MOST_SENTENCES: Final = 8
+_MOST_COLUMNS: Final = 6
+_SCORES: Final = (
+    "Accuracy of the kept checkpoint, with its 95 % interval; of repeated runs, mean and standard "
+    "deviation."
+)
 Table = tuple[list[str], list[list[str]]]
 
 
 def markdown(runs: Sequence[Compared], found: Sequence[Pair]) -> str:
     """Return the report on runs and what `pairs` found as Markdown, without its figures."""
+    compared = configurations(runs)
     parts = [
         "# Comparison of runs",
-        *(f"> **Warning:** {text}" for text in warnings(runs)),
-        "Accuracy of the kept checkpoint, with its 95 % interval, measured / published.",
-        _markdown_table(score_table(runs)),
+        *(f"> **Warning:** {text}" for text in warnings(runs, compared)),
+        f"{_SCORES} Measured / published.",
+        _markdown_table(score_table(compared)),
         _basis(runs),
         *(["## Differences", *(f"- {text}" for text in sentences(found))] if found else []),
         *(["## What differs", _markdown_table(settings_table(runs))] if len(runs) > 1 else []),
-        "## Time",
-        _markdown_table(time_table(runs)),
+        "## Cost",
+        _markdown_table(cost_table(runs)),
     ]
     return "\n\n".join(part for part in parts if part).replace("\n\n- ", "\n- ") + "\n"
 
 
 def html_page(runs: Sequence[Compared], found: Sequence[Pair]) -> str:
     """Return the same as one HTML page with its figures inside."""
+    compared = configurations(runs)
+    drawn = best_by_validation(compared, MOST_PAIRED)
+    sets = set_names(runs)
     body = [
-        *(f"<p class='note bad'>{escape(text)}</p>" for text in warnings(runs)),
-        "<h2>Scores</h2><p>Accuracy of the kept checkpoint, with its 95 % interval; "
-        "a slash sets the published figure beside it.</p>",
-        _html_table(score_table(runs)),
+        *(f"<p class='note bad'>{escape(text)}</p>" for text in warnings(runs, compared)),
+        f"<h2>Scores</h2><p>{_SCORES} A slash sets the published figure beside it.</p>",
+        _html_table(score_table(compared)),
         f"<p>{escape(_basis(runs))}</p>",
         *_differences(found),
         "<h2>Learning curves</h2>",
-        _image(curves_figure(runs), "learning curves", _cautions(runs, "val")),
+        _image(curves_figure(drawn), "learning curves", _cautions(runs, "val")),
         *(
             f"<h2>Recall by class, {escape(where)}</h2>"
             + _image(
-                recall_figure(runs, where), f"recall by class on {where}", _cautions(runs, where)
+                recall_figure(drawn, where), f"recall by class on {where}", _cautions(runs, where)
             )
-            for where in set_names(runs)
+            for where in set_names([run for one in drawn for run in one.runs])
         ),
         *(["<h2>What differs</h2>", _html_table(settings_table(runs))] if len(runs) > 1 else []),
-        "<h2>Time</h2>",
-        _html_table(time_table(runs)),
+        "<h2>Cost</h2>",
+        _html_table(cost_table(runs)),
+        *(
+            [_image(cost_figure(drawn, sets[0]), "cost against accuracy", "")]
+            if sets and len(drawn) > 1
+            else []
+        ),
     ]
     return html_document("Comparison of runs", "".join(body))
 
 
-def score_table(runs: Sequence[Compared]) -> Table:
-    """Return header and rows: a row for each configuration, its repetitions together."""
-    sets = set_names(runs)
+def score_table(compared: Sequence[Configuration]) -> Table:
+    """Return header and rows: a row for each configuration, its repetitions together.
+
+    Beside several external sets stands their mean; beside a set on which different images were
+    tested, the accuracy on the common ones.
+    """
+    sets = set_names([run for one in compared for run in one.runs])
+    external = [where for where in sets if where.startswith(names.EXTERNAL)]
+    common = [one for one in common_images(compared) if len(one.images)]
     header = ["run", "network", "split", "train", "val", *sets]
-    return header, [_score_row(same, sets) for same in repetitions(runs)]
+    header += ["external, mean"] if len(external) > 1 else []
+    header += [f"{one.where}, {len(one.images):,} common images" for one in common]
+    rows = []
+    for one in compared:
+        row = _score_row(one, sets, external)
+        for shared in common:
+            row.append(_common_cell(shared, one) if one.scored(shared.where) else "-")
+        rows.append(row)
+    return header, rows
 
 
-def _score_row(same: Sequence[Compared], sets: Sequence[str]) -> list[str]:
-    first = same[0]
-    label = first.label if len(same) == 1 else f"{first.label} and {len(same) - 1} more (repeated)"
+def _score_row(one: Configuration, sets: Sequence[str], external: Sequence[str]) -> list[str]:
+    first = one.first
     caution = first.result.cautions.get("test")
     split = (first.result.split or first.config.data.split) + (f" ({caution})" if caution else "")
-    cells = [label, _network(first), split]
+    cells = [one.label, _network(first), split]
     for name in ("train", "val"):
-        values = [run.result.metrics.get(names.score_key(name, "accuracy")) for run in same]
+        values = [run.result.metrics.get(names.score_key(name, "accuracy")) for run in one.runs]
         known = [value for value in values if value is not None]
         cells.append(_cell(known, None, first.published.get(name)))
     for where in sets:
-        scored = [run.sets[where] for run in same if where in run.sets]
+        scored = one.scored(where)
         interval = scored[0].intervals.of.get("accuracy") if len(scored) == 1 else None
-        known = [one.values["accuracy"] for one in scored]
-        cells.append(_cell(known, interval, first.published.get(where.split("/")[0])))
+        known = [each.values["accuracy"] for each in scored]
+        alone = where not in external or len(external) == 1
+        published = first.published.get(where.split("/")[0]) if alone else None
+        cells.append(_cell(known, interval, published))
+    if len(external) > 1:
+        cells.append(_cell(_external_means(one, external), None, first.published.get("external")))
     return cells
+
+
+def _external_means(one: Configuration, external: Sequence[str]) -> list[float]:
+    """Return each run's mean over the external sets, of runs that were scored on all of them."""
+    return [
+        mean(run.sets[where].values["accuracy"] for where in external)
+        for run in one.runs
+        if all(where in run.sets for where in external)
+    ]
+
+
+def _common_cell(shared: Common, one: Configuration) -> str:
+    accuracy, interval = shared.accuracy(one)
+    return _cell([accuracy], interval, None)
 
 
 def _network(run: Compared) -> str:
@@ -124,11 +175,15 @@ def _basis(runs: Sequence[Compared]) -> str:
 
 
 def sentences(found: Sequence[Pair]) -> list[str]:
-    """Return a sentence for each pair, those that are shown first; the rest are counted."""
-    ranked = sorted(found, key=lambda one: (not is_shown(one.found, one.p), one.where, one.p))
-    told = [sentence(p.first, p.second, p.where, p.found, p.p) for p in ranked[:_MOST_SENTENCES]]
-    more = len(ranked) - len(told)
-    return told + ([f"and {more} more pairs, in report.json"] if more else [])
+    """Return a sentence for each pair, set by set, the shown first; the rest is counted."""
+    told = []
+    for where in dict.fromkeys(pair.where for pair in found):
+        here = [pair for pair in found if pair.where == where]
+        here.sort(key=lambda one: (not is_shown(one.found, one.p), one.p))
+        told += [sentence(p.first, p.second, where, p.found, p.p) for p in here[:_MOST_SENTENCES]]
+        if (more := len(here) - _MOST_SENTENCES) > 0:
+            told.append(f"and {more} more pairs on {where}, in report.json")
+    return told
 
 
 def _differences(found: Sequence[Pair]) -> Iterable[str]:
@@ -140,22 +195,40 @@ def _differences(found: Sequence[Pair]) -> Iterable[str]:
 
 
 def settings_table(runs: Sequence[Compared]) -> Table:
-    """Return the settings in which the runs differ."""
-    rows = [[key, *map(str, values)] for key, values in differing_settings(runs).items()]
-    return ["setting", *(run.label for run in runs)], rows
-
-
-def time_table(runs: Sequence[Compared]) -> Table:
-    """Return what each run took, by stage."""
-    stages = list(dict.fromkeys(stage for run in runs for stage in run.result.seconds))
+    """Return the settings in which the runs differ: a row a setting, or a run where many are."""
+    differing = differing_settings(runs)
+    if len(runs) <= _MOST_COLUMNS:
+        rows = [[key, *map(str, values)] for key, values in differing.items()]
+        return ["setting", *(run.label for run in runs)], rows
     rows = [
-        [run.label, *(_seconds(run.result.seconds.get(stage)) for stage in stages)] for run in runs
+        [run.label, *(str(values[index]) for values in differing.values())]
+        for index, run in enumerate(runs)
     ]
-    return ["run, seconds", *stages], rows
+    return ["run", *differing], rows if differing else []
+
+
+def cost_table(runs: Sequence[Compared]) -> Table:
+    """Return what each network and run took: its size, speed, and seconds by stage."""
+    stages = list(dict.fromkeys(stage for run in runs for stage in run.result.seconds))
+    phases = list(dict.fromkeys(phase for run in runs for phase in run.cost.epoch_seconds))
+    header = ["run", "parameters", "GFLOPs an image", "images/s in training"]
+    header += [f"s an epoch, {phase}" for phase in phases] + [f"s, {stage}" for stage in stages]
+    rows = []
+    for run in runs:
+        one = run.cost
+        cells = [
+            "-" if one.parameters is None else f"{one.parameters:,}",
+            "-" if one.flops is None else f"{one.flops / 1e9:.3g}",
+            "-" if one.images_per_second is None else f"{one.images_per_second:,.0f}",
+        ]
+        cells += [_seconds(one.epoch_seconds.get(phase)) for phase in phases]
+        cells += [_seconds(run.result.seconds.get(stage)) for stage in stages]
+        rows.append([run.label, *cells])
+    return header, rows
 
 
 def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _markdown_table(table: Table) -> str:

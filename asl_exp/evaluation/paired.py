@@ -1,9 +1,10 @@
 """Whether one model is better than another: both tested on the same images.
 
-McNemar's exact test counts the images on which they differ (McNemar, Psychometrika 1947); the
-interval of the difference draws groups again, as intervals.py does, for images of one signer are
-no independent trials. A difference is called shown where both agree, after Holm's correction for
-the number of comparisons (Scandinavian Journal of Statistics 1979).
+McNemar's exact test counts the images on which they differ (McNemar, Psychometrika 1947); where an
+answer is a share of repeated runs, it is the sign test of those shares. The interval of the
+difference draws groups again, as intervals.py does, for images of one signer are no independent
+trials. A difference is called shown where both agree, after Holm's correction for the number of
+comparisons (Scandinavian Journal of Statistics 1979).
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from scipy.stats import binomtest
 
 from asl_exp.evaluation.intervals import Interval, mean_interval
 
-Correct = npt.NDArray[np.bool_]
+Correct = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Difference:
         value: -1 to 1.
         interval: 95 %, by bootstrap over units; None where there is one unit.
         unit: group, or image where no groups are known.
-        only_first, only_second: images that one of them alone got right.
+        only_first, only_second: images that one of them alone, or oftener, got right.
         p: of McNemar's exact test, before any correction.
         n_images: compared.
     """
@@ -44,7 +45,8 @@ def difference(first: Correct, second: Correct, groups: Sequence[str] | None) ->
     """Compare two models image by image.
 
     Args:
-        first, second: `(N,)`, whether each image was recognised, in one order.
+        first, second: `(N,)`, whether each image was recognised, or by what share of repeated runs,
+            in one order.
         groups: `(N,)`; None where they are not known.
 
     Raises:
@@ -52,10 +54,9 @@ def difference(first: Correct, second: Correct, groups: Sequence[str] | None) ->
     """
     if len(first) != len(second) or not len(first):
         raise ValueError(f"{len(first)} and {len(second)} answers cannot be paired")
-    only_first = int((first & ~second).sum())
-    only_second = int((second & ~first).sum())
-    apart = only_first + only_second
     gaps = first.astype(np.float64) - second.astype(np.float64)
+    only_first, only_second = int((gaps > 0).sum()), int((gaps < 0).sum())
+    apart = only_first + only_second
     return Difference(
         value=float(gaps.mean()),
         interval=mean_interval(gaps, groups),

@@ -38,11 +38,12 @@ def test_runs_are_set_side_by_side(runs: Path, tmp_path: Path) -> None:
     assert "test: the runs were tested on different images" in text
     assert "| lr.transfer | 0.001 | 0.001 | 0.01 |" in text
     assert "on external/synthetic_external" in text
-    assert page.count("<img") == 3  # curves, and recall on test and on the external set
+    assert page.count("<img") == 4  # curves, recall on test and on the external set, cost
     assert "http" not in page
     assert list(content["runs"]) == ["a", "b", "c"]
     assert {p["set"] for p in content["pairs"]} == {"test", "external/synthetic_external"}
-    assert len([p for p in content["pairs"] if p["set"] != "test"]) == 3
+    assert len(content["pairs"]) == 2  # a and b are one configuration
+    assert "common images |" in text
     for name, row in content["runs"].items():
         scores = pd.read_parquet(runs / name / "evaluation/test/predictions.parquet")
         assert row["measured"]["test"] == pytest.approx(scores["correct"].mean())

@@ -1,64 +1,84 @@
-"""Figures of several runs: their learning curves in one, and recall by class as a heat map."""
+"""Figures of configurations side by side: learning curves, recall by class, cost and accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
+from statistics import mean
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from asl_exp.config import names
-from asl_exp.evaluation.comparison import Compared
+from asl_exp.evaluation.comparison import Configuration
+from asl_exp.evaluation.cost import Cost
 from asl_exp.evaluation.figures import canvas
 
-_COLOURS = (canvas.BLUE, *canvas.SERIES, canvas.BLACK)
-_MOST = len(_COLOURS)
+_COLUMNS = 3
+_LONGEST_NAME = 40
 
 
-def curves_figure(runs: Sequence[Compared]) -> Figure:
-    """Return validation accuracy (solid) and training accuracy (dashed) of every run by epoch."""
-    figure = canvas.new_figure(9, 5)
-    axes = figure.add_subplot()
-    canvas.title(figure, "Learning curves", "solid: val/accuracy, dashed: train/accuracy")
-    for index, run in enumerate(runs):
-        history = run.history()
-        if names.VAL_ACCURACY not in history:
-            continue
-        colour, faint = _COLOURS[index % _MOST], index >= _MOST
-        for key, dashes in ((names.VAL_ACCURACY, "-"), (names.TRAIN_ACCURACY, "--")):
-            axes.plot(
-                history["epoch"] + 1,
-                history[key],
-                dashes,
-                color=colour,
-                alpha=0.5 if faint else 1.0,
-                linewidth=1.6 if dashes == "-" else 0.9,
-                label=canvas.plain(run.label) if dashes == "-" else None,
-            )
-    axes.set_xlabel("epoch, counted across phases")
-    axes.set_ylabel("accuracy")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(color=canvas.PALE)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, loc="lower right")
+def curves_figure(compared: Sequence[Configuration]) -> Figure:
+    """Return accuracy by epoch, a panel a configuration, a pair of lines a run.
+
+    The epochs of fine-tuning, or whatever phases follow the first, are shaded.
+    """
+    columns = min(_COLUMNS, len(compared))
+    rows = ceil(len(compared) / columns)
+    figure = canvas.new_figure(max(5.0, 3.6 * columns), 1.1 + 2.7 * rows)
+    canvas.title(figure, "Learning curves", "orange: val/accuracy, blue dashed: train/accuracy")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+    for axes, one in zip(panels, compared, strict=False):
+        _draw_curves(axes, one)
+    for axes in list(panels)[len(compared) :]:
+        axes.set_visible(False)
     return figure
 
 
-def recall_figure(runs: Sequence[Compared], where: str) -> Figure:
-    """Return the share of each class's images that each run recognised, a row a run."""
-    tested = [run for run in runs if where in run.sets]
-    classes = list(dict.fromkeys(name for run in tested for name in run.sets[where].recall))
-    values = np.array(
-        [[run.sets[where].recall.get(name, np.nan) for name in classes] for run in tested]
-    )
+def _draw_curves(axes: Axes, one: Configuration) -> None:
+    axes.set_title(canvas.plain(canvas.shortened(one.label, _LONGEST_NAME)), fontsize=9)
+    histories = [run.history() for run in one.runs]
+    known = [history for history in histories if names.VAL_ACCURACY in history]
+    for history in known:
+        for key, colour, dashes in (
+            (names.TRAIN_ACCURACY, canvas.BLUE, "--"),
+            (names.VAL_ACCURACY, canvas.ORANGE, "-"),
+        ):
+            dot = "o" if len(history) == 1 else ""
+            axes.plot(
+                history["epoch"] + 1, history[key], dashes, marker=dot, color=colour,
+                linewidth=1.4, alpha=1 / len(known) ** 0.5,
+            )  # fmt: skip
+    if known:
+        _shade_later_phases(axes, max(known, key=len))
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("epoch", fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.tick_params(labelsize=8)
+    axes.grid(color=canvas.PALE)
+
+
+def _shade_later_phases(axes: Axes, history: pd.DataFrame) -> None:
+    if "phase" not in history or history["phase"].nunique() < 2:
+        return
+    later = history["epoch"][history["phase"] != history["phase"].iloc[0]] + 1
+    axes.axvspan(later.min() - 0.5, later.max() + 0.5, color=canvas.PALE, zorder=0)
+
+
+def recall_figure(compared: Sequence[Configuration], where: str) -> Figure:
+    """Return the share of each class's images that was recognised, a row a configuration."""
+    tested = [one for one in compared if one.scored(where)]
+    recalls = [_mean_recall(one, where) for one in tested]
+    classes = list(dict.fromkeys(name for recall in recalls for name in recall))
+    values = np.array([[recall.get(name, np.nan) for name in classes] for recall in recalls])
     figure = canvas.new_figure(max(6.0, 0.36 * len(classes) + 3), 1.6 + 0.4 * len(tested))
     axes = figure.add_subplot()
-    canvas.title(figure, f"Recall by class: {where}", "share of a class's images recognised")
+    canvas.title(figure, f"Recall by class: {where}", "percent of a class's images recognised")
     image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(classes)), [canvas.plain(name) for name in classes], fontsize=8)
-    axes.set_yticks(
-        range(len(tested)), [canvas.plain(canvas.shortened(run.label, 40)) for run in tested],
-        fontsize=8,
-    )  # fmt: skip
+    labels = [canvas.plain(canvas.shortened(one.label, _LONGEST_NAME)) for one in tested]
+    axes.set_yticks(range(len(tested)), labels, fontsize=8)
     for row, column in np.ndindex(values.shape):
         if not np.isnan(values[row, column]):
             shade = "black" if values[row, column] > 0.6 else "white"
@@ -68,3 +88,57 @@ def recall_figure(runs: Sequence[Compared], where: str) -> Figure:
             )  # fmt: skip
     figure.colorbar(image, ax=axes, fraction=0.02)
     return figure
+
+
+def _mean_recall(one: Configuration, where: str) -> Mapping[str, float]:
+    scored = one.scored(where)
+    classes = dict.fromkeys(name for run in scored for name in run.recall)
+    return {
+        name: mean(run.recall[name] for run in scored if name in run.recall) for name in classes
+    }
+
+
+def cost_figure(compared: Sequence[Configuration], where: str) -> Figure:
+    """Return accuracy on a set against parameters, FLOPs and training speed."""
+    tested = [one for one in compared if one.scored(where)]
+    figure = canvas.new_figure(11, 4.2)
+    canvas.title(figure, f"Cost against accuracy: {where}", "bars: 95 % intervals of single runs")
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, (what, of) in zip(panels, _AXES.items(), strict=True):
+        for index, one in enumerate(tested):
+            value = of(one.first.cost)
+            if value:
+                _draw_point(axes, value, one, where, index)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+        axes.xaxis.set_major_formatter(EngFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(labelsize=8)
+        axes.set_xlabel(what)
+        axes.grid(color=canvas.PALE)
+    panels[0].set_ylabel("accuracy")
+    handles, labels = panels[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", fontsize=7, ncols=2)
+    return figure
+
+
+_AXES: dict[str, Callable[[Cost], float | None]] = {
+    "parameters": lambda one: one.parameters,
+    "FLOPs an image": lambda one: one.flops,
+    "images/s in training": lambda one: one.images_per_second,
+}
+_MARKS = "osD^vP*X<>hd"
+_COLOURS = (canvas.BLUE, *canvas.SERIES, canvas.BLACK)
+
+
+def _draw_point(axes: Axes, value: float, one: Configuration, where: str, index: int) -> None:
+    scored = one.scored(where)
+    accuracy = mean(run.values["accuracy"] for run in scored)
+    interval = scored[0].intervals.of.get("accuracy") if len(scored) == 1 else None
+    low, high = interval or (accuracy, accuracy)
+    axes.errorbar(
+        value, accuracy, [[max(0.0, accuracy - low)], [max(0.0, high - accuracy)]],
+        fmt=_MARKS[index % len(_MARKS)], color=_COLOURS[index % len(_COLOURS)], capsize=3,
+        label=canvas.plain(canvas.shortened(one.label, _LONGEST_NAME)),
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""What a run's network makes of its images, stored like any other features.
+
+Of the last phase's network for pictures of its space; of the first phase's, whose backbone was
+frozen and so never saw a label, for heads that are trained anew.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asl_exp.config.conf_folder import home_expanded
+from asl_exp.config.errors import UserError
+from asl_exp.config.schema import Config, HandConfig
+from asl_exp.data.dataset import LetterData, Split, load_letters
+from asl_exp.data.hands.features import joint_features
+from asl_exp.data.loader import BatchLoader
+from asl_exp.evaluation.linear_head import Labelled
+from asl_exp.model.checkpoint import KeptModel, load_kept_model
+from asl_exp.model.feature_cut import find_cut
+from asl_exp.model.recognizer import find_checkpoint, hand_settings
+from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import read_config
+from asl_exp.tracking.store import folder_of
+from asl_exp.training.feature_files import FeatureFile, Source
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class KeptFeatures:
+    """The images of a run and their features.
+
+    Attributes:
+        folder: of the run.
+        config: of the run.
+        data: its splits and external sets.
+        of: split or set to features, labels and table.
+    """
+
+    folder: Path
+    config: Config
+    data: LetterData
+    of: dict[str, Labelled]
+
+
+def run_folder(given: str, runs_dir: Path) -> Path:
+    """Return the run folder that a path or an MLflow run id means.
+
+    Raises:
+        UserError: there is none with a result.
+    """
+    folder = Path(given) if Path(given).exists() else folder_of(given, runs_dir)
+    if Result.read(folder) is None:
+        raise UserError(f"{given}: not a run folder")
+    return folder
+
+
+def kept_features(folder: Path, *, frozen: bool) -> KeptFeatures:
+    """Return the features of all images of a run.
+
+    Args:
+        folder: of the run.
+        frozen: by the network as the first phase left it, whose backbone must have been frozen;
+            else by the network that the run offers.
+
+    Raises:
+        UserError: no kept model, changed data, or a first phase that trained the backbone.
+    """
+    config = read_config(folder)
+    checkpoint = _frozen_checkpoint(folder, config) if frozen else find_checkpoint(folder)
+    kept = load_kept_model(checkpoint)
+    hand = hand_settings(kept, checkpoint)
+    data = _data(config, kept, hand)
+    splits = data.splits
+    if kept.model.sees_pixels:  # hands without an image have no features of pixels
+        splits = {name: one.take(np.flatnonzero(one.rows >= 0)) for name, one in splits.items()}
+    with torch.inference_mode():
+        of = {
+            name: Labelled(_features(kept, split, config), split.labels, split.table)
+            for name, split in splits.items()
+        }
+    return KeptFeatures(folder, config, data, of)
+
+
+def _frozen_checkpoint(folder: Path, config: Config) -> Path:
+    result = Result.read(folder)
+    assert result is not None
+    first, phase = next(iter(config.schedule.items()))
+    path = folder / result.checkpoints.get(first, "")
+    sees_pixels = config.hand.mode != "joints"
+    if sees_pixels and (phase.trainable != "head" or not path.is_file()):
+        raise UserError(
+            f"{folder}: its first phase, {first}, did not train the head alone on a frozen "
+            "backbone, so that its features already know the training images"
+        )
+    return path if path.is_file() else find_checkpoint(folder)
+
+
+def _data(config: Config, kept: KeptModel, hand: HandConfig) -> LetterData:
+    return load_letters(
+        config.data,
+        image_size=kept.preprocessing.image_size,
+        interpolation=kept.preprocessing.interpolation,
+        seed=config.data.split_seed,
+        hand=hand,
+    )
+
+
+def _features(kept: KeptModel, split: Split, config: Config) -> NDArray[np.float32]:
+    """Return ``(N, F)``: pooled features of the pixels, numbers of the joints, or both."""
+    parts = []
+    if kept.model.sees_pixels:
+        parts.append(_of_pixels(kept, split, config))
+    if split.joints is not None and kept.model.joints is not None:
+        numbers = joint_features(torch.from_numpy(split.joints)).numpy()
+        parts.append(np.nan_to_num(numbers).astype(np.float32))
+    return np.concatenate(parts, axis=1)
+
+
+def _of_pixels(kept: KeptModel, split: Split, config: Config) -> NDArray[np.float32]:
+    if not split.pixels.digest:
+        loader = BatchLoader(split, _BATCH, shuffle=False, seed=0)
+        parts = [kept.model.features(images.float() / 255.0).numpy() for images, _, _ in loader]
+        return np.concatenate(parts)
+    cut = find_cut(kept.model, [])
+    assert cut is not None
+    folder = home_expanded(config.data.cache_dir) / "features"
+    source = Source(
+        kept.model, cut, config.trainer.precision, torch.device("cpu"), split.pixels.digest, folder
+    )
+    file = FeatureFile(source, {"backbone": config.backbone.name, **source.describe()}, split)
+    rows = file.open(limit_gb=config.data.cache_limit_gb, keep=[file.kept.name])
+    return np.asarray(rows.gather(np.arange(len(split))), dtype=np.float32)
