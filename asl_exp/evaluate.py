@@ -8,6 +8,10 @@ with some, all images that they name:
   python -m asl_exp.evaluate runs/RUN data=manifest data.manifest=photos.csv --map a=A
 
 The files are those of the end of a run, in its evaluation/ folder and its MLflow run.
+
+``--robustness`` shows one model 200 images of each set with backlight, darkness, blur, noise, JPEG,
+occlusion, rotation, a smaller hand and other backgrounds, each at three strengths, and writes what
+becomes of its answers to evaluation/robustness/.
 """
 
 import argparse
@@ -33,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--map", action="append", default=[], metavar="LABEL=CLASS", help="what a label means"
     )
     parser.add_argument("--soup", action="store_true", help="average the weights, not the answers")
+    parser.add_argument("--robustness", action="store_true", help="disturb the images")
     parser.add_argument(
         "--hand-model", type=Path, help="hand detector of models that look for hands"
     )
@@ -46,9 +51,20 @@ def _evaluate(runs: Sequence[str], overrides: Sequence[str], given: argparse.Nam
     if not runs:
         raise UserError("give a run folder, an MLflow run id or a model folder to score")
     renamed = _renamed(given.map)
+    if given.robustness:
+        _disturb(runs, overrides, given)
+        return
     from asl_exp.serving.evaluate import evaluate, show
 
     show(evaluate(runs, overrides, renamed, soup=given.soup, hand_model=given.hand_model))
+
+
+def _disturb(runs: Sequence[str], overrides: Sequence[str], given: argparse.Namespace) -> None:
+    if len(runs) > 1 or given.soup or given.map:
+        raise UserError("--robustness: give one model, without --soup and --map")
+    from asl_exp.serving.robustness import robustness, show
+
+    show(*robustness(runs[0], overrides, given.hand_model))
 
 
 def _renamed(pairs: Sequence[str]) -> dict[str, str]:

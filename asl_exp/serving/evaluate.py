@@ -109,13 +109,13 @@ def evaluate(
     if soup:
         members = [_averaged(members)]
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    asked = _asked(overrides)
-    loaded = [_load(member, asked, config, renamed) for member in members]
+    asked = asked_keys(overrides)
+    loaded = [load_sets(member, asked, config, renamed) for member in members]
     splits, left_out = loaded[0]
     classes = members[0].kept.classes
     if not splits:
         raise UserError(_nothing(left_out, classes))
-    folder = _folder(members if not soup else [], config)
+    folder = folder_for(members if not soup else [], config)
     sets = {}
     for name, split in splits.items():
         answers = _answers(members, [part[name] for part, _ in loaded], device)
@@ -156,7 +156,7 @@ _OF_OWN_DATA = (
 """Keys of data that may change while the run's own images are scored."""
 
 
-def _asked(overrides: Sequence[str]) -> tuple[str, ...] | None:
+def asked_keys(overrides: Sequence[str]) -> tuple[str, ...] | None:
     """Return the keys of the run's own data that are given; None where other data are named.
 
     Raises:
@@ -229,13 +229,20 @@ def _start(member: Member) -> object:
     return member.result.start.get("initial weights") if member.result else member.given
 
 
-def _load(
+def load_sets(
     member: Member,
     asked: tuple[str, ...] | None,
     config: Config,
-    renamed: Mapping[str, str] | None,
+    renamed: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Split], dict[str, dict[str, int]]]:
-    """Return a model's sets by name, and the labels left out of each."""
+    """Return a model's sets by name, and the labels left out of each.
+
+    Args:
+        member: the model.
+        asked: what `asked_keys` returns: keys of its own data, or None for the data of `config`.
+        config: composed from the overrides.
+        renamed: label of the data to class of the model.
+    """
     kept, own = member.kept, member.kept.config
     size, interpolation = kept.preprocessing.image_size, kept.preprocessing.interpolation
     if asked is not None:
@@ -281,7 +288,8 @@ def _nothing(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str]) 
     )
 
 
-def _folder(members: Sequence[Member], config: Config) -> Path:
+def folder_for(members: Sequence[Member], config: Config) -> Path:
+    """Return the folder of a model's run, or a new one where there is none or they are several."""
     if len(members) == 1:
         return members[0].folder or _new_folder(config, "evaluation")
     return _new_folder(config, "ensemble" if members else "soup")
