@@ -4,6 +4,7 @@ Exit status: 0 done; 1 audit found leaks; 2 the configuration or the data is wro
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from asl_exp import cli
@@ -14,6 +15,8 @@ _USAGE: Final = """usage: python -m asl_exp.data prepare|audit|joints|cache [ove
 
   prepare       decode every image of the experiment once and store its pixels
   audit         report copies and near-copies across splits, counts and contact sheets
+                --predictions FILE: and labels that are likely wrong, by the answers of folds
+                (evaluation/folds/predictions.parquet of a run with data.folds)
   joints FILE   find the hand in every image and write its joints, without the images, to a
                 .csv, .csv.gz or .parquet file that data.joints reads
   cache         list what is kept in data.cache_dir
@@ -39,12 +42,25 @@ def _command(arguments: Sequence[str]) -> int:
         raise UserError(f"{fault if command else 'what is to be done?'}\n{_USAGE}")
     if command == "joints":
         return _joints(overrides)
-    return _cache(overrides) if command == "cache" else _run(command, overrides)
+    if command == "cache":
+        return _cache(overrides)
+    overrides, predictions = _predictions(overrides)
+    if predictions and command != "audit":
+        raise UserError("--predictions belongs to audit")
+    return _run(command, overrides, predictions)
+
+
+def _predictions(words: list[str]) -> tuple[list[str], Path | None]:
+    """Return the words without ``--predictions FILE``, and that file."""
+    if "--predictions" not in words:
+        return words, None
+    at = words.index("--predictions")
+    if at + 1 == len(words):
+        raise UserError("--predictions: give the predictions.parquet of folds")
+    return words[:at] + words[at + 2 :], Path(words[at + 1]).expanduser()
 
 
 def _joints(arguments: list[str]) -> int:
-    from pathlib import Path
-
     from asl_exp.config.compose import compose_config
 
     files = [argument for argument in arguments if "=" not in argument]
@@ -83,7 +99,7 @@ def _cache(arguments: list[str]) -> int:
     return 0
 
 
-def _run(command: str, overrides: list[str]) -> int:
+def _run(command: str, overrides: list[str], predictions: Path | None = None) -> int:
     from asl_exp.config.compose import compose_config
     from asl_exp.data.sources.selection import check_source
 
@@ -112,7 +128,7 @@ def _run(command: str, overrides: list[str]) -> int:
 
     from asl_exp.data.audit.run import audit, audit_folder, show
 
-    findings = audit(data, config)
+    findings = audit(data, config, predictions)
     show(findings, audit_folder(config), Console())
     return int(findings.leaks)
 

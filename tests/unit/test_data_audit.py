@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_images import detailed, manifest, picture, save
 from PIL import Image
@@ -167,3 +168,45 @@ def test_the_default_split_passes_its_own_audit(tmp_path: Path) -> None:
         f"data.cache_dir={tmp_path / 'cache'}", f"backbone.image_size={SIZE}",
     ]  # fmt: skip
     assert main(arguments) == 0
+
+
+def test_a_wrong_label_is_shown_beside_the_answer(tmp_path: Path) -> None:
+    pytest.importorskip("cleanlab", reason="the extra audit is not installed")
+    lines = ["path,label,group,split"]
+    answers = []
+    for n in range(30):
+        path, truth = tmp_path / f"{n}.png", "AB"[n % 2]
+        save(detailed(n, SIZE), path)
+        said = "B" if n == 6 else truth
+        lines.append(f"{path.name},{said},g{n},{('train', 'val', 'test')[n % 3]}")
+        sure = 0.8 + (30 - n) / 200
+        answers.append([str(path), said, sure if truth == "A" else 1 - sure])
+    table = pd.DataFrame(answers, columns=["path", "label", "probability/A"])
+    file = tmp_path / "predictions.parquet"
+    table.assign(**{"probability/B": 1 - table["probability/A"]}).to_parquet(file)
+    words = ["data=manifest", f"data.manifest={manifest(tmp_path / 'm.csv', lines)}"]
+    words += ["data.split=column", f"data.cache_dir={tmp_path}", f"runs_dir={tmp_path}"]
+    words += ["backbone.name=asl_small_cnn", f"backbone.image_size={SIZE}"]
+    assert main(["audit", "--predictions", str(file), *words]) == 0
+    found = json.loads((tmp_path / "audit" / "audit.json").read_text())["likely_wrong_labels"]
+    assert [Path(one["path"]).name for one in found] == ["6.png"]
+    assert (found[0]["label"], found[0]["predicted"]) == ("B", "A")
+    page = (tmp_path / "audit" / "audit.html").read_text()
+    assert "labelled <b>B</b> (0.080), answered <b>A</b> (0.920)" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["audit", "--predictions"], "--predictions: give the"),
+        (["prepare", "--predictions", "x"], "--predictions belongs to audit"),
+        (["audit", "--predictions", "nowhere"], "--predictions nowhere: no predictions of asl_exp"),
+    ],
+)
+def test_what_are_no_predictions_is_refused(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [f"data.manifest={photo_set(tmp_path, 'nothing')}", f"data.cache_dir={tmp_path}"]
+    size = ["backbone.name=asl_small_cnn", f"backbone.image_size={SIZE}"]
+    assert main([words[0], "data=manifest", *data, "data.split=column", *size, *words[1:]]) == 2
+    assert said in capsys.readouterr().err

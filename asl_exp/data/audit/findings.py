@@ -40,6 +40,8 @@ class Findings:
         cautions: the same of every split and external set that has one.
         digest: of the data.
         unreadable: "path: reason" of each image left out.
+        suspects: images whose label is likely wrong, see labels.py; None where no answers to them
+            are known.
     """
 
     images: pd.DataFrame
@@ -51,6 +53,7 @@ class Findings:
     cautions: dict[str, str]
     digest: str
     unreadable: tuple[str, ...]
+    suspects: pd.DataFrame | None = None
 
     @property
     def with_train(self) -> pd.DataFrame:
@@ -101,7 +104,13 @@ class Findings:
             },
             "pairs": [self._pair(row) for row in self.pairs.head(_LISTED).itertuples()],
             "unreadable": list(self.unreadable),
+            **({} if self.suspects is None else self._suspects(self.suspects)),
         }
+
+    @staticmethod
+    def _suspects(found: pd.DataFrame) -> dict[str, Any]:
+        rows = found[["path", "label", "predicted", "probability", "own"]].to_dict("records")
+        return {"likely_wrong_labels": rows}
 
     def _split(self, name: str) -> dict[str, Any]:
         rows = self.images[self.images["split"] == name]
@@ -131,7 +140,7 @@ class Findings:
         }
 
 
-def find(data: LetterData, looks: Looks) -> Findings:
+def find(data: LetterData, looks: Looks, suspects: pd.DataFrame | None = None) -> Findings:
     """Compare every two images; keep the pairs of different splits."""
     tables = [split.table.assign(split=name) for name, split in data.splits.items()]
     images = pd.concat(tables, ignore_index=True).assign(brightness=looks.brightness)
@@ -145,6 +154,7 @@ def find(data: LetterData, looks: Looks) -> Findings:
         cautions=data.cautions,
         digest=data.digest,
         unreadable=data.unreadable,
+        suspects=suspects,
     )
 
 

@@ -10,7 +10,13 @@ from PIL import Image
 from asl_exp.config.documents import html_document, html_image, html_table
 from asl_exp.config.schema import AugmentationConfig
 from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings
-from asl_exp.data.audit.sheets import SHOWN_PAIRS, augmented_sheet, contact_sheet, pair_image
+from asl_exp.data.audit.sheets import (
+    SHOWN_PAIRS,
+    augmented_sheet,
+    contact_sheet,
+    pair_image,
+    single_image,
+)
 from asl_exp.data.dataset import LetterData
 from asl_exp.data.near_duplicates import THRESHOLD
 
@@ -22,6 +28,7 @@ def html_page(data: LetterData, findings: Findings, augmentation: AugmentationCo
         _verdict(findings),
         _splits(facts),
         _pairs(data, findings),
+        _suspects(data, findings),
         _classes(facts, data.classes),
         _groups(facts, findings),
         _left_out(findings),
@@ -114,6 +121,29 @@ def _pair_figure(data: LetterData, findings: Findings, pair: "pd.Series[Any]") -
     )
     image = _image(pair_image(data, findings, first, second))
     return f"<figure>{image}<figcaption>{escape(caption)}{lines}</figcaption></figure>"
+
+
+_SHOWN_SUSPECTS: Final = 60
+
+
+def _suspects(data: LetterData, findings: Findings) -> str:
+    """Return a gallery of the images whose label is likely wrong, the most suspected first."""
+    found = findings.suspects
+    if found is None:
+        return ""
+    figures = "".join(
+        f"<figure>{_image(single_image(data, str(one.split), int(str(one.row))))}"
+        f"<figcaption>labelled <b>{escape(str(one.label))}</b> ({one.own:.3f}), answered "
+        f"<b>{escape(str(one.predicted))}</b> ({one.probability:.3f})<br>"
+        f"{escape(str(one.split))}: {escape(str(one.path))}</figcaption></figure>"
+        for one in found.head(_SHOWN_SUSPECTS).itertuples()
+    )
+    return (
+        f"<h2>Likely wrong labels</h2><p>{len(found):,} images, of which {_SHOWN_SUSPECTS} at most "
+        "are shown, the most suspected first; beside each class its probability by a model that "
+        "was not trained on the image. The model may be wrong as well: look before a label is "
+        f"changed.</p><div class='pairs'>{figures}</div>"
+    )
 
 
 def _classes(facts: dict[str, Any], classes: tuple[str, ...]) -> str:

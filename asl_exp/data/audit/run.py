@@ -11,6 +11,7 @@ from asl_exp.config.console import Console
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import Config
 from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings, find
+from asl_exp.data.audit.labels import likely_wrong_labels
 from asl_exp.data.audit.looks import look_at
 from asl_exp.data.audit.page import html_page
 from asl_exp.data.dataset import LetterData
@@ -22,16 +23,23 @@ FIGURES: Final = "audit.json"
 _COPIES: Final = ("exact copies", "near copies", "of groups in train")
 
 
-def audit(data: LetterData, config: Config) -> Findings:
+def audit(data: LetterData, config: Config, predictions: Path | None = None) -> Findings:
     """Write runs_dir/audit/ and return what was found.
+
+    Args:
+        data: with its splits.
+        config: of the experiment.
+        predictions: answers of models that did not see the images, by which labels are suspected.
 
     Raises:
         DataError: the folder cannot be written.
+        UserError: the predictions are none, or not of these images.
     """
+    suspects = likely_wrong_labels(predictions, data) if predictions else None
     total = sum(len(split) for split in data.splits.values())
     with progress("comparing", total) as advance:
         looks = look_at(data.splits, config.data, advance)
-    findings = find(data, looks)
+    findings = find(data, looks, suspects)
     page = html_page(data, findings, config.augmentation)
     figures = json.dumps(findings.to_dict(), indent=1, ensure_ascii=False)
     folder = audit_folder(config)
@@ -89,4 +97,6 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
     for name, caution in findings.cautions.items():
         if caution != findings.caution:
             console.print(f"{name}: {caution}", soft_wrap=True, markup=False)
+    if findings.suspects is not None:
+        console.print(f"{len(findings.suspects):,} labels are likely wrong; the page shows them.")
     console.print(f"See {folder / PAGE} and {FIGURES} beside it.", soft_wrap=True)

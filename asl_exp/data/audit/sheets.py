@@ -57,6 +57,11 @@ def pair_image(data: LetterData, findings: Findings, first: int, second: int) ->
     return _grid([both], [""], side=2 * _SIDE, label_width=0)
 
 
+def single_image(data: LetterData, split: str, row: int) -> Image.Image:
+    """Show one image of a split."""
+    return _small(data.splits[split].gather(np.array([row]))[0], 2 * _SIDE)
+
+
 def _pixels(data: LetterData, findings: Findings, row: int) -> Pixels:
     """Return (S, S, 3) of a row of the audit's table, in which the splits follow each other."""
     name = str(findings.images["split"].iloc[row])
