@@ -263,11 +263,12 @@ def compare(runs: "RunLike | Sequence[RunLike]", runs_dir: str | Path = "runs") 
     """
     import pandas as pd
 
-    from asl_exp.evaluation import comparison
+    from asl_exp.evaluation import comparison, differences
+    from asl_exp.evaluation.named_runs import find_folders
     from asl_exp.runs.result import spelled_cautions
 
     given = [runs] if isinstance(runs, str | Path | TrainedRun) else list(runs)
-    folders = comparison.find_folders([_where(one) for one in given], Path(runs_dir))
+    folders = find_folders([_where(one) for one in given], Path(runs_dir))
     compared = comparison.read_runs(folders)
     rows = [
         {"run": one.label, "set": name, **scored.values}
@@ -282,7 +283,7 @@ def compare(runs: "RunLike | Sequence[RunLike]", runs_dir: str | Path = "runs") 
             "high": pair.found.interval[1] if pair.found.interval else None,
             "p": pair.p, "images": pair.found.n_images,
         }
-        for pair in comparison.pairs(compared)
+        for pair in differences.pairs(comparison.configurations(compared))
     ]  # fmt: skip
     cautions = (
         f"{one.label}: {spelled_cautions(one.result.cautions)}"
