@@ -60,7 +60,7 @@ def pairs(compared: Sequence[Configuration]) -> list[Pair]:
 
 def _paired(first: pd.DataFrame, second: pd.DataFrame) -> Difference | None:
     """Compare on the images that both have; None where they have none in common."""
-    both = first.join(second["correct"], rsuffix="_second", how="inner")
+    both = first.join(second["correct"].rename("correct_second"), how="inner")
     if both.empty:
         return None
     groups = known_groups(both["group"].astype(str).tolist())
