@@ -60,9 +60,9 @@ def finish_delivery(at_most_s: float | None) -> None:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    if not arguments:
-        raise UserError(_NOTHING_ASKED)
     line = parse_command_line(arguments)
+    if not line.overrides and not line.shows:
+        raise UserError(_NOTHING_ASKED)
     if not _answered(line):
         import hydra
 
@@ -184,9 +184,13 @@ def _check_data(checked: "Checked") -> None:
 
 
 def _check_records(checked: "Checked") -> None:
-    """Refuse a record that no run could be written to, likewise."""
+    """Refuse a record that no run could be written to, and a run that is none, likewise."""
     from asl_exp.tracking.store_file import check_store
 
+    for given in {job.resume for job in checked.jobs if isinstance(job.resume, str)}:
+        from asl_exp.runs.run_folder import resumed_run
+
+        resumed_run(given)
     for folder in {job.runs_dir for job in checked.jobs if job.tracking.mode != "off"}:
         check_store(Path(folder))
 
@@ -214,8 +218,11 @@ def _job(composed: "DictConfig") -> float:
         cli.told(f"{_PROGRAM}: job {HydraConfig.get().job.num}", error)
         raise RunError(str(error)) from None
     except Exception as error:
+        fault = cli.path_fault(error) if isinstance(error, OSError) else None
         if HydraConfig.get().mode != RunMode.MULTIRUN:
-            raise
+            if fault is None:
+                raise
+            raise SystemExit(cli.told(_PROGRAM, fault)) from None
         traceback.print_exc()
         raise RunError(f"{type(error).__name__}: {error}") from None
 

@@ -8,11 +8,13 @@ Nothing but the standard library is imported with it: Ctrl-C is answered in the 
 and a missing package gets a sentence.
 """
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from asl_exp.config.errors import Interrupted, PastHydra, RunError, UserError
 from asl_exp.config.process_setup import raise_interrupts
@@ -58,6 +60,10 @@ def answered(program: str, command: Callable[[], int | None], *, interrupted: st
         if _is_ours(error):
             raise
         return told(program, UserError(_missing(error)))
+    except OSError as error:
+        if (fault := path_fault(error)) is None:
+            raise
+        return told(program, fault)
     return status
 
 
@@ -68,6 +74,25 @@ def told(program: str, error: BaseException, more: str = "") -> int:
     if isinstance(error, Interrupted):
         return error.exit_status
     return 2 if isinstance(error, UserError) else 1
+
+
+_OF_PATHS: Final = (
+    errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+)  # fmt: skip
+"""Reasons that lie in the path or in its rights, never in the program."""
+
+
+def path_fault(error: OSError) -> UserError | None:
+    """Return what is wrong with a path that the system does not take; None of another error."""
+    if error.errno not in _OF_PATHS or error.filename is None:
+        return None
+    path, reason = str(error.filename), (error.strerror or str(error)).lower()
+    shown = path if len(path) <= _LONGEST else f"{path[:_LONGEST]}..."
+    return UserError(f"'{shown}': {reason}; give another path, or yourself the right to it")
+
+
+_LONGEST: Final = 160  # characters of a path that are shown
 
 
 def _nobody_reads() -> int:

@@ -61,6 +61,12 @@ class CommandLine:
     info: str | None = None
     shell_completion: str | None = None
 
+    @property
+    def shows(self) -> bool:
+        """Whether something is printed in place of a run."""
+        shown = (self.version, self.hydra_help, self.cfg, self.info, self.shell_completion)
+        return bool(self.help or any(shown))
+
     def for_hydra(self) -> list[str]:
         """Return the same with all options first, as Hydra's parser needs it."""
         told = [f"--{name.replace('_', '-')}" for name in _TRUTHS if getattr(self, name)]
@@ -100,11 +106,11 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
     refused = [told for argument in arguments if (told := _refusal(argument))]
     if refused:
         raise ConfigError(list(dict.fromkeys(refused)))
-    given, words = parser.parse_known_args(list(arguments))
-    unknown = [word for word in words if word.startswith("-") and word != "--"]
+    given, words = parser.parse_known_args([one for one in arguments if one != "--"])
+    unknown = [word for word in words if word.startswith("-")]
     if unknown:
         raise ConfigError([_unknown(option) for option in unknown])
-    overrides = [_DEBUG.sub("debug=", word) for word in words if word != "--"]
+    overrides = [_DEBUG.sub("debug=", word) for word in words]
     line = CommandLine(overrides=overrides, **vars(given))
     if faults := _contradictions(line):
         raise ConfigError(faults)
@@ -125,6 +131,9 @@ def _refusal(argument: str) -> str | None:
 def _unknown(option: str) -> str:
     name = option.partition("=")[0]
     known = [*_SWITCHES, *_WITH_VALUE]
+    short = next((full for full, one in _SHORT.items() if one == name.lower()), None)
+    if short:
+        return f"{name}: no such option; did you mean '{name.lower()}' ({short})?"
     if name.lstrip("-") and "=" in option and not option.startswith("--"):
         return f"{option}: begins with '-'; a key is changed by key=value, without it"
     return f"{name}: no such option{nearest(name, known)}; allowed: {', '.join(known)}"
@@ -133,6 +142,8 @@ def _unknown(option: str) -> str:
 def _in_our_words(message: str) -> str:
     """Turn argparse's message into one of ours."""
     option = message.removeprefix("argument ").partition(":")[0].rpartition("/")[2]
+    if "ignored explicit argument" in message:
+        return f"{option}: is a switch and takes no value; write {option} alone"
     if option == "--cfg":
         return f"--cfg: give what to show: {', '.join(_CFG)}"
     if option == "--info":
@@ -156,6 +167,8 @@ def _contradictions(line: CommandLine) -> list[str]:
         faults.append("--info: shows and runs nothing; give it without --cfg and --multirun")
     if line.shell_completion and not _COMPLETED.fullmatch(line.shell_completion):
         faults.append(_NO_COMPLETION)
+    if line.hydra_help and (line.overrides or line.cfg):
+        faults.append("--hydra-help: shows Hydra's own options; give it alone")
     if line.run and line.multirun:
         faults.append("--run: is one run and --multirun many; leave one of the two out")
     return faults

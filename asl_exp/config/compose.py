@@ -5,6 +5,7 @@ by one, so that all faults are reported together and in the user's own keys. Wha
 be is in schema.py, what may not go together in rules.py.
 """
 
+import re
 import tempfile
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,8 @@ from asl_exp.compat import hydra as compat
 from asl_exp.config import schema
 from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.errors import ConfigError, nearest
-from asl_exp.config.keys import GROUPS, nearest_key, value_kind
+from asl_exp.config.hydra_keys import hydra_fault, is_hydras
+from asl_exp.config.keys import GROUPS, nearest_key, takes_fractions, value_kind
 from asl_exp.config.machine_checks import known_backbones, preflight
 from asl_exp.config.names import network_word
 from asl_exp.config.overrides import (
@@ -62,6 +64,9 @@ _BASES: dict[str, type[schema.Group]] = {
     "debug": schema.DebugConfig,
     "sweep": SweepConfig,
 }
+
+_NO_KEY: Final = re.compile(r"Could not override '([^']+)'")
+_DECIMAL_COMMA: Final = re.compile(r"[-+]?\d+,\d+")
 
 _SWEEPER = "hydra_plugins.asl_exp_sweeper.StudySweeper"
 _GRID_SWEEPER = "hydra_plugins.asl_exp_sweeper.GridSweeper"
@@ -223,23 +228,28 @@ def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Compos
     chosen: list[str] = []
     values: list[Override] = []
     for override in parsed:
-        if override.is_sweep_override() and not multirun:
+        key = override.key_or_group
+        if is_hydras(key):
+            fault = hydra_fault(override, loader.get_group_options("hydra/launcher"))
+            faults += [fault] if fault else []
+            chosen += [] if fault else [str(override.input_line)]
+        elif override.package is not None:
+            faults.append(_at_fault(override))
+        elif override.is_sweep_override() and not multirun:
             faults.append(_unasked_grid(override))
         elif override.is_sweep_override() and (fault := _range_fault(override, groups)):
             faults.append(fault)
-        elif override.key_or_group.split("@")[0] in groups:
+        elif key in groups:
             fault = _group_fault(override, loader)
             faults += [fault] if fault else []
             chosen += [] if fault or override.is_sweep_override() else [str(override.input_line)]
-        elif override.key_or_group.startswith(("hydra.", "hydra/")):
-            chosen.append(str(override.input_line))
         else:
             values.append(override)
     try:
         composed = compose("config", overrides=chosen, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        told = " ".join(line.strip() for line in str(error).strip().splitlines()[:3])
-        raise ConfigError([*faults, told]) from None
+        raise ConfigError([*faults, _in_our_words(error)]) from None
+    faults += _presets_fault(parsed)
     choices = dict(composed.hydra.runtime.choices)
     with open_dict(composed):
         del composed["hydra"]
@@ -247,6 +257,20 @@ def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Compos
         faults += _apply(composed, override)
     swept = [o for o in values if o.is_sweep_override() and key_exists(composed, o.key_or_group)]
     return Composition(composed, choices, swept, faults)
+
+
+def _presets_fault(parsed: Sequence[Override]) -> list[str]:
+    presets = [str(o.input_line) for o in parsed if o.key_or_group == "experiment"]
+    told = f"experiment: one preset is taken, not {len(presets)} ({', '.join(presets)})"
+    return [told] if len(presets) > 1 else []
+
+
+def _in_our_words(error: Exception) -> str:
+    """Return one sentence of what Hydra or OmegaConf says in several lines."""
+    text = str(error).strip()
+    if unknown := _NO_KEY.match(text):
+        return f"{unknown[1]}: unknown key"
+    return " ".join(line.strip() for line in text.splitlines()[:3])
 
 
 def parse_overrides(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
@@ -262,9 +286,20 @@ def _unasked_grid(override: Override) -> str:
     kind = value_kind(key)
     hints = [] if kind == "text" else [f", for a list write {key}=[...]"]
     hints += [] if kind == "other" or key in GROUPS else [f", for one text {comma_hint(override)}"]
+    _, _, value = str(override.input_line).partition("=")
+    if takes_fractions(key) and _DECIMAL_COMMA.fullmatch(value):
+        hints.append(f", for one number {key}={value.replace(',', '.')}")
     return (
         f"{key}: got several values ({override.input_line}); for a grid add "
         f"--multirun{''.join(hints)}"
+    )
+
+
+def _at_fault(override: Override) -> str:
+    group, value = override.key_or_group, str(override.input_line).partition("=")[2]
+    return (
+        f"{group}@{override.package}: a group has one place and is not put at another with '@'; "
+        f"write {group}={value}"
     )
 
 
@@ -293,6 +328,8 @@ def _group_fault(override: Override, loader: ConfigLoader) -> str | None:
         return None
     group = override.key_or_group.split("@")[0]
     options = [o for o in loader.get_group_options(group) if o != "base"]
+    if isinstance(override.value(), dict):
+        return f"{override.input_line}: a group's keys are given one by one, {group}.KEY=VALUE"
     if is_glob(override):
         fits = expanded(override, loader) is not None
         told = f"{override.input_line}: matches no choice; allowed: {', '.join(options)}"
@@ -318,11 +355,20 @@ def _apply(composed: DictConfig, override: Override) -> list[str]:
     if override.is_delete():
         return [f"~{key}: keys cannot be deleted; set the value that switches it off"]
     free = override.is_add() or key.startswith("backbone.options.")
+    free = free and not key.startswith("sweep.")
     if not free and not key_exists(composed, key):
-        return [f"{key}: unknown key{nearest_key(key, known_keys(composed))}"]
+        return [f"{key}: unknown key{_study_hint(key) or nearest_key(key, known_keys(composed))}"]
+    if override.is_add() and not override.is_force_add() and key_exists(composed, key):
+        return [f"+{key}: the key is there already; write {str(override.input_line).lstrip('+')}"]
     if not override.is_sweep_override():
         OmegaConf.update(composed, key, override.value(), force_add=True)
     return []
+
+
+def _study_hint(key: str) -> str:
+    if not key.startswith("sweep."):
+        return ""
+    return "; keys of a study need one: add --multirun and sweep=NAME, such as nadam_l2_dropout"
 
 
 def key_exists(composed: DictConfig, key: str) -> bool:

@@ -14,9 +14,25 @@ def conf_dir() -> Path:
     return beside if (beside / "config.yaml").is_file() else package / "conf"
 
 
-def home_expanded(given: str) -> Path:
+def home_expanded(given: str | Path) -> Path:
     """Return a path with ``~`` expanded; a name of no user stays as it is."""
     return Path(os.path.expanduser(given))  # noqa: PTH111 - Path's raises where there is no such user
+
+
+def exists_at(given: str) -> bool:
+    """Tell whether a path leads to something; one that no system can have does not."""
+    try:
+        return home_expanded(given).exists()
+    except (OSError, ValueError):  # too long, not to be looked at
+        return False
+
+
+def is_file_at(given: str) -> bool:
+    """Tell whether a path leads to a file."""
+    try:
+        return home_expanded(given).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def help_text() -> str:

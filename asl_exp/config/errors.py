@@ -92,7 +92,8 @@ class PastHydra(BaseException):
 def nearest(given: str, known: Iterable[str]) -> str:
     """Return a hint such as ``; did you mean 'dropout'?``, or nothing where no name is near."""
     names = list(known)
-    matches = get_close_matches(given, names, n=1, cutoff=0.6)
+    matches = [name for name in names if name.casefold() == given.casefold() != ""]
+    matches = matches or get_close_matches(given, names, n=1, cutoff=0.6)
     if not matches and len(given) > 2:
         matches = [name for name in names if name.startswith(given)]
     return f"; did you mean '{matches[0]}'?" if matches else ""

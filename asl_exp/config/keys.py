@@ -9,7 +9,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel
 
+from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.config.study_schema import SweepConfig
 
 Kind = Literal["text", "texts", "other", "unknown"]
 
@@ -52,14 +54,25 @@ def value_kind(key: str) -> Kind:
     """Return what a key takes: text, a list of texts, something else, or unknown for no key."""
     if key in GROUPS or key.startswith(("hydra.", "hydra/", "backbone.options.", "sweep.")):
         return "text"
-    *groups, leaf = key.split(".")
-    model = model_at(tuple(groups))
-    if model is None or leaf not in model.model_fields:
+    leaves = _types(key)
+    if not leaves:
         return "unknown"
-    leaves = set(_parts(model.model_fields[leaf].annotation))
     if str in leaves:
         return "text" if list not in leaves else "texts"
     return "other"
+
+
+def takes_fractions(key: str) -> bool:
+    """Return whether a key takes numbers that need not be whole."""
+    return float in _types(key)
+
+
+def _types(key: str) -> set[Any]:
+    """Return the types that a key takes, lists' elements among them; none for no key."""
+    *groups, leaf = key.split(".")
+    model = model_at(tuple(groups))
+    field = model.model_fields.get(leaf) if model else None
+    return set(_parts(field.annotation)) if field else set()
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
@@ -97,6 +110,8 @@ def nearest_key(given: str, known: Iterable[str]) -> str:
     not the group.
     """
     names = list(dict.fromkeys(known))
+    if given.lower() != given and given.lower() in names:
+        return f"; did you mean {given.lower()!r}?"
     leaf = given.rpartition(".")[2]
     found = [name for name in names if name.rpartition(".")[2] == leaf and name != given]
     found = get_close_matches(given, found, n=1, cutoff=0.85) or found
@@ -113,15 +128,24 @@ def nearest_key(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(repr(name) for name in found[:3])}?"
 
 
+class _Study(BaseModel):
+    sweep: SweepConfig
+
+
 def key_help(asked: str) -> str | None:
     """Return what ``--help KEY`` says of a key or a group; None where there is no such thing."""
     path = tuple(asked.split("."))
-    model = model_at(path) if asked else None
+    root: type[BaseModel] = _Study if path[0] == "sweep" else Config
+    model = model_at(path, root) if asked else None
+    if asked == "experiment":
+        names = ", ".join(sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml")))
+        return f"experiment: a preset of conf/experiment, or a file of yours (FILE.yaml): {names}"
     if asked == "schedule":
         return "\n".join(["schedule.<phase>: one fit; phases are in order", *_lines(PhaseConfig)])
     if model is not None:
-        return "\n".join([f"{asked}: {opening_line(model)}", *_lines(model)])
-    parent = model_at(path[:-1])
+        return "
+".join([f"{asked}: {opening_line(model)}", *_lines(model)])
+    parent = model_at(path[:-1], root)
     if parent is None or path[-1] not in parent.model_fields:
         return None
     return _line(path[-1], parent, asked)
@@ -170,6 +194,8 @@ def opening_line(model: object) -> str:
 
 def shown(value: Any) -> str:
     """Return a value as it is written on the command line."""
+    if isinstance(value, list) and value and isinstance(value[0], BaseModel):
+        return str([one.model_dump(exclude_none=True) for one in value])
     return {None: "null", True: "true", False: "false"}.get(value, str(value)) if isinstance(
         value, bool | None
     ) else str(value)  # fmt: skip
@@ -186,6 +212,8 @@ def _words(annotation: Any) -> str:
         return ", ".join([_words(base), *_limits(limits)])
     if origin is list:
         return f"list of {_words(typing.get_args(annotation)[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "keys"
     plain = {str: "text", int: "whole number", float: "number", bool: "true | false",
              type(None): "null", dict: "keys"}  # fmt: skip
     return plain.get(origin or annotation, str(annotation))

@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from asl_exp.compat.timm import published_tags, registered_models
-from asl_exp.config.conf_folder import home_expanded
+from asl_exp.config.conf_folder import exists_at, home_expanded, is_file_at
 from asl_exp.config.errors import nearest
 from asl_exp.config.schema import Config
 
@@ -27,12 +27,12 @@ def _hand(config: Config) -> list[str]:
                 f"hand={hand.mode} needs the extra 'hands': pip install 'asl-exp[hands]' "
                 "(ai-edge-litert, 22 MB)"
             )
-        if hand.model is not None and not Path(hand.model).expanduser().is_file():
+        if hand.model is not None and not is_file_at(hand.model):
             faults.append(
                 f"hand.model: no file '{hand.model}'; give MediaPipe's hand_landmarker.task, or "
                 "leave it out and it is fetched"
             )
-    missing = [name for name in config.data.joints if not Path(name).expanduser().is_file()]
+    missing = [name for name in config.data.joints if not is_file_at(name)]
     return faults + [f"data.joints: no file '{name}'" for name in missing]
 
 
@@ -53,7 +53,7 @@ def _backbone(config: Config) -> list[str]:
             f"backbone.name: timm has no model '{architecture}'{nearest(architecture, names)}"
         )
     weights = config.backbone.weights
-    if weights is not None and (fault := _weights_fault(home_expanded(weights))):
+    if weights is not None and (fault := _weights_fault(weights)):
         faults.append(f"backbone.weights: {fault}")
     return faults
 
@@ -61,12 +61,13 @@ def _backbone(config: Config) -> list[str]:
 _OF_MODELS = ("result.json", "model.json", "MLmodel")
 
 
-def _weights_fault(given: Path) -> str | None:
+def _weights_fault(weights: str) -> str | None:
     """Return what is wrong with a file of weights, or a folder of a run or a model."""
-    if given.is_file():
+    if is_file_at(weights):
         return None
-    if not given.is_dir():
-        return f"no file '{given}'"
+    given = home_expanded(weights)
+    if not exists_at(weights):
+        return f"no file '{weights}'"
     if any((given / name).is_file() for name in _OF_MODELS):
         return None
     return (

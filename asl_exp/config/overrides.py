@@ -39,6 +39,9 @@ def parse(words: Sequence[str]) -> Parsed:
     """Read the words of a command line, one by one."""
     parser, parsed = OverridesParser.create(), Parsed()
     for word in words:
+        if word.startswith("="):
+            parsed.faults.append(f"'{word}': begins with '='; write KEY=VALUE without blanks")
+            continue
         try:
             parsed.overrides.append(parser.parse_override(word))
         except HydraException:
@@ -68,6 +71,8 @@ def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
 
 
 def _no_assignment(word: str) -> str:
+    if not word.strip():
+        return f"'{word}': an empty word among the arguments; leave it out (a variable unset?)"
     if "=" not in word and (Path(word).suffix in (".yaml", ".yml") or "/" in word):
         hint = "; a preset is chosen by experiment=FILE.yaml"
         return f"{word}: is not of the form key=value{hint if Path(word).suffix else ''}"
@@ -80,7 +85,7 @@ def _no_assignment(word: str) -> str:
 
 
 def _quoted_list(key: str, value: str) -> str:
-    items = [one.strip().strip("'\"") for one in value[1:-1].split(",")]
+    items = [one.strip().strip("'\"") for one in value[1:-1].split(",") if one.strip()]
     return f"{key}=[{','.join(quoted_override('', item)[1:] for item in items)}]"
 
 

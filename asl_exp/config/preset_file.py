@@ -8,7 +8,7 @@ in the record of the run, and in processes that a launcher starts.
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 
-from asl_exp.config.conf_folder import home_expanded
+from asl_exp.config.conf_folder import exists_at, home_expanded
 from asl_exp.config.errors import nearest
 from asl_exp.config.yaml_file import YamlError, content_fault, read_yaml
 
@@ -25,7 +25,7 @@ def register_file(option: str, loader: ConfigLoader) -> str | None:
     """Give Hydra the file that ``experiment=`` names; return what is wrong with it, or None."""
     given = option.strip("'\"")
     path = home_expanded(given)
-    if not path.exists():
+    if not exists_at(given):
         hint = nearest(path.stem, loader.get_group_options(_GROUP))
         return f"{_GROUP}={given}: no such file{hint}; give a file, or one of conf/experiment"
     if _hides(given, loader):

@@ -82,6 +82,7 @@ def _backbone(config: Config) -> list[str]:
 
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
+_OPTION: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _NO_OPTIONS: Final = {
     "num_classes": "the classes are those of the data; leave it out",
     "in_chans": "images have three channels (RGB), grey ones as well; leave it out",
@@ -111,7 +112,9 @@ def network_faults(backbone: BackboneConfig) -> list[str]:
     if not _NAME.fullmatch(backbone.name):
         faults.append(f"backbone.name: got '{backbone.name}'; {_name_hint(backbone.name)}")
     for option in backbone.options:
-        if _LOADING.search(option):
+        if not _OPTION.fullmatch(option):
+            faults.append(f"backbone.options.{option}: is no argument of timm.create_model")
+        elif _LOADING.search(option):
             why = "weights are loaded from backbone.weights=FILE or, with backbone.pretrained, "
             faults.append(f"backbone.options.{option}: {why}from timm's hub, and from nowhere else")
         elif option in _NO_OPTIONS:

@@ -188,7 +188,9 @@ class LearningRateConfig(Group):
         "constant",
         description="over a phase: as it is; down half a cosine; lower where val/loss rests",
     )
-    warmup_epochs: NonNegative = Field(0.0, description="linear rise from zero, in epochs")
+    warmup_epochs: Annotated[float, Field(ge=0.0, le=1_000_000.0)] = Field(
+        0.0, description="linear rise from zero, in epochs"
+    )
     final_fraction: Fraction = Field(0.01, description="cosine: rate at the end, of the full rate")
     plateau_patience: PositiveCount = Field(3, description="plateau: epochs without improvement")
     plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(

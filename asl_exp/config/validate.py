@@ -19,12 +19,15 @@ _FOREIGN = ("sweep", "experiment", "hydra")  # handled by Hydra before a run beg
 Path = tuple[str | int, ...]
 
 _REFERENCE: Final = re.compile(r"\$\{([\w.]+)\}")
+_UNSET: Final = re.compile(r"Environment variable ('[^']+') not found")
 _LONGEST: Final = 120  # characters of a value that are shown
 
 _WORDS = {
     "a valid string": "text (quote it)",
     "a valid integer": "a whole number",
+    "a valid dictionary or instance of PhaseConfig": "the keys of a phase, see --help schedule",
     "a valid dictionary or instance of": "a group of keys, see",
+    "match pattern '^[a-z][a-z0-9_]{0,50}$'": "be named by small letters, digits and _",
     "a valid ": "a ",
 }
 """What pydantic says, and what a user understands."""
@@ -111,6 +114,12 @@ def _unresolved(error: Exception, raw: dict[str, Any]) -> str:
         circle = [one for one in known if _references(_at(raw, tuple(one.split("."))))]
         return f"{key or ' or '.join(circle) or 'a key'}: refers to itself; give a value"
     origin = _at(raw, tuple(str(key).split("."))) if key else None
+    if "parent node" in str(error):
+        return f"{key}: '{origin}' refers to the group that it is in; give a value"
+    if unset := _UNSET.search(str(error)):
+        return f"{key}: the environment has no variable {unset[1]} (from '{origin}')"
+    if isinstance(origin, str) and "${hydra:" in origin:
+        return f"{key}: '{origin}' is known to Hydra alone, and is no value of a key; write it out"
     for name in _references(origin):
         if name not in known:
             return f"{key}: '{origin}' refers to no key{nearest_key(name, known)}"

@@ -62,6 +62,7 @@ def _predictions(words: list[str]) -> tuple[list[str], Path | None]:
 
 def _joints(arguments: list[str]) -> int:
     from asl_exp.config.compose import compose_config
+    from asl_exp.config.conf_folder import home_expanded
 
     files = [argument for argument in arguments if "=" not in argument]
     if len(files) != 1:
@@ -73,7 +74,7 @@ def _joints(arguments: list[str]) -> int:
     from asl_exp.data.hands.joint_export import export_joints
 
     source = hand_source(config.hand, config.data.cache_dir)
-    print(f"{files[0]}: {export_joints(config.data, source, Path(files[0]).expanduser())}")
+    print(f"{files[0]}: {export_joints(config.data, source, home_expanded(files[0]))}")
     return 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import HandConfig
@@ -159,7 +160,7 @@ def hand_settings(kept: KeptModel, checkpoint: Path, hand_model: Path | None = N
         return hand
     from asl_exp.data.hands.detection import hand_source
 
-    saved = Path(hand.model).expanduser() if hand.model else None
+    saved = home_expanded(hand.model) if hand.model else None
     there = [one for one in (checkpoint.with_name(HAND_MODEL), saved) if one and one.is_file()]
     given = hand_model or (there[0] if there else None)  # what was saved may be another machine's
     found = hand.model_copy(update={"model": None if given is None else str(given)})

@@ -88,6 +88,18 @@ def run_folders(path: Path) -> list[Path]:
     return above or [file.parent for file in sorted(below)]  # grids and studies nest
 
 
+def resumed_run(given: str) -> Result:
+    """Return what came of the run that ``resume=FOLDER`` names.
+
+    Raises:
+        UserError: there is none.
+    """
+    result = Result.read(Path(given))
+    if result is None:
+        raise UserError(f"resume: '{given}' is no run folder (it has no {Artifact.RESULT})")
+    return result
+
+
 def _is_run(folder: Path) -> bool:
     return (folder / Artifact.RESULT).is_file()
 

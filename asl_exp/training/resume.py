@@ -13,7 +13,7 @@ from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, signature
 from asl_exp.runs.lock import LOCK, held
 from asl_exp.runs.result import Result
-from asl_exp.runs.run_folder import read_config
+from asl_exp.runs.run_folder import read_config, resumed_run
 from asl_exp.training.rendezvous import is_first
 from asl_exp.training.state import FOLDER
 from asl_exp.training.terminal import say
@@ -62,9 +62,7 @@ def _chosen(config: Config, new_folder: Path) -> Path:
 
 
 def _named(config: Config, folder: Path) -> Path:
-    result = Result.read(folder)
-    if result is None:
-        raise UserError(f"resume: '{folder}' is no run folder (it has no {Artifact.RESULT})")
+    result = resumed_run(str(folder))
     if result.signature != signature(result.resolved(config)):
         differences = _differences(config, folder, result)
         finished = [_go_on_from(folder)] if result.status == "FINISHED" else []

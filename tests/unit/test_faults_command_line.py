@@ -286,6 +286,114 @@ def test_what_is_shown_needs_no_run(
     assert not list(folder.iterdir())
 
 
+SLIPS = {
+    "=3": "'=3': begins with '='; write KEY=VALUE without blanks",
+    "=": "'=': begins with '='",
+    " ": "an empty word among the arguments",
+    "SEED=3": "did you mean 'seed'?",
+    "DATA.ROOT=x": "did you mean 'data.root'?",
+    "optimizer=SGD": "did you mean 'sgd'?",
+    "+seed=3": "+seed: the key is there already; write seed=3",
+    "+data.root=x": "write data.root=x",
+    "sweep.n_trials=3": "add --multirun and sweep=NAME",
+    "+sweep.storage=sqlite:///x.db": "add --multirun and sweep=NAME",
+    "data@x=folder": "write data=folder",
+    "+lr@optimizer=cosine": "write lr=cosine",
+    "lr.transfer=0,001": "for one number lr.transfer=0.001",
+    "regularization.l2=0,5": "for one number regularization.l2=0.5",
+    "seed=0,1": "for a list write seed=[...]",
+    "lr={transfer:0.1}": "given one by one, lr.KEY=VALUE",
+    "lr.warmup_epochs=1e30": "lr.warmup_epochs: got 1e+30",
+    "schedule.transfer=5": "must be the keys of a phase, see --help schedule",
+    "+schedule.x-y={trainable:all,epochs:1,lr:1,monitor:val/loss}": "be named by small",
+    "hydra.mode=MULTIRUN": "write --multirun for a grid",
+    "hydra.searchpath=[pkg://os]": "write --config-dir FOLDER",
+    "hydra/sweeper=basic": "choose a study by sweep=NAME",
+    "hydra.sweeper.params.seed=1,2": "has one value for all jobs",
+    "hydra.job.chdir=true": "stay in the folder where they are typed",
+    "+hydra.job.env_set.LD_PRELOAD=x": "of Hydra's own keys these are: hydra.run.dir",
+    "+hydra.callbacks.x._target_=os.mkdir": "is not changed here",
+    "+hydra.callbacks={x:{_target_:os.mkdir,path:made}}": "is not changed here",
+    "hydra.launcher._target_=os.mkdir": "is not changed here",
+    "hydra/job_logging=nope": "is not changed here",
+    "hydra/launcher=jobli": "did you mean 'joblib'?",
+    "hydra.run.dir=": "hydra.run.dir: got ''; give a folder",
+    "hydra.sweep.dir=a,b": "has one value for all jobs",
+    "~hydra.run": "keys cannot be deleted",
+}
+"""Words of one command line, each with the fault that is said of it."""
+
+
+def test_slips_of_the_hand_get_what_was_meant_all_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err = said([*SLIPS, "hydra/launcher=sge"], capsys)
+    assert [told for told in SLIPS.values() if told not in err] == []
+    assert f"{len(SLIPS) + 1} faults in the configuration" in err
+    assert "hydra/launcher=sge: no such launcher; there are basic" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("experiment=demo experiment=anyone", "one preset is taken, not 2"),
+        ("backbone.options._target_=os.mkdir", "is no argument of timm.create_model"),
+        ("hydra.launcher.nope=3", "hydra.launcher.nope: unknown key"),
+        ("seed=${oc.env:NO_SUCH_SEED}", "the environment has no variable 'NO_SUCH_SEED'"),
+        ("name=${hydra:runtime.cwd}", "is known to Hydra alone"),
+        ("lr.transfer=${lr}", "refers to the group that it is in"),
+        ("--multirun", "nothing is asked for"),
+        ("--multirun --", "nothing is asked for"),
+        ("--multirun=true seed=1", "--multirun: is a switch and takes no value"),
+        ("-M seed=1", "did you mean '-m' (--multirun)?"),
+        ("--hydra-help seed=1", "give it alone"),
+        ("resume=nowhere", "resume: 'nowhere' is no run folder"),
+    ],
+)
+def test_what_stops_before_the_rest_is_said_too(
+    words: str, told: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in said(words.split(), capsys)
+
+
+@pytest.mark.parametrize("asked", ["sweep", "sweep.sampler.name", "experiment", "schedule", "hand"])
+def test_help_knows_every_group(
+    asked: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--help", asked]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(asked.partition(".")[0])
+    assert "<class" not in told
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "y/" * 2200, "~nobody_of_that_name/x", "a\x00"])
+def test_paths_that_no_system_has_are_a_sentence(path: str, folder: Path) -> None:
+    word = f'"{path}"'
+    said_of = "\n".join(
+        faults_of("hand=joints", "hand.on_missing=reject", f"hand.model={word}",
+                  f"data.joints=[{word}]")
+        + faults_of(f"backbone.weights={word}")
+        + faults_of(f'experiment="{path}.yaml"')
+    )  # fmt: skip
+    for key in ("hand.model", "data.joints", "backbone.weights", "experiment"):
+        assert f"\n{key}" in f"\n{said_of}"
+
+
+@pytest.mark.parametrize(
+    "words", ["resume=LONG", "--config-dir LONG seed=1", "predict . LONG", "sync all LONG=3"]
+)
+def test_every_door_answers_a_path_that_is_too_long(
+    words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from asl_exp import predict, sync
+
+    arguments = words.replace("LONG", "x" * 300).split()
+    doors = {"predict": predict.main, "sync": sync.main}
+    door = doors.get(arguments[0], run)
+    assert door(arguments[1:] if door is not run else arguments) == 2
+    assert "file name too long" in capsys.readouterr().err
+
+
 def test_numbers_are_classes_and_sort_as_numbers(folder: Path) -> None:
     for name in ("10", "2", "9", "1"):
         for number in range(6):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.hands.hand_store import HandSource, HandStore
@@ -49,7 +50,7 @@ def export_joints(data: DataConfig, source: HandSource, file: Path) -> Export:
     for listed in tables:
         manifest = make_manifest(listed, data, external=True)
         paths = manifest.table["path"].tolist()
-        folder = Path(data.cache_dir).expanduser() / "hands"
+        folder = home_expanded(data.cache_dir) / "hands"
         hands = HandStore(folder, paths, manifest.pixel_digest, source).open(
             max_megapixels=data.max_megapixels,
             workers=data.workers,

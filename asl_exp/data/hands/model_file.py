@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.data.cache_files import locked
 
@@ -55,8 +56,8 @@ def model_file(given: str | None, cache_dir: str | Path) -> ModelFile:
         DataError: no such file, not such a file, or it cannot be fetched.
     """
     if given is not None:
-        return _checked(Path(given).expanduser())
-    file = Path(cache_dir).expanduser() / "models" / "hand_landmarker.task"
+        return _checked(home_expanded(given))
+    file = home_expanded(cache_dir) / "models" / "hand_landmarker.task"
     if not file.exists():
         with locked(file.with_suffix(".lock")):
             if not file.exists():

@@ -286,7 +286,10 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     """
     real = os.path.realpath(folder)
     if any(real == place or real.startswith(f"{place}/") for place in _ELSEWHERE):
-        raise DataError(f"'{printable(folder)}' leads to {real}, which holds no photos; remove it")
+        raise DataError(
+            f"'{printable(folder)}' leads to {real}, which holds no photos; "
+            "give another folder, or remove the link"
+        )
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not is_junk(entry.name)]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.data.cache_files import locked
 from asl_exp.data.decode_pool import progress
@@ -44,7 +45,7 @@ def list_sign_mnist(root: str | None, cache_dir: str) -> pd.DataFrame:
     """
     paths, keys, labels, splits = [], [], [], []
     for split, file in tables(root).items():
-        folder = _unpacked(file, Path(cache_dir).expanduser() / SOURCE)
+        folder = _unpacked(file, home_expanded(cache_dir) / SOURCE)
         for letter in sorted(_LETTERS.values()):
             names = sorted(one.name for one in (folder / letter).glob("*.png"))
             paths += [str(folder / letter / name) for name in names]
