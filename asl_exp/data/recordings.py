@@ -65,16 +65,27 @@ _SAMPLE: Final = 2_000
 _REPRESENTATIVES: Final = 200
 _COVERED: Final = 0.95
 
-_PERSON: Final = re.compile(
-    r"(?:^|[^a-z])((?:hand|user|person|people|subject|subj|signer|participant|actor|volunteer|"
-    r"student|speaker|proband)[ _-]?\d+|[ps]\d{1,3})(?=$|[^a-z0-9])"
+_PERSON_NAME: Final = (
+    r"(?:hand|user|person|people|subject|subj|signer|participant|actor|volunteer|student|speaker|"
+    r"proband)[ _-]?\d+"
 )
-_TAKE: Final = re.compile(
-    r"(?:^|[^a-z])((?:session|sess|video|vid|clip|take|recording|rec|day|room|camera|scene)"
-    r"[ _-]?\d+)(?=$|[^a-z0-9])"
+_PERSON: Final = re.compile(rf"(?:^|[^a-z])({_PERSON_NAME}|[ps]\d{{1,3}})(?=$|[^a-z0-9])")
+_TAKE_NAME: Final = (
+    r"(?:session|sess|video|vid|clip|take|recording|rec|day|room|camera|scene)[ _-]?\d+"
 )
+_TAKE: Final = re.compile(rf"(?:^|[^a-z])({_TAKE_NAME})(?=$|[^a-z0-9])")
 _EXPORTED: Final = re.compile(r"_(?:jpe?g|png|bmp|webp)\.rf\.[0-9a-f]+$", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"(\d{1,9})(?=\D*$)")
+
+
+def is_person(folder: str) -> bool:
+    """Tell whether a folder's name is a person's, such as signer3, P 12."""
+    return bool(re.fullmatch(rf"{_PERSON_NAME}|[ps][ _-]?\d+", folder.lower()))
+
+
+def is_take(folder: str) -> bool:
+    """Tell whether a folder's name is a recording's, such as session_2, video4."""
+    return bool(re.fullmatch(_TAKE_NAME, folder.lower()))
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,11 @@ def refused(config: DataConfig) -> str:
         ("asl_train", "asl_dev", "asl_test"),
         ("train set", "validation set", "test set"),
         ("export/train", "export/valid", "export/test"),
+        ("trainset", "valset", "testset"),
+        ("train_images", "val_images", "test_images"),
+        ("01_TRAIN", "02_VAL", "03_TEST"),
+        ("Train_Alphabet", "Dev_Alphabet", "Test_Alphabet"),
+        ("train/images", "valid/images", "test/images"),
     ],
 )
 def test_folders_of_splits_are_splits(names: tuple[str, ...], tmp_path: Path) -> None:
@@ -66,6 +71,62 @@ def test_splits_below_the_classes_are_splits(tmp_path: Path) -> None:
     listing = listed(tmp_path)
     assert listing.classes == ("A", "B", "C")
     assert set(listing.images["split"]) == {"train", "val", "test"}
+
+
+def test_images_beside_splits_below_a_class_are_refused(tmp_path: Path) -> None:
+    made(tmp_path, *(f"{letter}/{split}" for letter in "AB" for split in ("train", "test")), "B")
+    assert "B' has images beside its folders test, train, such as i0.png" in refused(
+        given(tmp_path)
+    )
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (["train/A", "train/B", "test/A", "test/B", "backup/A", "backup/B"],
+         "of these test, train look like splits"),
+        (["rgb/A", "rgb/B", "depth/A", "depth/B"], "look like versions of the same images"),
+        (["raw/A", "raw/B", "processed/A", "processed/B"], "look like versions of the same"),
+        (["original/0", "original/1", "resized/0", "resized/1"], "look like versions of the same"),
+        (["train", "valid", "test"], "has 3 images but no class folders"),
+        (["train/images", "test/images"], "has 3 images but no class folders"),
+    ],
+)  # fmt: skip
+def test_what_lies_above_classes_and_is_no_group_is_refused(
+    folders: list[str], said: str, tmp_path: Path
+) -> None:
+    made(tmp_path, *folders)
+    assert said in refused(given(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "parts", [("fold1", "fold2"), ("part_0", "part_1"), ("Batch 1", "Batch 2")]
+)
+def test_parts_do_not_say_who_is_in_them(parts: tuple[str, ...], tmp_path: Path) -> None:
+    made(tmp_path, *(f"{part}/{letter}" for part in parts for letter in "ABC"))
+    listing = listed(tmp_path)
+    assert listing.classes == ("A", "B", "C")
+    assert set(listing.images["group"]) == {""}
+    assert any("do not say who is in them" in note for note in listing.notes)
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (["p{p}/sess1/{l}", "p{p}/sess2/{l}"], {""}),
+        (["p{p}/train/{l}", "p{p}/test/{l}"], {"train", "test"}),
+        (["train/p{p}/{l}", "test/p{p}/{l}"], {"train", "test"}),
+        (["anna{p}/{l}/video1", "anna{p}/{l}/video2"], {""}),
+    ],
+)
+def test_people_are_groups_whatever_lies_between(
+    folders: list[str], splits: set[str], tmp_path: Path
+) -> None:
+    made(tmp_path, *(f.format(p=p, l=c) for f in folders for p in (1, 2, 3) for c in "ABC"), each=1)
+    images = listed(tmp_path).images
+    assert set(images["label"]) == set("ABC")
+    assert {group[-1] for group in images["group"]} == {"1", "2", "3"}
+    assert set(images["split"]) == splits
 
 
 @pytest.mark.parametrize("names", [("train", "test"), ("train", "valid")])
@@ -198,12 +259,37 @@ def test_folders_of_programs_are_passed_over(name: str, tmp_path: Path) -> None:
     assert not listing.notes
 
 
-@pytest.mark.parametrize("name", ["backup", "figures", "test", "asl_alphabet_test", "New folder"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "backup",
+        "figures",
+        "test",
+        "asl_alphabet_test",
+        "New folder",
+        "A - Copy",
+        "B (2)",
+        "samples",
+        "A_augmented",
+        "checkpoints",
+        "_deleted",
+        "trainset",
+        "Thumbnails",
+        "A 2",
+    ],
+)
 def test_folders_that_are_hardly_classes_are_refused(name: str, tmp_path: Path) -> None:
     made(tmp_path, "A", "B", name)
     said = refused(given(tmp_path))
     assert f"has folders that are hardly classes: {name} beside A, B" in said
     assert listed(tmp_path, classes=["A", "B"]).classes == ("A", "B")
+
+
+def test_words_beside_letters_are_named(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B", "C", "Dad", "nothing", "blank", "space")
+    (note,) = listed(tmp_path).notes
+    assert "beside letters these folders are classes: Dad;" in note
+    assert not listed(tmp_path, classes=["A", "B", "C", "Dad"]).notes
 
 
 def test_files_of_other_types_are_counted_by_type(tmp_path: Path) -> None:

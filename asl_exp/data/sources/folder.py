@@ -21,23 +21,9 @@ from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.redact import printable
 from asl_exp.data.decode import SUFFIXES
 from asl_exp.data.recordings import SPLITS
+from asl_exp.data.sources import folder_names as words
 from asl_exp.data.sources.listing import NOTES, natural, some, table
 
-_IGNORED: Final = {
-    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found",
-    "__pycache__", "logs", "lightning_logs", "mlruns", "mlartifacts", "wandb", "tensorboard",
-}  # fmt: skip
-"""Folders that programs and file servers make beside photos."""
-
-_NO_CLASSES: Final = {
-    "backup", "copy", "new folder", "output", "outputs", "results", "result", "figures", "plots",
-    "tmp", "temp", "raw", "unsorted", "misc", "images", "labels", "annotations", "runs",
-}  # fmt: skip
-_SPLIT_WORD: Final = re.compile(r"(?:^|[_\- ])(" + "|".join(SPLITS) + r")(?=$|[_\- ])", re.I)
-_PERSON: Final = re.compile(
-    r"(?:hand|user|person|people|subject|signer|participant|actor|volunteer|student|speaker|p|s)"
-    r"[ _-]?\d+", re.I
-)  # fmt: skip
 _DEEPEST: Final = 40
 _ELSEWHERE: Final = ("/proc", "/sys", "/dev")
 
@@ -110,8 +96,8 @@ class _Reader:
             self.found.notes.append(f"{self.key}: read is '{folder / newest}', the newest version")
         if len(full) == 1 and self._is_around(folder, full[0]):
             self.read(folder / full[0], split, group)
-        elif parts := _splits(full):
-            self._read_splits(folder, parts)
+        elif parts := words.splits_of(full):
+            self._read_splits(folder, parts, group)
         else:
             self._read_classes(folder, full, empty, split, group)
 
@@ -120,7 +106,7 @@ class _Reader:
         nested = bool(_Inside.of(folder / name, None).folders)
         return nested or (self.external and name not in self.wanted)
 
-    def _read_splits(self, folder: Path, parts: dict[str, str]) -> None:
+    def _read_splits(self, folder: Path, parts: dict[str, str], group: str) -> None:
         for name, split in parts.items():
             part = folder / name
             if not self.external and (flat := _flat_below(part)):
@@ -129,7 +115,7 @@ class _Reader:
                     f"read; data.external=[{part}] scores them by the letters in their names"
                 )
                 continue
-            self.read(part, "" if self.external else split, "")
+            self.read(part, "" if self.external else split, group)
         told = {split for *_, split in self.found.rows}
         if len(told) == 1:  # nothing to tell apart
             self.found.rows[:] = [(*row[:3], "") for row in self.found.rows]
@@ -142,13 +128,8 @@ class _Reader:
         self, folder: Path, full: list[str], empty: list[str], split: str, group: str
     ) -> None:
         below = {name: _Inside.of(folder / name, None) for name in full}
-        if not group and self._groups_above(folder, below):
-            people = [name for name in full if below[name].folders]
-            self.found.notes.append(
-                f"{self.key}: the folders {some(people)} hold class folders: they are groups"
-            )
-            for name in people:
-                self.read(folder / name, split, name)
+        if self._people_above_splits(folder, below) or self._groups_above(folder, below):
+            self._read_groups(folder, [name for name in full if below[name].folders], split, group)
             return
         if inner := self._splits_below(below):
             self.found.notes.append(
@@ -159,8 +140,37 @@ class _Reader:
         for name in full:
             for path in sorted(image_files(folder / name, self.found)):
                 top = Path(path).relative_to(folder / name).parts[0]
-                part = inner.get(top, split) if inner else split
-                self.found.rows.append((path, name, group, part))
+                if inner and top not in inner:
+                    raise DataError(
+                        f"{self.key}: '{folder / name}' has images beside its folders "
+                        f"{some(sorted(inner))}, such as {top}; move them into one of these splits"
+                    )
+                self.found.rows.append((path, name, group, inner.get(top, split)))
+
+    def _read_groups(self, folder: Path, names: list[str], split: str, group: str) -> None:
+        """Read folders that each hold the classes: people, sessions, parts.
+
+        Raises:
+            DataError: they are something else: splits and others, or versions of the same images.
+        """
+        splits = [name for name in names if words.is_split(name)]
+        same = words.versions(names)
+        if splits or (same and len(same) > 1):
+            odd = splits or same
+            told = "splits" if splits else "versions of the same images"
+            raise DataError(
+                f"{self.key}: '{folder}' has the folders {some(names)}, which all hold class "
+                f"folders, and of these {some(odd)} look like {told}; give one of them, such as "
+                f"{folder / odd[0]}, or move the others elsewhere"
+            )
+        if words.are_parts(names):
+            told = "hold class folders: parts, which do not say who is in them"
+        else:
+            what = f"recordings of '{group}'" if group else "groups"
+            told = f"hold class folders: they are {what}"
+        self.found.notes.append(f"{self.key}: the folders {some(names)} {told}")
+        for name in names:
+            self.read(folder / name, split, group or ("" if words.are_parts(names) else name))
 
     def _groups_above(self, folder: Path, below: dict[str, "_Inside"]) -> bool:
         """Tell whether these folders are people, each with folders of classes.
@@ -179,12 +189,12 @@ class _Reader:
             if set(self.wanted) <= set(nested):
                 return False
             return len(set(self.wanted) & set(inner)) > len(set(self.wanted) & set(nested))
-        outer_letters, inner_letters = _letterlike(list(nested)), _letterlike(inner)
+        outer_letters, inner_letters = words.letterlike(list(nested)), words.letterlike(inner)
         if outer_letters != inner_letters:
             return inner_letters
-        if all(_PERSON.fullmatch(name) for name in nested):
+        if words.are_recorded(nested):
             return True
-        if all(_PERSON.fullmatch(name) for name in inner):
+        if words.are_recorded(inner):
             return False
         if len(inner) == len(nested):
             raise DataError(
@@ -193,6 +203,15 @@ class _Reader:
                 "them with data.classes=[...], or give the folder that holds the class folders"
             )
         return outer_letters and len(inner) > len(nested)
+
+    def _people_above_splits(self, folder: Path, below: dict[str, "_Inside"]) -> bool:
+        """Tell whether these folders hold splits that hold the classes: signer1/train/A."""
+        if not self._splits_below(below) or words.letterlike(list(below)):
+            return False
+        inner = [
+            folder / name / split for name, inside in below.items() for split in inside.folders
+        ]
+        return all(_Inside.of(one, None).folders for one in inner)
 
     def _splits_below(self, below: dict[str, "_Inside"]) -> dict[str, str]:
         names = {name for inside in below.values() for name in inside.folders}
@@ -207,11 +226,7 @@ class _Reader:
             where = folder / asked[0]
             raise DataError(f"{self.key}: {where} {_what_instead(where)}")
         known = set(self.wanted)
-        odd = [
-            name
-            for name in full
-            if name not in known and (name.lower() in _NO_CLASSES or _SPLIT_WORD.search(name))
-        ]
+        odd = [name for name in full if name not in known and words.hardly_class(name, full)]
         if odd and len(odd) < len(full) and not (known and known <= set(full)):
             raise DataError(
                 f"{self.key}: '{folder}' has folders that are hardly classes: {some(odd)} beside "
@@ -222,6 +237,11 @@ class _Reader:
             raise DataError(
                 f"{self.key}: '{folder}' has the folders {some(full)}, and none of them is a "
                 "class; give the folder that holds a sub-folder for each class"
+            )
+        if others := [] if known else words.beside_letters(full):
+            self.found.notes.append(
+                f"{self.key}: beside letters these folders are classes: {some(others)}; name the "
+                "classes with data.classes=[...] if they are none"
             )
 
     def _flat(self, folder: Path, inside: "_Inside", split: str, group: str) -> None:
@@ -256,7 +276,7 @@ class _Inside:
             if is_image(entry.name):
                 images.append(entry.name)
             elif _is_folder(entry):
-                if entry.name.lower() not in _IGNORED:
+                if entry.name.lower() not in words.IGNORED:
                     folders.append(entry.name)
             elif found is not None and not is_junk(entry.name):
                 found.other_files[_kind(entry.name)] += 1
@@ -352,7 +372,7 @@ def image_files(folder: Path, found: _Rows | None = None) -> Iterator[str]:
             if is_image(entry.name):
                 yield entry.path
             elif _is_folder(entry):
-                if entry.name.lower() not in _IGNORED:
+                if entry.name.lower() not in words.IGNORED:
                     waiting.append(entry.path)
             elif found is not None:
                 found.other_files[_kind(entry.name)] += 1
@@ -377,18 +397,10 @@ def _flat_below(folder: Path) -> int:
         if len(full) > 1 or inside.images:
             return 0
         below = _Inside.of(folder / full[0], None)
-        if not below.folders and full[0].lower() not in SPLITS and not _SPLIT_WORD.search(full[0]):
+        if not below.folders and not words.is_around(full[0]):
             return 0  # one class
         folder = folder / full[0]
     return 0
-
-
-def _splits(names: Sequence[str]) -> dict[str, str]:
-    """Return the split of each folder, or nothing where one of them is no split."""
-    matches = {name: _SPLIT_WORD.findall(name) for name in names}
-    if len(names) < 2 or not all(matches.values()):
-        return {}
-    return {name: SPLITS[words[-1].lower()] for name, words in matches.items()}
 
 
 def _newest_version(folder: Path, names: Sequence[str]) -> str:
@@ -398,12 +410,6 @@ def _newest_version(folder: Path, names: Sequence[str]) -> str:
 
 def _sorted(names: Iterable[str]) -> list[str]:
     return sorted(names, key=natural)
-
-
-def _letterlike(names: Sequence[str]) -> bool:
-    """Tell whether names are those of signs: letters, digits, space, del, nothing."""
-    signs = {sign.casefold() for sign in SIGNS} | {str(number) for number in range(30)}
-    return sum(name.casefold() in signs for name in names) >= 0.8 * len(names)
 
 
 def _label_in_name(name: str, wanted: Sequence[str]) -> str | None:
@@ -431,6 +437,12 @@ def _no_classes(folder: Path, key: str) -> str:
     names = [entry.name for entry in _entries(str(folder)) if not _is_folder(entry)]
     if inside.folders:
         where = folder / inside.folders[0]
+        if flat := _flat_below(where):
+            return (
+                f"{key}: '{where}' has {flat} images but no class folders; put each image into a "
+                "sub-folder named by its class, or list path and label of each in a CSV file "
+                "(data=manifest data.manifest=FILE.csv)"
+            )
         return f"{key}: {where} {_what_instead(where)}"
     what = f"{len(names)} other files" if names else "nothing"
     return f"{key}: '{folder}' has {what} in it; it must have a sub-folder per class"
