@@ -61,7 +61,7 @@ def finish_delivery(at_most_s: float | None) -> None:
 
 def _command(arguments: Sequence[str]) -> int:
     line = parse_command_line(arguments)
-    if not line.overrides and not line.shows:
+    if not line.overrides and not line.shows and line.config_dir is None:
         raise UserError(_NOTHING_ASKED)
     if not _answered(line):
         import hydra

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from asl_exp.config.conf_folder import home_expanded
+from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.decode import Pixels
 from asl_exp.data.hand_splits import marked, splits_with_hands
@@ -33,6 +34,9 @@ MAIN: Final = "main"
 
 NO_HAND: Final = HandConfig()
 """The image as it is."""
+
+NO_HAND_ANSWER: Final = "no hand"
+"""Of a model that rejects images without a hand; no class may be called so beside it."""
 
 TABLE: Final = ["path", "key", "label", "group", "source", "width", "height", "sha256"]
 
@@ -185,6 +189,7 @@ def load_letters(
         DataError: with what is wrong and how to mend it.
     """
     listing = list_images(config)
+    _require_no_answer(listing.classes, hand)
     config = followed(config, listing)
     tables = {MAIN: listing.images, **listing.external}
     manifests = {
@@ -303,6 +308,14 @@ class _Set:
         joints = None if self.joints is None else self.joints[chosen]
         return Split(
             name, labels, table[TABLE], self.pixels, self.rows[chosen], caution, joints=joints
+        )
+
+
+def _require_no_answer(classes: Sequence[str], hand: HandConfig) -> None:
+    if hand.mode != "none" and hand.on_missing == "reject" and NO_HAND_ANSWER in classes:
+        raise DataError(
+            f"data.classes: a class is called '{NO_HAND_ANSWER}', which is the answer where no "
+            "hand is found (hand.on_missing=reject); give the class another name, or leave it out"
         )
 
 

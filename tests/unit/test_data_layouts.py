@@ -1,5 +1,6 @@
 """What a folder of folders means: layouts that are read as what they are, and those refused."""
 
+import gzip
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from made_images import manifest, picture, save
 
 from asl_exp.config.errors import DataError
-from asl_exp.config.schema import DataConfig
+from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.dataset import load_letters
 from asl_exp.data.sources.listing import Listing
 from asl_exp.data.sources.selection import check_source, followed, list_images
@@ -395,6 +396,8 @@ def test_paths_that_no_system_has(root: str) -> None:
         (["path,label", "A/i0.png,A", "B/i0.png,B"], "utf-16"),
         (["path,label", "A\\i0.png,A", "B\\i0.png,B"], "utf-8"),
         (["path;label", "A\\i0.png;A ", "B\\i0.png;B "], "utf-8-sig"),
+        (["Path,LABEL,Split", "A/i0.png,A,Train", "B/i0.png,B,valid"], "utf-8"),
+        (["path,label,", "A/i0.png ,A,", "B/i0.png ,B,"], "utf-8"),
     ],
 )
 def test_tables_of_other_programs_are_read(lines: list[str], encoding: str, tmp_path: Path) -> None:
@@ -403,6 +406,33 @@ def test_tables_of_other_programs_are_read(lines: list[str], encoding: str, tmp_
     config = DataConfig(source="manifest", manifest=str(tmp_path / "m.csv"))
     check_source(config)
     assert list_images(config).classes == ("A", "B")
+
+
+def test_columns_that_are_not_followed_are_named(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    lines = ["path,label,Split,signer_id", "A/i0.png,A,train,7", "B/i0.png,B,Testing,8"]
+    keys = {"source": "manifest", "manifest": str(manifest(tmp_path / "m.csv", lines))}
+    notes = list_images(DataConfig(**keys)).notes
+    assert any("the columns signer_id are not read" in note for note in notes)
+    assert any("column split is not followed" in note for note in notes)
+    followed = list_images(DataConfig(**keys, split="column"))
+    assert set(followed.images["split"]) == {"train", "test"}
+    assert not any("not followed" in note for note in followed.notes)
+
+
+def test_a_packed_manifest_is_read(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    file = tmp_path / "m.csv.gz"
+    file.write_bytes(gzip.compress(b"path;label\nA/i0.png;A\nB/i0.png;B\n"))
+    assert list_images(DataConfig(source="manifest", manifest=str(file))).classes == ("A", "B")
+
+
+@pytest.mark.parametrize("label", ["no hand"])
+def test_no_class_is_called_what_a_model_answers(label: str, tmp_path: Path) -> None:
+    made(tmp_path, "A", label)
+    hand = HandConfig(mode="joints", on_missing="reject")
+    with pytest.raises(DataError, match="a class is called 'no hand'"):
+        load_letters(given(tmp_path), image_size=16, interpolation="bilinear", seed=0, hand=hand)
 
 
 @pytest.mark.parametrize(
@@ -415,6 +445,15 @@ def test_tables_of_other_programs_are_read(lines: list[str], encoding: str, tmp_
         (["path;label;label", "a;A;B"], "two columns label"),
         ([",".join(f"c{n}" for n in range(200_000)), "x"], "200,000 columns"),
         (["path:label", "a:A"], "has no column 'path'"),
+        (["File,Class", "a,A"], "has no column 'path'; call the column 'File' path;"),
+        (["path,Letter", "a,A"], "has no column 'label'; call the column 'Letter' label;"),
+        (["A/i0.png,A", "B/i0.png,B"], "the first line must hold the names of the columns"),
+        (["Path,path,label", "a,b,A"], "two columns path"),
+        (["PK\x03\x04\0\0", "x"], "is no text in UTF-8 (a workbook, a parquet file"),
+        (["path,label,group", "a,A,s1", "b,B,S1"], "groups that differ only in case, blanks"),
+        (["path,label,group", "a,A,1", "b,B,01"], "groups that differ only in case, blanks"),
+        (["path,label", "a,1", "b,01"], "differ from a class or from each other"),
+        (["path,label,split", "a,A,train", "b,A,later"], "has later in the column split"),
     ],
 )
 def test_tables_with_faulty_columns_are_refused(

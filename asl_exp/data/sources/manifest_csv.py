@@ -2,7 +2,10 @@
 
 import codecs
 import csv
+import gzip
+import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -11,12 +14,25 @@ import pandas as pd
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.redact import printable
-from asl_exp.data.sources.listing import COLUMNS, some, there
+from asl_exp.data.decode import SUFFIXES
+from asl_exp.data.recordings import SPLITS
+from asl_exp.data.sources.listing import COLUMNS, NOTES, some, there
 from asl_exp.data.split import NAMES
 
 _REQUIRED: Final = ("path", "label")
 _OPTIONAL: Final = ("source", "group", "split")
 _KNOWN: Final = (*_REQUIRED, *_OPTIONAL)
+_WORDS_FOR: Final = {
+    "path": (
+        "file", "filename", "file_name", "filepath", "file_path", "image", "img", "image_path",
+    ),
+    "label": ("class", "letter", "sign", "target", "category", "y"),
+    "group": (
+        "signer", "subject", "person", "user", "participant", "session", "recording", "video",
+    ),
+}  # fmt: skip
+"""What other tables call a column."""
+
 _FIRST_LINE: Final = 2
 """The line of the first row in the file: the header is line 1."""
 
@@ -39,7 +55,21 @@ def list_manifest(manifest: str, key: str) -> pd.DataFrame:
     for name in _OPTIONAL:
         missing = file.stem if name == "source" else ""
         listed[name] = rows.get(name, missing)
-    return listed[list(COLUMNS)].astype("str")
+    listed = listed[list(COLUMNS)].astype("str")
+    others = [] if "group" in rows else _meant_by(rows.columns, "group")
+    if others:
+        listed.attrs[NOTES] = (
+            f"{key}: the columns {some(others)} are not read; the one that says who signs must be "
+            "called group",
+        )
+    return listed
+
+
+def _meant_by(columns: Iterable[str], name: str) -> list[str]:
+    """Return the columns that other tables use for one of ours, such as signer_id for group."""
+    return [
+        one for one in columns if re.sub(r"[ _-]?(id|no|nr)$", "", one.lower()) in _WORDS_FOR[name]
+    ]
 
 
 _SEPARATORS: Final = (",", ";", "\t", "|")
@@ -51,7 +81,7 @@ def _read(file: Path, key: str) -> pd.DataFrame:
     _require_file(file, key)
     try:
         encoding, separator = _dialect(file, key)
-        return pd.read_csv(
+        rows = pd.read_csv(
             file, dtype="str", keep_default_na=False, skipinitialspace=True, encoding=encoding,
             sep=separator,
         ).rename(columns=str.strip)  # fmt: skip
@@ -59,6 +89,13 @@ def _read(file: Path, key: str) -> pd.DataFrame:
         raise DataError(f"{key}: '{file}' is empty; it needs the columns path and label") from None
     except (pd.errors.ParserError, csv.Error, UnicodeError, OSError) as error:
         raise DataError(f"{key}: '{file}' cannot be read as a UTF-8 CSV: {error}") from error
+    rows = rows.rename(columns={name: name.lower() for name in rows if name.lower() in _KNOWN})
+    for name in ("source", "group", "split"):
+        if name in rows:
+            rows[name] = rows[name].str.strip()
+    if "split" in rows:
+        rows["split"] = rows["split"].map(lambda name: SPLITS.get(name.lower(), name))
+    return rows
 
 
 def _require_file(file: Path, key: str) -> None:
@@ -82,7 +119,7 @@ def _dialect(file: Path, key: str) -> tuple[str, str]:
     Raises:
         DataError: as said.
     """
-    with file.open("rb") as opened:
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
         start = opened.read(_HEADER_BYTES)
     wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = "utf-16" if wide else "utf-8-sig"
@@ -94,10 +131,17 @@ def _dialect(file: Path, key: str) -> tuple[str, str]:
             f"{key}: '{file}' has {n_columns:,} columns; a manifest has path, label and, if known, "
             "source, group, split"
         )
+    if "\0" in header:
+        raise DataError(
+            f"{key}: '{file}' is no text in UTF-8 (a workbook, a parquet file, UTF-16 without its "
+            "mark?); save it as a CSV in UTF-8"
+        )
     names = {one: next(csv.reader([header], delimiter=one), []) for one in _SEPARATORS}
     # the separator that finds most of the columns that are known; a comma where none does
-    separator = max(_SEPARATORS, key=lambda one: sum(name.strip() in _KNOWN for name in names[one]))
-    found = [name.strip() for name in names[separator]]
+    separator = max(
+        _SEPARATORS, key=lambda one: sum(name.strip().lower() in _KNOWN for name in names[one])
+    )
+    found = [name.strip().lower() for name in names[separator]]
     twice = next((name for name in _KNOWN if found.count(name) > 1), None)
     if twice:
         raise DataError(
@@ -110,6 +154,8 @@ def _on_disk(folder: Path, path: str) -> str:
     """Return where a path leads to; one that was written on Windows is read as it was meant."""
     if "\\" in path and not there(str(folder / path)):
         path = path.replace("\\", "/")
+    if path != path.strip() and not there(str(folder / path)):
+        path = path.strip()
     return str(folder / path)
 
 
@@ -117,9 +163,14 @@ def _require_columns(rows: pd.DataFrame, file: Path, key: str) -> None:
     found = [str(name) for name in rows.columns]
     for name in _REQUIRED:
         if name not in found:
+            meant = _meant_by(found, name)
+            hint = f"; call the column '{meant[0]}' {name}" if meant else nearest(name, found)
+            if any(Path(one).suffix.lower() in SUFFIXES for one in found):
+                hint = "; the first line must hold the names of the columns"
+            shown = some([printable(one)[:60] for one in found])
             raise DataError(
-                f"{key}: '{file}' has no column '{name}'{nearest(name, found)}; "
-                f"it has {some(found)}, and needs path and label"
+                f"{key}: '{file}' has no column '{name}'{hint}; it has {shown}, and needs path and "
+                "label"
             )
     if rows.empty:
         raise DataError(f"{key}: '{file}' has a header but no rows")

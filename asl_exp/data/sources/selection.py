@@ -67,19 +67,23 @@ def list_images(config: DataConfig) -> Listing:
     everything = _everything(config)
     inside = _inside(everything, config)
     classes = _classes(inside, config)
+    _require_group_spelling(inside, f"data.{'manifest' if config.manifest else 'root'}: the data")
     external = {
         _unique_name(name, config): _external(name, everything, classes, config)
         for name in config.external
     }
     for name, rows in external.items():
         _require_spelling(rows["label"], classes, f"data.external: '{name}'")
+    unfollowed = ()
+    if config.source == "manifest" and config.split == "group" and (inside["split"] != "").all():
+        unfollowed = ("data.manifest: its column split is not followed; data.split=column does",)
     told = [note for rows in (everything, *external.values()) for note in rows.attrs.get(NOTES, ())]
     return Listing(
         images=_of_classes(inside, classes),
         external={name: _required(rows, classes, name) for name, rows in external.items()},
         classes=classes,
         left_out={name: left_out_words(rows["label"], classes) for name, rows in external.items()},
-        notes=tuple(dict.fromkeys(told)),
+        notes=tuple(dict.fromkeys([*told, *unfollowed])),
     )
 
 
@@ -92,8 +96,22 @@ def followed(config: DataConfig, listing: Listing) -> DataConfig:
 
 
 def _folded(label: str) -> str:
-    """Return a label without what people do not see as a difference: case, blanks, code points."""
-    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    """Return a name without what people take for no difference: case, blanks, code points, 01."""
+    folded = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    return str(int(folded)) if folded.isascii() and folded.isdigit() else folded
+
+
+def _require_group_spelling(rows: pd.DataFrame, where: str) -> None:
+    """Refuse groups that differ only in case or blanks: one person would be on both sides."""
+    spelled: dict[str, list[str]] = {}
+    for group in sorted(set(rows["group"])):
+        spelled.setdefault(_folded(group), []).append(group)
+    twice = [" and ".join(map(repr, names)) for names in spelled.values() if len(names) > 1]
+    if twice:
+        raise DataError(
+            f"{where} has groups that differ only in case, blanks or zeros in front: "
+            f"{some(twice)}; spell each alike, so that one person stays in one split"
+        )
 
 
 def _require_spelling(labels: "pd.Series[str]", classes: tuple[str, ...], where: str) -> None:
