@@ -143,8 +143,7 @@ def key_help(asked: str) -> str | None:
     if asked == "schedule":
         return "\n".join(["schedule.<phase>: one fit; phases are in order", *_lines(PhaseConfig)])
     if model is not None:
-        return "
-".join([f"{asked}: {opening_line(model)}", *_lines(model)])
+        return "\n".join([f"{asked}: {opening_line(model)}", *_lines(model)])
     parent = model_at(path[:-1], root)
     if parent is None or path[-1] not in parent.model_fields:
         return None
