@@ -195,6 +195,7 @@ def load_letters(
     manifests = {
         name: make_manifest(rows, config, external=name != MAIN) for name, rows in tables.items()
     }
+    _require_apart(manifests)
     # Asked again below: here so that its faults come before the hours that decoding may take.
     split_manifest(manifests[MAIN], listing.classes, config, seed)
     manifests, hands = _with_hands(manifests, config, hand)
@@ -311,6 +312,30 @@ class _Set:
         )
 
 
+def _copies(manifest: Manifest, of: Manifest) -> int:
+    """Return how many images of one set are, byte by byte, images of another."""
+    return int(manifest.table["sha256"].isin(set(of.table["sha256"])).sum())
+
+
+def _require_apart(manifests: Mapping[str, Manifest]) -> None:
+    """Refuse an external set whose images are all images of the experiment itself."""
+    for name, manifest in manifests.items():
+        n_images = len(manifest.table)
+        if name != MAIN and n_images and _copies(manifest, manifests[MAIN]) == n_images:
+            raise DataError(
+                f"data.external: all {n_images:,} images of '{name}' are also among the images "
+                "that are trained, validated and tested on; an external set is never trained on, so "
+                "give other images, or take these out of the others"
+            )
+
+
+def _copies_words(manifest: Manifest, of: Manifest) -> str:
+    n_copies = _copies(manifest, of)
+    if not n_copies:
+        return ""
+    return f"{n_copies:,} of {len(manifest.table):,} images are also among those of the split"
+
+
 def _require_no_answer(classes: Sequence[str], hand: HandConfig) -> None:
     if hand.mode != "none" and hand.on_missing == "reject" and NO_HAND_ANSWER in classes:
         raise DataError(
@@ -409,12 +434,13 @@ def _splits(
         )
         for index, name in enumerate(NAMES)
     }
+    main, left_out = sets[MAIN].manifest, listing.left_out
     external = {
         f"external/{name}": part.split(
             f"external/{name}",
             np.arange(len(part.manifest.table)),
             listing.classes,
-            listing.left_out.get(name, ""),
+            "; ".join(filter(None, [left_out.get(name, ""), _copies_words(part.manifest, main)])),
         )
         for name, part in sets.items()
         if name != MAIN

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +347,38 @@ def test_external_labels_that_only_look_otherwise_are_refused(label: str, tmp_pa
     said = refused(given(tmp_path / "in", external=[str(tmp_path / "out")]))
     assert "data.external: '" in said
     assert "only in case or blanks: 'A'" in said
+
+
+@pytest.mark.parametrize("place", ["in", "in/more", "link", "in/../in", "."])
+def test_an_external_set_is_never_what_is_trained_on(place: str, tmp_path: Path) -> None:
+    made(tmp_path / "in", "A", "B", "more/A", "more/B")
+    (tmp_path / "link").symlink_to("in")
+    said = refused(given(tmp_path / "in", external=[str(tmp_path / place)]))
+    assert "data.external: '" in said
+    assert "images; an external set is never trained on" in said
+
+
+def test_copies_among_an_external_set_are_counted_or_refused(tmp_path: Path) -> None:
+    made(tmp_path / "in", "A", "B", each=10)
+    shutil.copytree(tmp_path / "in", tmp_path / "out")
+    config = given(tmp_path / "in", external=[str(tmp_path / "out")])
+    with pytest.raises(DataError, match="all 20 images of 'out' are also among the images"):
+        load_letters(config, image_size=16, interpolation="bilinear", seed=0)
+    save(picture(7), tmp_path / "out" / "A" / "own.png")
+    data = load_letters(config, image_size=16, interpolation="bilinear", seed=0)
+    assert data.cautions["external/out"] == "20 of 21 images are also among those of the split"
+
+
+def test_an_external_name_is_not_empty(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    assert "data.external: a name is empty" in refused(given(tmp_path, external=[""]))
+
+
+def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B", "A/x.png", "C.png")
+    listing = listed(tmp_path)
+    assert listing.classes == ("A", "B", "C.png")
+    assert len(listing.images) == 12
 
 
 def test_external_labels_beyond_the_classes_are_counted(tmp_path: Path) -> None:

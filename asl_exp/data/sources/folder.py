@@ -273,7 +273,7 @@ class _Inside:
     def of(cls, folder: Path, found: _Rows | None) -> "_Inside":
         images, folders = [], []
         for entry in _entries(str(folder)):
-            if is_image(entry.name):
+            if is_image(entry.name) and not _is_folder(entry):
                 images.append(entry.name)
             elif _is_folder(entry):
                 if entry.name.lower() not in words.IGNORED:
@@ -369,7 +369,7 @@ def image_files(folder: Path, found: _Rows | None = None) -> Iterator[str]:
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in _entries(current):
-            if is_image(entry.name):
+            if is_image(entry.name) and not _is_folder(entry):
                 yield entry.path
             elif _is_folder(entry):
                 if entry.name.lower() not in words.IGNORED:

@@ -17,6 +17,9 @@ COLUMNS: Final = ("path", "key", "label", "group", "source", "split")
 the source's folder; group, split: "" where the source does not know them."""
 
 
+TABLES: Final = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+"""Endings of manifests."""
+
 NOTES: Final = "notes"
 """Under this key a table's attributes tell how it was read."""
 
@@ -111,4 +114,5 @@ def set_name(given: str) -> str:
     name = Path(given).name
     if name in ("", ".", ".."):
         name = Path(given).resolve().name
-    return record_name(name[:-4] if name.lower().endswith(".csv") else name)
+    ending = next((one for one in TABLES if name.lower().endswith(one)), "")
+    return record_name(name[: len(name) - len(ending)])

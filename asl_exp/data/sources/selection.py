@@ -18,6 +18,7 @@ from asl_exp.data.sources.asl_alphabet import list_asl_alphabet, require_copy
 from asl_exp.data.sources.folder import list_folder
 from asl_exp.data.sources.listing import (
     NOTES,
+    TABLES,
     Listing,
     is_file_key,
     left_out_words,
@@ -67,11 +68,14 @@ def list_images(config: DataConfig) -> Listing:
     everything = _everything(config)
     inside = _inside(everything, config)
     classes = _classes(inside, config)
+    kept = _of_classes(inside, classes)
     _require_group_spelling(inside, f"data.{'manifest' if config.manifest else 'root'}: the data")
     external = {
         _unique_name(name, config): _external(name, everything, classes, config)
         for name in config.external
     }
+    for given in config.external if config.source == "folder" else ():
+        _require_elsewhere(given, external[set_name(given)], kept, config.root or "")
     for name, rows in external.items():
         _require_spelling(rows["label"], classes, f"data.external: '{name}'")
     unfollowed = ()
@@ -79,7 +83,7 @@ def list_images(config: DataConfig) -> Listing:
         unfollowed = ("data.manifest: its column split is not followed; data.split=column does",)
     told = [note for rows in (everything, *external.values()) for note in rows.attrs.get(NOTES, ())]
     return Listing(
-        images=_of_classes(inside, classes),
+        images=kept,
         external={name: _required(rows, classes, name) for name, rows in external.items()},
         classes=classes,
         left_out={name: left_out_words(rows["label"], classes) for name, rows in external.items()},
@@ -184,9 +188,11 @@ def _external(
     """Return the rows of one set that is never trained on."""
     if name == SYNTHETIC_EXTERNAL:
         return _synthetic_external(config)
+    if not name.strip():
+        raise DataError("data.external: a name is empty; give a folder, a manifest or a source")
     if config.source == "manifest" and name in set(everything["source"]):
         return everything[everything["source"] == name].reset_index(drop=True)
-    if name.lower().endswith(".csv"):
+    if name.lower().endswith(TABLES):
         return list_manifest(name, "data.external")
     if _is_folder(name):
         return list_folder(name, "data.external", wanted=classes)
@@ -215,6 +221,31 @@ def _synthetic_external(config: DataConfig) -> pd.DataFrame:
     wanted = parse_classes(config.classes) or SIGNS
     classes = tuple(name for name in wanted if name in SIGNS)
     return list_synthetic(config.synthetic, classes, external=True)
+
+
+def _require_elsewhere(given: str, rows: pd.DataFrame, inside: pd.DataFrame, root: str) -> None:
+    """Refuse an external folder that lies in the folder that is trained on, or around it."""
+    if not _is_folder(given):
+        return
+    main, other = home_expanded(root).resolve(), home_expanded(given).resolve()
+    shared = 0
+    if other.is_relative_to(main):
+        shared = _below(inside, other.relative_to(main).as_posix())
+    elif main.is_relative_to(other):
+        shared = _below(rows, main.relative_to(other).as_posix())
+    if shared:
+        raise DataError(
+            f"data.external: '{given}' and data.root='{root}' share {shared:,} images; an external "
+            "set is never trained on, so move it out of the folder, or name the classes to train "
+            "on with data.classes"
+        )
+
+
+def _below(rows: pd.DataFrame, folder: str) -> int:
+    """Return how many images of a listing lie below a folder of it; "." is all."""
+    if folder == ".":
+        return len(rows)
+    return int(rows["key"].str.startswith(f"{folder}/").sum())
 
 
 def _unique_name(given: str, config: DataConfig) -> str:
