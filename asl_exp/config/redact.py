@@ -9,20 +9,32 @@ import re
 from typing import Final
 
 _USER_INFO: Final = re.compile(r"(?<=://)[^/\s'\"]+@")
-_QUERY: Final = re.compile(r"([?&](?:password|token|secret|sslpassword)=)[^&\s'\"]+", re.IGNORECASE)
+_BARE_LOGIN: Final = re.compile(r"(?<![\w/:@])[\w.+-]+:[^\s@/\\:'\"]{4,}@(?=[\w-]+(?:\.[\w-]+)+)")
+"""``user:password@host.org`` without a scheme."""
+_QUERY: Final = re.compile(
+    r"([?&](?:password|token|secret|sslpassword|sig|signature|x-amz-(?:signature|credential|"
+    r"security-token)|key|code)=)[^&\s'\"]+",
+    re.IGNORECASE,
+)
 _SECRET_NAME: Final = re.compile(
-    r"TOKEN|PASSW|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE
+    r"TOKEN|PASSW|PASSPHRASE|_PASS$|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|(^|_)AUTH$",
+    re.IGNORECASE,
 )
 _TOKEN: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|sk-[\w-]{20,}|AKIA[A-Z0-9]{16}|xox[abpr]-[\w-]{10,}|dapi[0-9a-f]{32}|AIza[\w-]{30,}"
-    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*|wandb_v1_\w{20,}"
+    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*|wandb_v1_\w{20,}|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{40,}"
+    r"|SG\.[\w-]{16,}\.[\w-]{16,}|ya29\.[\w-]{20,}|xapp-[\w-]{16,}|dckr_pat_[\w-]{20,}"
+    r"|[rsp]k_(?:live|test)_\w{16,}|nvapi-[\w-]{20,}|ASIA[A-Z0-9]{16}"
+    r"|(?<=Bearer )[\w.~+/=-]{12,}|(?<=Basic )[\w+/]{12,}={0,2}"
+    r"|(?<=PRIVATE KEY-----)[^-]*"
     r"|(?<![/\w.-])[0-9a-f]{40}(?![/\w.-])"  # DagsHub's; a commit in a path is none
     r")"
 )
 _NAMED: Final = re.compile(
-    r"((?:token|passw(?:or)?d|secret|api_?key|access_?key)[\"']?(?:=|: )[\"']?)"
+    r"((?:\btoken|passw(?:or)?d|\bpwd|secret|api[_-]?key|access[_-]?key|[_-]token)"
+    r"[\"']?(?: ?= ?|: ?)[\"']?)"
     r"(?=[\w+/-]*\d)[\w+/-]{8,}",
     re.IGNORECASE,
 )
@@ -39,7 +51,7 @@ def scrubbed(text: str) -> str:
     ``without_login``.
     """
     text = _QUERY.sub(r"\1***", _USER_INFO.sub("***@", text))
-    text = _NAMED.sub(r"\1***", _TOKEN.sub("***", text))
+    text = _NAMED.sub(r"\1***", _TOKEN.sub("***", _BARE_LOGIN.sub("***@", text)))
     for secret in _secrets():
         text = text.replace(secret, "***")
     return text
@@ -55,8 +67,9 @@ def without_login(address: str) -> str:
 
 def holds_secret(text: str) -> bool:
     """Return whether a text holds a login, a token, or a long value of a secret variable."""
-    by_form = _USER_INFO.search(text) or _TOKEN.search(text) or _NAMED.search(text)
-    return bool(by_form) or any(secret in text for secret in _secrets() if len(secret) >= _LONG)
+    forms = (_USER_INFO, _BARE_LOGIN, _TOKEN, _NAMED, _QUERY)
+    by_form = any(form.search(text) for form in forms)
+    return by_form or any(secret in text for secret in _secrets() if len(secret) >= _LONG)
 
 
 _LONG: Final = 16

@@ -324,8 +324,8 @@ def _require_apart(manifests: Mapping[str, Manifest]) -> None:
         if name != MAIN and n_images and _copies(manifest, manifests[MAIN]) == n_images:
             raise DataError(
                 f"data.external: all {n_images:,} images of '{name}' are also among the images "
-                "that are trained, validated and tested on; an external set is never trained on, so "
-                "give other images, or take these out of the others"
+                "that are trained, validated and tested on; an external set is never trained on, "
+                "so give other images, or take these out of the others"
             )
 
 

@@ -1,5 +1,6 @@
 """Secrets where they do not belong, names that a spreadsheet runs, weights of another kind."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,26 @@ TOKENS = (
     "https://host/?token=abcdef123456",
     "password=geheim123",
 )
+MORE_TOKENS = (
+    "npm_" + "a1B2" * 9,
+    "pypi-AgEIcHlwaS5vcmc" + "x7" * 20,
+    "SG." + "a1" * 11 + "." + "b2" * 20,
+    "ya29." + "a1" * 30,
+    "xapp-1-A012-" + "1a" * 10,
+    "dckr_pat_" + "a1" * 14,
+    "sk_live_" + "a1" * 12,
+    "ASIA" + "ABCDEFGH12345678",
+    "Authorization: Bearer abcdefgh12345678",
+    "Authorization: Basic dXNlcjpwYXNzd29yZA==",
+    "me:geheim123@host.example.org",
+    "https://bucket/x?X-Amz-Signature=aaaabbbb11112222",
+    "https://account/x?sv=1&sig=abcdefg1234567",
+    "postgresql://h/d?user=u&password=geheim12",
+    "pwd=abcd12345678",
+    "password = geheim1234",
+    "api-key: abc123456789",
+    "hf_token=abc123456789",
+)
 PLAIN = (
     "photos of hands",
     "token",
@@ -35,6 +56,12 @@ PLAIN = (
     "sk-learn",
     "hf_model",
     "me@example.org",
+    "tokenizer=bert12345678",
+    "run-2024-token-study",
+    "C:/photos/a@b.example.org",
+    "12:30 me@example.org",
+    "keys=abc123456789",
+    "password",
 )
 
 
@@ -49,6 +76,29 @@ def test_a_secret_is_neither_taken_nor_shown(token: str) -> None:
             compose_config(["data=folder", "data.root=x", f"{key}={quoted}"])
         assert any(f.startswith(f"{key}: holds what looks like") for f in caught.value.faults)
         assert secret not in scrubbed(str(caught.value))
+
+
+@pytest.mark.parametrize("token", MORE_TOKENS)
+def test_secrets_of_further_kinds_are_known(token: str) -> None:
+    assert holds_secret(token)
+    shown = scrubbed(f"+ a line with {token} in it")
+    assert "***" in shown
+    secret = re.split(r"[=:@ ]+", token.removesuffix("=="))
+    assert [part for part in secret if len(part) > 9 and any(map(str.isdigit, part))
+            and part in shown] == []  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["PGPASSWORD", "DB_PASS", "SSH_PASSPHRASE", "MY_AUTH", "PRIVATE_KEY", "hf_token"]
+)
+def test_values_of_variables_that_are_named_like_secrets_are_secrets(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "words of some length")
+    assert holds_secret("x words of some length y")
+    assert scrubbed("x words of some length y") == "x *** y"
+    monkeypatch.setenv("SOME_PWD", "/home/of/somebody")
+    assert not holds_secret("/home/of/somebody/x")
 
 
 @pytest.mark.parametrize("text", PLAIN)

@@ -89,7 +89,9 @@ def _read(file: Path, key: str) -> pd.DataFrame:
         raise DataError(f"{key}: '{file}' is empty; it needs the columns path and label") from None
     except (pd.errors.ParserError, csv.Error, UnicodeError, OSError) as error:
         raise DataError(f"{key}: '{file}' cannot be read as a UTF-8 CSV: {error}") from error
-    rows = rows.rename(columns={name: name.lower() for name in rows if name.lower() in _KNOWN})
+    rows = rows.rename(
+        columns={n: n.lower() for n in map(str, rows.columns) if n.lower() in _KNOWN}
+    )
     for name in ("source", "group", "split"):
         if name in rows:
             rows[name] = rows[name].str.strip()

@@ -78,7 +78,7 @@ def list_images(config: DataConfig) -> Listing:
         _require_elsewhere(given, external[set_name(given)], kept, config.root or "")
     for name, rows in external.items():
         _require_spelling(rows["label"], classes, f"data.external: '{name}'")
-    unfollowed = ()
+    unfollowed: tuple[str, ...] = ()
     if config.source == "manifest" and config.split == "group" and (inside["split"] != "").all():
         unfollowed = ("data.manifest: its column split is not followed; data.split=column does",)
     told = [note for rows in (everything, *external.values()) for note in rows.attrs.get(NOTES, ())]
