@@ -355,20 +355,18 @@ def _apply(composed: DictConfig, override: Override) -> list[str]:
     if override.is_delete():
         return [f"~{key}: keys cannot be deleted; set the value that switches it off"]
     free = override.is_add() or key.startswith("backbone.options.")
-    free = free and not key.startswith("sweep.")
+    if key.startswith("sweep.") and composed.get("sweep") is None:
+        return [
+            f"{key}: unknown key; keys of a study need one: add --multirun and sweep=NAME, such as "
+            "nadam_l2_dropout"
+        ]
     if not free and not key_exists(composed, key):
-        return [f"{key}: unknown key{_study_hint(key) or nearest_key(key, known_keys(composed))}"]
+        return [f"{key}: unknown key{nearest_key(key, known_keys(composed))}"]
     if override.is_add() and not override.is_force_add() and key_exists(composed, key):
         return [f"+{key}: the key is there already; write {str(override.input_line).lstrip('+')}"]
     if not override.is_sweep_override():
         OmegaConf.update(composed, key, override.value(), force_add=True)
     return []
-
-
-def _study_hint(key: str) -> str:
-    if not key.startswith("sweep."):
-        return ""
-    return "; keys of a study need one: add --multirun and sweep=NAME, such as nadam_l2_dropout"
 
 
 def key_exists(composed: DictConfig, key: str) -> bool:

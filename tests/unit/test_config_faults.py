@@ -84,7 +84,7 @@ FAULTS = {
     ),
     "a number for a phase": (["schedule.transfer=3"], "schedule.transfer: got 3; must be a group"),
     "incomplete phase": (["+schedule.extra.epochs=1"], "schedule.extra.monitor: is missing"),
-    "phase name": (["+schedule.Bad.epochs=1"], "schedule.Bad: got {'epochs': 1}; must match"),
+    "phase name": (["+schedule.Bad.epochs=1"], "schedule.Bad: got {'epochs': 1}; must be named"),
     "nested": (
         ["data.synthetic.signers=2"],
         "data.synthetic.signers: got 2; must be greater than or equal to 3 (people",

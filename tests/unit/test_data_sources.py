@@ -117,13 +117,13 @@ def test_a_manifest_is_relative_to_its_own_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["file,label", "a,A"], "has no column 'path'; it has file, label"),
+        (["file,label", "a,A"], "has no column 'path'; call the column 'file' path; it has file"),
         (["path,labels", "a,A"], "has no column 'label'; did you mean 'labels'?"),
         (["path,label"], "has a header but no rows"),
         (["path,label", "a,A", ",B"], "has no path in 1 rows (lines 3)"),
         (["path,label,group", "a,A,", "b,B,g"], "has no group in 1 rows (lines 2); fill them, or"),
         (["path,label", "a,A", "b,A", "a,B"], "has 'a' in lines 2, 4 (labels: A, B)"),
-        (["path,label,split", "a,A,training", "b,B,val"], "has training in the column split"),
+        (["path,label,split", "a,A,later", "b,B,val"], "has later in the column split"),
         (["path,label", 'a,"A', "b,B"], "cannot be read as a UTF-8 CSV"),
     ],
 )

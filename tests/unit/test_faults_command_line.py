@@ -304,7 +304,7 @@ SLIPS = {
     "seed=0,1": "for a list write seed=[...]",
     "lr={transfer:0.1}": "given one by one, lr.KEY=VALUE",
     "lr.warmup_epochs=1e30": "lr.warmup_epochs: got 1e+30",
-    "schedule.transfer=5": "must be the keys of a phase, see --help schedule",
+    "schedule.transfer=5": "those of a phase (--help schedule)",
     "+schedule.x-y={trainable:all,epochs:1,lr:1,monitor:val/loss}": "be named by small",
     "hydra.mode=MULTIRUN": "write --multirun for a grid",
     "hydra.searchpath=[pkg://os]": "write --config-dir FOLDER",
