@@ -25,7 +25,9 @@ _LONGEST: Final = 120  # characters of a value that are shown
 _WORDS = {
     "a valid string": "text (quote it)",
     "a valid integer": "a whole number",
-    "a valid dictionary or instance of PhaseConfig": "a group of keys, those of a phase (--help schedule)",
+    "a valid dictionary or instance of PhaseConfig": (
+        "a group of keys, those of a phase (--help schedule)"
+    ),
     "a valid dictionary or instance of": "a group of keys, see",
     "match pattern '^[a-z][a-z0-9_]{0,50}$'": "be named by small letters, digits and _",
     "a valid ": "a ",
