@@ -66,7 +66,7 @@ def _weights_fault(weights: str) -> str | None:
     if is_file_at(weights):
         return None
     given = home_expanded(weights)
-    if not exists_at(weights):
+    if not (exists_at(weights) and given.is_dir()):
         return f"no file '{weights}'"
     if any((given / name).is_file() for name in _OF_MODELS):
         return None
