@@ -250,7 +250,7 @@ def test_names_can_be_shown_and_stored(key: str, given: str, folder: Path) -> No
         ("-seed=3", "begins with '-'"),
         ("--help data.rot", "did you mean 'data.root'?"),
         ("dropout=0.3", "or 'regularization.dropout'?"),
-        ("epochs=3", "did you mean 'schedule.transfer.epochs' or 'schedule.finetune.epochs'?"),
+        ("epochs=3", "did you mean 'schedule.transfer.epochs' or 'schedule.finetune.epochs'"),
         ("data.epochs=3", "did you mean 'schedule.transfer.epochs'"),
         ("learning_rate=3", "did you mean 'lr.transfer'?"),
         ("schedule.transfer.features=always data.store=off", "always needs stored pixels"),
