@@ -23,7 +23,7 @@ from asl_exp.study.results import Survey, score, shown
 
 BEST = "best.yaml"
 _OWN_GROUPS = ("experiment", "sweep")
-_LEFT_TO_THE_USER = (*_OWN_GROUPS, "tracking")
+_LEFT_TO_THE_USER = (*_OWN_GROUPS, "tracking", "debug")
 
 
 def write_best(plan: Plan, survey: Survey) -> list[str]:
