@@ -432,6 +432,16 @@ class DebugConfig(Group):
     )
 
 
+class EvaluationConfig(Group):
+    """What is wanted of the kept model."""
+
+    wanted_accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        None,
+        description="of the answers given: predict says 'not sure' below the threshold that gives "
+        "it on val; null: every image gets a letter",
+    )
+
+
 class Config(Group):
     """One experiment."""
 
@@ -449,6 +459,7 @@ class Config(Group):
     trainer: TrainerConfig
     tracking: TrackingConfig
     debug: DebugConfig = Field(default_factory=lambda: DebugConfig())
+    evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
     seed: Seed = Field(0, description="of weights, order and augmentation; not of the split")
     name: str | None = Field(
         None, max_length=250, description="of the run; null: made from backbone and data"
@@ -494,6 +505,7 @@ LATER_KEYS: dict[str, object] = {
     "debug.one_batch": False,
     "debug.profile": False,
     "debug.share": 1.0,
+    "evaluation.wanted_accuracy": None,
     "hand.mode": "none",
     "regularization.weight_mean": 0.0,
     "schedule.*.keep": "best",

@@ -7,6 +7,7 @@ from. Nothing in it is executed but the graph's own operators.
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -107,6 +108,7 @@ def described(kept: KeptModel) -> str:
         "resize": kept.config.data.resize,
         "phase": kept.phase,
         "epoch": kept.epoch,
+        "calibration": asdict(kept.calibration),
         "weights_sha256": _weights_digest(kept.model.state_dict()),
         **about,
     }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -15,17 +16,19 @@ from asl_exp.config.schema import HandConfig
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.hands.hand import Detector, Floats
 from asl_exp.data.hands.squares import answers_without_hand, in_squares
-from asl_exp.model.checkpoint import KeptModel, load_kept_model
+from asl_exp.model.calibration import NOT_SURE
+from asl_exp.model.checkpoint import load_kept_model
+from asl_exp.model.folder import DESCRIPTION, require_whole
+from asl_exp.model.kept import KeptModel
 from asl_exp.runs.run_folder import kept_checkpoint
 
-CHECKPOINT = "checkpoint.ckpt"
-"""Name of the checkpoint inside a model folder's artifacts."""
+OLD_CHECKPOINT: Final = "artifacts/checkpoint.ckpt"
+"""In a model folder of before there was a model.json."""
 
+HAND_MODEL: Final = "hand_landmarker.task"
+"""Name of the hand detector's file, in the folder of a model that looks for hands."""
 
-HAND_MODEL = "hand_landmarker.task"
-"""Name of the hand detector's file beside it, in the folder of a model that looks for hands."""
-
-NO_HAND = "no hand"
+NO_HAND: Final = "no hand"
 """The answer where no hand is found and the model does not guess."""
 
 
@@ -120,14 +123,23 @@ class Recognizer:
         """Return a row for each image: letter, probability, and ``probability/<class>``.
 
         A model that looks for hands adds ``hand_found``; where it does not guess without one, the
-        letter is "no hand" and every class has the same probability.
+        letter is "no hand" and every class has the same probability. Probabilities are calibrated;
+        where the highest is below the model's threshold, the letter is "not sure".
         """
-        batch = torch.from_numpy(np.stack([seen.pixels for seen in images]))
+        device = self.kept.model.mean.device
+        batch = torch.from_numpy(np.stack([seen.pixels for seen in images])).to(device)
         inputs = batch.permute(0, 3, 1, 2).float() / 255.0
         joints = [seen.joints for seen in images if seen.joints is not None]
-        beside = {"joints": torch.from_numpy(np.stack(joints))} if self.kept.model.joints else {}
-        scores = self.kept.model(inputs, **beside).softmax(1).numpy()
-        letters = [self.kept.classes[i] for i in scores.argmax(1)]
+        beside = {}
+        if self.kept.model.joints is not None:
+            beside["joints"] = torch.from_numpy(np.stack(joints)).to(device)
+        calibration = self.kept.calibration
+        scores = calibration.probabilities(self.kept.model(inputs, **beside)).cpu().numpy()
+        least = calibration.abstain_below or 0.0
+        letters = [
+            self.kept.classes[i] if row[i] >= least else NOT_SURE
+            for row, i in zip(scores, scores.argmax(1), strict=True)
+        ]
         for row, seen in enumerate(images):
             if seen.found is False and not answers_without_hand(
                 self.kept.config.hand, self.kept.classes
@@ -161,7 +173,10 @@ def hand_settings(kept: KeptModel, checkpoint: Path, hand_model: Path | None = N
     from asl_exp.data.hands.detection import hand_source
 
     saved = home_expanded(hand.model) if hand.model else None
-    there = [one for one in (checkpoint.with_name(HAND_MODEL), saved) if one and one.is_file()]
+    beside = checkpoint.with_name(HAND_MODEL)
+    if hand_model is None and checkpoint.name == DESCRIPTION:
+        require_whole(checkpoint, HAND_MODEL)
+    there = [one for one in (beside, saved) if one and one.is_file()]
     given = hand_model or (there[0] if there else None)  # what was saved may be another machine's
     found = hand.model_copy(update={"model": None if given is None else str(given)})
     digest = hand_source(found, kept.config.data.cache_dir).digest
@@ -187,18 +202,27 @@ def _detector(kept: KeptModel, checkpoint: Path, hand_model: Path | None) -> Det
 
 
 def find_checkpoint(where: Path) -> Path:
-    """Return the kept checkpoint that a path means: the last phase's of a run folder.
+    """Return the file that a path means: a model folder's model.json, else a kept checkpoint.
+
+    Args:
+        where: a run folder, a model folder, or either file itself.
 
     Raises:
         UserError: there is none, or the folder's result.json cannot be read.
     """
     if where.is_file():
         return where
-    for inside in (f"artifacts/{CHECKPOINT}", f"{Artifact.MODEL}/artifacts/{CHECKPOINT}"):
-        if (where / inside).is_file():
-            return where / inside
+    for folder in (where, where / Artifact.MODEL):
+        for inside in (DESCRIPTION, OLD_CHECKPOINT):
+            if (folder / inside).is_file():
+                return folder / inside
     if kept := kept_checkpoint(where):
         return kept
+    if (where / "MLmodel").is_file():
+        raise UserError(
+            f"{where}: an MLflow model without {DESCRIPTION}, so not one of asl_exp, or not the "
+            "whole of it; only JSON and safetensors are read, what else is there may hold code"
+        )
     raise UserError(
         f"{where}: no kept model; give a run folder, its model/ folder, or a .ckpt file"
     )

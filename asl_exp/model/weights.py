@@ -75,6 +75,21 @@ def load_weights(network: nn.Module, config: BackboneConfig) -> WeightsReport:
     return _load_published(network, config)
 
 
+def licence_of(config: BackboneConfig) -> str:
+    """Return in words where the weights that training starts from come from, and their licence."""
+    if not config.pretrained:
+        return "none, it started from random values"
+    recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
+    licence = (recorded and recorded.license) or "unknown to timm"
+    if config.weights is not None:
+        return (
+            f"the file {Path(config.weights).name}, whose licence is its maker's; that of timm's "
+            f"own {config.name} is {licence}"
+        )
+    where = (recorded and recorded.hf_hub_id) or config.name
+    return f"{where}, through timm, licence {licence}"
+
+
 def require_reachable(config: BackboneConfig) -> None:
     """Refuse, before any image is decoded, weights that are not published or out of reach.
 

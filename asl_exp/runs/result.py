@@ -24,6 +24,8 @@ class Result:
         status: RUNNING, FINISHED, FAILED, KILLED, or PRUNED by a study.
         metrics: of the kept checkpoint, under the metric keys.
         intervals: the 95 % interval of such a score, low and high, where it has one.
+        calibration: temperature and abstain_below of the model folder, and told, on what they were
+            fitted; empty where there is no model folder.
         checkpoints: phase to path within the run folder.
         kept_epochs: phase to epoch, counted across phases.
         stored_views: phase to the number of views of each image that it went from as stored
@@ -53,6 +55,7 @@ class Result:
     objective: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
+    calibration: dict[str, float | str | None] = field(default_factory=dict)
     checkpoints: dict[str, str] = field(default_factory=dict)
     kept_epochs: dict[str, int] = field(default_factory=dict)
     stored_views: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""Writes the folder ``model/``: MLflow's pyfunc format, with this package's code inside.
+"""Writes the folder ``model/``: a kept model as files without code, and MLflow's pyfunc flavour.
+
+What this package reads of it is model.json and weights.safetensors (model/folder.py). MLmodel,
+code/ and the requirements are for MLflow alone, which imports the code.
 
 It is saved, not logged: old servers know no logged models, and a folder can be uploaded to any.
 """
@@ -7,51 +10,70 @@ import os
 import shutil
 from importlib import metadata
 from pathlib import Path
+from typing import Final
 
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import save_model
 from mlflow.types import ColSpec, DataType, Schema
 
 from asl_exp.compat.mlflow import without_model_remarks
-from asl_exp.model.recognizer import CHECKPOINT, HAND_MODEL
+from asl_exp.model.folder import write_model
+from asl_exp.model.kept import KeptModel
+from asl_exp.model.recognizer import HAND_MODEL
 from asl_exp.tracking.recorder import link_tree
 
-_NEEDED = (
+CARD: Final = "README.md"
+EXAMPLE: Final = "example.png"
+
+_LOADER: Final = "asl_exp.tracking.pyfunc"
+_NEEDED: Final = (
     "mlflow", "torch", "torchvision", "timm", "numpy", "pandas", "pillow", "pydantic",
     "omegaconf", "safetensors", "huggingface_hub",
 )  # fmt: skip
+_NEEDED_FOR_HANDS: Final = ("ai-edge-litert", "filelock", "rich")
 
 
-_NEEDED_FOR_HANDS = ("ai-edge-litert", "filelock", "rich")
+def save_model_folder(
+    kept: KeptModel,
+    folder: Path,
+    *,
+    card: str,
+    example: bytes | None = None,
+    hand_model: Path | None = None,
+) -> None:
+    """Make the folder, in one step; one that is there is replaced.
 
-
-def save_model_folder(checkpoint: Path, folder: Path, hand_model: Path | None = None) -> None:
-    """Save a kept checkpoint for ``mlflow.pyfunc.load_model`` and ``mlflow models serve``.
-
-    With ``hand_model``, the file of its hand detector, it finds hands wherever it is served.
+    Args:
+        kept: the model.
+        folder: to make.
+        card: what the model is worth and was made of, in Markdown.
+        example: an image that the model knows, as PNG.
+        hand_model: the file of its hand detector, where it looks for hands in photos.
     """
-    named = folder.with_name(f".{folder.name}-{CHECKPOINT}")
-    package = Path(__file__).resolve().parents[1]
-    signature = ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]))
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for left_by_a_killed_run in (folder, named):
-        shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
-    named.mkdir()
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # left by a killed run
     try:
-        link_tree(checkpoint, named / CHECKPOINT)
-        artifacts, needed = {CHECKPOINT: str(named / CHECKPOINT)}, list(_NEEDED)
+        _save_flavour(part, hands=hand_model is not None)
+        (part / CARD).write_text(card, encoding="utf-8")
+        if example is not None:
+            (part / EXAMPLE).write_bytes(example)
         if hand_model is not None:
-            link_tree(hand_model, named / HAND_MODEL)
-            artifacts[HAND_MODEL] = str(named / HAND_MODEL)
-            needed += _NEEDED_FOR_HANDS
-        with without_model_remarks():
-            save_model(
-                folder,
-                python_model=str(Path(__file__).with_name("pyfunc.py")),
-                artifacts=artifacts,
-                code_paths=[str(package)],
-                pip_requirements=[f"{name}=={metadata.version(name)}" for name in needed],
-                signature=signature,
-            )
+            link_tree(hand_model, part / HAND_MODEL)
+        write_model(kept, part, beside=[] if hand_model is None else [HAND_MODEL])
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
     finally:
-        shutil.rmtree(named)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _save_flavour(folder: Path, *, hands: bool) -> None:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    needed = [*_NEEDED, *(_NEEDED_FOR_HANDS if hands else ())]
+    with without_model_remarks():
+        save_model(
+            folder,
+            loader_module=_LOADER,
+            code_paths=[str(Path(__file__).resolve().parents[1])],
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in needed],
+            signature=ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")])),
+        )

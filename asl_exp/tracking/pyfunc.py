@@ -1,6 +1,8 @@
 """The kept model as MLflow calls it: a column of images in, letters and probabilities out.
 
-MLflow copies this file into the model folder and runs it there; nothing else imports it.
+MLflow imports this module from the code in the model folder, by the name in its MLmodel, and gives
+it the folder; nothing else calls it. So does a folder's ``mlflow.pyfunc.load_model``: it runs the
+code of whoever made the folder. This package's own commands do not.
 """
 
 import base64
@@ -9,29 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow.models import set_model
-from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from asl_exp.model.recognizer import CHECKPOINT, Recognizer
+from asl_exp.model.recognizer import Recognizer
 
 
-class LetterModel(PythonModel):
+class LetterModel:
     """Takes a table with the column ``image``: a file's path, or its bytes in base64."""
 
-    def load_context(self, context: PythonModelContext) -> None:
-        """Load the checkpoint of the model folder."""
-        self.recognizer = Recognizer.load(Path(context.artifacts[CHECKPOINT]))
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer = recognizer
 
-    def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None
-    ) -> pd.DataFrame:
+    def predict(self, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """Return ``letter``, ``probability`` and ``probability/<class>`` of every image.
 
-        A model that looks for hands adds ``hand_found``; its letter may be "no hand".
+        A model that looks for hands adds ``hand_found``; its letter may be "no hand". That of a
+        model with a threshold may be "not sure".
         """
         return self.recognizer.recognize(
             [self.recognizer.look(_path_or_bytes(str(image))) for image in model_input["image"]]
         )
+
+
+def _load_pyfunc(folder: str) -> LetterModel:
+    """Load the model folder; MLflow looks for this name."""
+    return LetterModel(Recognizer.load(Path(folder)))
 
 
 def _path_or_bytes(image: str) -> Path | bytes:
@@ -39,6 +42,3 @@ def _path_or_bytes(image: str) -> Path | bytes:
         return base64.b64decode(image, validate=True)
     except binascii.Error:
         return Path(image)
-
-
-set_model(LetterModel())

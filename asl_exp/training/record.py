@@ -259,7 +259,7 @@ def _note(recorder: Recorder, config: Config, result: Result, folder: Path) -> d
         status=result.status,
         failure=result.failure,
         changed=spelled(changed_settings(config)),
-        command=_repeats(config),
+        command=repeats(config),
         metrics=result.metrics,
         intervals=result.intervals,
         phases=_boundaries(folder / Artifact.EPOCHS),
@@ -270,8 +270,8 @@ def _note(recorder: Recorder, config: Config, result: Result, folder: Path) -> d
     return {MLFLOW_RUN_NOTE: description(story)}
 
 
-def _repeats(config: Config) -> list[str]:
-    """Return a command that computes this run alone: the typed one, unless it made several."""
+def repeats(config: Config) -> list[str]:
+    """Return a command that computes one run: the typed one, unless it made several."""
     typed = command() or []
     one = typed and not {"-m", "--multirun"} & set(typed[3:])
     return typed if one else as_command(config) or typed

@@ -4,17 +4,25 @@ A study's trials are evaluated less than a run of its own; ``complete_run`` give
 rest.
 """
 
+import io
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from asl_exp.config import names
 from asl_exp.config.names import Artifact
 from asl_exp.data.hands.model_file import model_file
+from asl_exp.evaluation.calibration import fitted, not_calibrated, why_not
 from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.figures.curves import learning_curves
 from asl_exp.evaluation.folder import AnsweredSet, write_evaluation
 from asl_exp.evaluation.inference import probabilities
+from asl_exp.evaluation.intervals import known_groups
+from asl_exp.evaluation.model_card import Facts, model_card
+from asl_exp.model.calibration import Calibration
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.result import Result
@@ -27,8 +35,9 @@ from asl_exp.training.current_run import Run
 from asl_exp.training.debug import with_less
 from asl_exp.training.device import device_of, set_up
 from asl_exp.training.ranks import rank
-from asl_exp.training.record import record_completed
+from asl_exp.training.record import record_completed, repeats
 from asl_exp.training.shared_inputs import letters
+from asl_exp.training.terminal import say
 
 
 def score(run: Run) -> float:
@@ -103,8 +112,53 @@ def _evaluate(run: Run) -> None:
                 augmented=any(run.config.augmentation.model_dump().values()),
             )
         with run.stages("model"):
-            kept = list(run.result.checkpoints.values())[-1]
-            save_model_folder(run.folder / kept, run.folder / Artifact.MODEL, _hand_model(run))
+            _keep_model(run)
+
+
+def _keep_model(run: Run) -> None:
+    """Make the model folder of the kept checkpoint."""
+    checkpoint = load_kept_model(run.folder / list(run.result.checkpoints.values())[-1])
+    kept = replace(checkpoint, calibration=_calibration(run))
+    run.result.calibration = asdict(kept.calibration)
+    run.result.write(run.folder)
+    evaluation = run.folder / Artifact.EVALUATION
+    card = model_card(Facts(kept, run.result, run.data, evaluation, repeats(run.config)))
+    save_model_folder(
+        kept,
+        run.folder / Artifact.MODEL,
+        card=card,
+        example=_example(run),
+        hand_model=_hand_model(run),
+    )
+
+
+def _calibration(run: Run) -> Calibration:
+    """Fit the temperature and the threshold on val, where it can tell them."""
+    val, wanted = run.data.splits["val"], run.config.evaluation.wanted_accuracy
+    answered = np.arange(len(val)) if val.rejected is None else np.flatnonzero(~val.rejected)
+    val = val.take(answered)
+    groups = known_groups(val.table["group"].astype(str).tolist())
+    if reason := why_not(len(val), groups, leaks=run.data.leaks):
+        calibration = not_calibrated(reason)
+    else:
+        answers = probabilities(
+            run.model, val, batch_size=step_images(run.config), device=run.device
+        )
+        calibration = fitted(answers, val.labels, wanted)
+    if wanted is not None:
+        told = calibration.abstain_below is None
+        say(f"evaluation.wanted_accuracy={wanted:g}: {calibration.told}", warning=told)
+    return calibration
+
+
+def _example(run: Run) -> bytes | None:
+    """Return a drawn test image as PNG; of photos none, for they are not ours to hand on."""
+    shown = run.data.splits.get("test") or run.data.splits["val"]
+    if run.config.data.source != "synthetic" or not shown.sees_pixels:
+        return None
+    encoded = io.BytesIO()
+    Image.fromarray(shown.gather(np.zeros(1, np.int64))[0]).save(encoded, "PNG")
+    return encoded.getvalue()
 
 
 def _hand_model(run: Run) -> Path | None:

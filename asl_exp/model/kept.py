@@ -1,0 +1,216 @@
+"""A trained network with all that it needs to be used, made from what was read of a file.
+
+The file may be a stranger's: each thing that it says is checked before it is used.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pydantic import ValidationError
+
+from asl_exp.config.errors import ConfigError, UserError
+from asl_exp.config.saved import read_saved
+from asl_exp.config.schema import BackboneConfig, Config
+from asl_exp.model.calibration import UNCALIBRATED, Calibration
+from asl_exp.model.classifier import LetterClassifier, build_classifier
+from asl_exp.model.preprocessing import Preprocessing
+
+_CHECKED: Final = ("image_size", "mean", "std", "interpolation")
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A trained network and what it needs to be used.
+
+    Attributes:
+        model: in eval mode, on the CPU.
+        classes: names of its C outputs.
+        preprocessing: how an image becomes its input.
+        config: of the experiment that trained it.
+        phase, epoch: where it was kept; the epoch counts across phases.
+        detector: digest of what found the hands; "" where none were looked for.
+        calibration: of its probabilities; a checkpoint alone has none.
+    """
+
+    model: LetterClassifier
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    config: Config
+    phase: str
+    epoch: int
+    detector: str = ""
+    calibration: Calibration = UNCALIBRATED
+
+
+def checkpoint_metadata(
+    config: Config, classes: tuple[str, ...], preprocessing: Preprocessing, detector: str = ""
+) -> dict[str, Any]:
+    """Return the plain values that a checkpoint carries beside its weights."""
+    found_by = {"detector": detector} if detector else {}
+    return found_by | {
+        "config": config.model_dump(),
+        "classes": list(classes),
+        "preprocessing": {k: _plain(v) for k, v in preprocessing.to_dict().items()},
+    }
+
+
+@contextmanager
+def faults_of(file: Path) -> Iterator[None]:
+    """Name the file in whatever is wrong with it, in one sentence."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{file}: {one_line(error)}") from None
+    except Exception as error:  # timm's networks raise what they like at sizes they cannot have
+        raise UserError(f"{file}: its network cannot be made ({one_line(error)})") from error
+
+
+def kept_model(
+    about: Mapping[str, Any],
+    tensors: dict[str, torch.Tensor],
+    calibration: Calibration = UNCALIBRATED,
+) -> KeptModel:
+    """Build the network that a file describes, checking each thing before it is used.
+
+    Args:
+        about: what ``checkpoint_metadata`` returned, and phase and epoch.
+        tensors: all of the network's.
+        calibration: of its probabilities.
+
+    Raises:
+        UserError: with the reason alone; ``faults_of`` names the file.
+    """
+    config = read_saved(about.get("config"))
+    classes = _classes(about.get("classes"))
+    preprocessing = _preprocessing(about.get("preprocessing"))
+    phase, epoch = about.get("phase"), about.get("epoch")
+    if not isinstance(phase, str) or type(epoch) is not int:
+        raise UserError("damaged: it does not say which phase and epoch it is of")
+    plain = config.trainer.model_copy(update={"sync_batchnorm": False})
+    random_start = config.backbone.model_copy(update={"pretrained": False, "weights": None})
+    start = config.model_copy(update={"backbone": random_start, "trainer": plain})
+    _require_outputs(tensors, len(classes))
+    model = build_classifier(start, len(classes), preprocessing)
+    _require_fit(model.state_dict(), tensors)
+    model.load_state_dict(tensors)
+    detector = about.get("detector", "")
+    if not isinstance(detector, str):
+        raise UserError("damaged: it does not say what found its hands")
+    return KeptModel(
+        model.eval(), classes, preprocessing, config, phase, epoch, detector, calibration
+    )
+
+
+def kept_with(about: Mapping[str, Any], model: LetterClassifier, path: Path) -> KeptModel:
+    """Return a network that is there already, with what its file says of it, which is checked."""
+    with faults_of(path):
+        config, detector = read_saved(about.get("config")), about.get("detector", "")
+        told = about.get("calibration")
+        return KeptModel(
+            model, _classes(about.get("classes")), _preprocessing(about.get("preprocessing")),
+            config, str(about.get("phase")), int(about.get("epoch", 0)), str(detector),
+            UNCALIBRATED if told is None else read_calibration(told),
+        )  # fmt: skip
+
+
+def read_calibration(given: Any) -> Calibration:
+    """Return what a file says of a model's calibration, checked.
+
+    Raises:
+        UserError: with the reason alone.
+    """
+    expected = {field.name for field in fields(Calibration)}
+    if not isinstance(given, dict) or given.keys() != expected or type(given["told"]) is not str:
+        raise UserError("damaged: it does not say how its probabilities are calibrated")
+    try:
+        return Calibration(**given)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"damaged, or changed: its calibration has {error}") from None
+
+
+def _classes(given: Any) -> tuple[str, ...]:
+    named = isinstance(given, list | tuple) and all(isinstance(name, str) for name in given)
+    if not named or len(given) < 2 or len(set(given)) < len(given):
+        raise UserError("damaged: its classes are not a list of at least two different names")
+    return tuple(given)
+
+
+def _preprocessing(given: Any) -> Preprocessing:
+    """Return how images become inputs, checked as the keys of ``backbone`` are."""
+    expected = {field.name for field in fields(Preprocessing)}
+    if not isinstance(given, dict) or not expected <= given.keys():
+        raise UserError("damaged: it does not say how images become its input")
+    if unknown := sorted(map(str, given.keys() - expected)):
+        raise UserError(
+            f"made by a newer version of asl_exp, or changed: unknown keys of its preprocessing "
+            f"{', '.join(unknown[:3])}; update asl_exp to use it"
+        )
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+    try:
+        checked = BackboneConfig.model_validate({k: values[k] for k in sorted(_CHECKED)})
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"damaged: its preprocessing has a faulty {key}") from None
+    if None in (checked.image_size, checked.mean, checked.std, checked.interpolation):
+        raise UserError("damaged: it does not say how images become its input")
+    return Preprocessing(
+        **{**given, "mean": tuple(checked.mean or ()), "std": tuple(checked.std or ())}
+    )
+
+
+def _require_outputs(tensors: dict[str, torch.Tensor], n_classes: int) -> None:
+    """Refuse a checkpoint whose last layer has another number of classes than it names."""
+    if not tensors:
+        raise UserError("damaged: it holds no weights of a network")
+    head = [t for name, t in tensors.items() if name.startswith("head.") and t.ndim == 2]
+    if head and head[-1].shape[0] != n_classes:
+        raise UserError(
+            f"damaged: it names {n_classes} classes, but its last layer has {head[-1].shape[0]}"
+        )
+
+
+def _require_fit(expected: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> None:
+    """Refuse tensors that are missing, unknown, of another shape or kind, or no numbers."""
+    for what, names in (
+        ("lacks", sorted(expected.keys() - given.keys())),
+        ("has unknown", sorted(given.keys() - expected.keys())),
+        ("has misshapen", _where(expected, given, lambda a, b: a.shape != b.shape)),
+        ("has integer", _where(expected, given, _of_another_kind)),
+        ("has infinite or NaN", _where(expected, given, lambda _, b: not _is_finite(b))),
+    ):
+        if names:
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            raise UserError(f"does not fit its network: {what} tensors {shown}")
+
+
+def _where(
+    expected: dict[str, torch.Tensor],
+    given: dict[str, torch.Tensor],
+    wrong: Callable[[torch.Tensor, torch.Tensor], bool],
+) -> list[str]:
+    both = [name for name in expected if name in given]
+    return [name for name in both if wrong(expected[name], given[name])]
+
+
+def _of_another_kind(expected: torch.Tensor, given: torch.Tensor) -> bool:
+    return expected.is_floating_point() != given.is_floating_point() or given.is_complex()
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
+
+
+def one_line(error: BaseException) -> str:
+    """Return the reason alone: a traceback's worth of text helps nobody here."""
+    if isinstance(error, ConfigError):
+        return error.faults[0].splitlines()[0][:200]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
