@@ -1,11 +1,13 @@
 """``python -m asl_exp.predict MODEL IMAGE...``: letters and probabilities for images.
 
-MODEL is a run folder, its model/ folder or a checkpoint; IMAGE a file, a folder or a pattern.
+MODEL is a run folder, its model/ folder or a checkpoint. IMAGE is a file, a folder, a pattern, a
+video, or - for standard input (an image, or names of files, one a line). Answers are a letter,
+"no hand", or "not sure" where the model was given a threshold. Files of folders and patterns that
+are no images are passed over, as in training. Status 1: some images could not be read.
 """
 
 import argparse
-import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from asl_exp import cli
@@ -13,56 +15,44 @@ from asl_exp.config.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table; return 0, or 2 where the model or an image cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m asl_exp.predict", description=__doc__)
+    """Print the answers; return 0, 1 where images cannot be read, or 2 where nothing can be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m asl_exp.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("model", type=Path, help="run folder, model folder or checkpoint")
-    parser.add_argument("images", nargs="+", help="files, folders or patterns")
-    parser.add_argument("--top", type=int, default=3, help="letters to show for each image")
+    parser.add_argument("images", nargs="*", help="files, folders, patterns, videos, or -")
+    parser.add_argument(
+        "--camera", type=int, metavar="N", help="watch a camera, 0 the first, until Ctrl-C"
+    )
+    parser.add_argument(
+        "--every", type=float, default=0.5, metavar="S", help="seconds between frames (0.5)"
+    )
+    parser.add_argument("--top", type=int, default=3, help="letters to show for each image (3)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="an object for each image, one a line")
+    form.add_argument("--csv", action="store_true", help="a line for each image")
     parser.add_argument(
         "--hand-model", type=Path, help="hand detector of a model that looks for hands"
     )
     given = parser.parse_args(arguments)
-    return cli.answered(
-        "asl_exp.predict",
-        lambda: _predict(given.model, given.images, given.top, given.hand_model),
-    )
+    return cli.answered("asl_exp.predict", lambda: _predict(given))
 
 
-def _predict(model: Path, images: Sequence[str], top: int, hand_model: Path | None) -> None:
-    paths = list(_files(images))
-    from asl_exp.serving.predict import show_predictions
+def _predict(given: argparse.Namespace) -> int:
+    if (given.camera is None) == (not given.images):
+        raise UserError("give images (files, folders, patterns, videos, -), or --camera 0")
+    if not given.every >= 0:
+        raise UserError(f"--every {given.every}: it must be 0 seconds or more")
+    from asl_exp.serving.inputs import inputs
 
-    show_predictions(model, paths, top, hand_model)
+    images = inputs(given.images)  # before torch is loaded: what is not there is told at once
+    from asl_exp.serving.predict import Asked, Form, show_predictions
 
-
-def _files(given: Sequence[str]) -> Iterator[Path]:
-    """Yield the files given, and the images that folders and patterns name, as training would."""
-    from asl_exp.data.sources.folder import image_files, is_image
-
-    for name in given:
-        path = Path(name)
-        if path.is_file():
-            yield path
-            continue
-        matches = [path] if path.is_dir() else _matches(name)
-        found = [
-            file
-            for match in matches
-            for file in (
-                map(Path, image_files(match))
-                if match.is_dir()
-                else [match]
-                if is_image(match.name)
-                else []
-            )
-        ]
-        if not found:
-            raise UserError(f"{name}: no such file, or no image in it")
-        yield from sorted(found)
-
-
-def _matches(pattern: str) -> list[Path]:
-    return [Path(found) for found in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - absolute
+    form: Form = "json" if given.json else "csv" if given.csv else "table"
+    asked = Asked(given.model, given.top, form, given.hand_model, given.camera, given.every)
+    return show_predictions(asked, images)
 
 
 if __name__ == "__main__":

@@ -1,64 +1,232 @@
-"""A table of letters and probabilities for image files."""
+"""Letters and probabilities of images: read in threads, answered in batches, shown or written.
 
-from collections.abc import Sequence
+Probabilities are calibrated (model/calibration.py), those of a run's predictions.parquet are not:
+with a temperature of 1 both are the same.
+"""
+
+import csv
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any, Final, Literal
 
+import pandas as pd
+import torch
 from rich.table import Table
 
 from asl_exp.config.console import Console
-from asl_exp.config.errors import UserError
-from asl_exp.config.redact import printable
+from asl_exp.config.redact import csv_cell, printable
 from asl_exp.data.decode import UnreadableImageError
+from asl_exp.data.decode_pool import n_cores, progress
 from asl_exp.model.recognizer import NO_HAND, Recognizer, Seen
+from asl_exp.serving.inputs import EVERY_S, Inputs, Shown, frames, told
+
+Form = Literal["table", "json", "csv"]
+
+_BATCH: Final = {"cpu": 32, "cuda": 128}
+"""Images at once."""
+
+_BATCHES_AHEAD: Final = 2
+"""That are read while one is answered."""
 
 
-def show_predictions(
-    model: Path, paths: Sequence[Path], top: int, hand_model: Path | None = None
-) -> None:
-    """Print the most probable letters of each image: a table, or tab-separated lines in a pipe.
+@dataclass(frozen=True)
+class Asked:
+    """What is to be predicted, and how it is shown.
 
-    Where a model that looks for hands finds none, the table says so.
+    Attributes:
+        model: run folder, model folder or checkpoint.
+        top: letters to show for each image, in the table.
+        form: table (tab-separated lines in a pipe), json (an object a line) or csv.
+        hand_model: file of the hand detector; None: found as ``Recognizer.load`` does.
+        camera: number of a camera that is watched until it ends; None: no camera.
+        every_s: seconds between the frames of a video or a camera.
+    """
+
+    model: Path
+    top: int = 3
+    form: Form = "table"
+    hand_model: Path | None = None
+    camera: int | None = None
+    every_s: float = EVERY_S
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one image.
+
+    Attributes:
+        name: of the image.
+        row: letter, probability, hand_found where hands are looked for, and probability/<class>.
+    """
+
+    name: str
+    row: "pd.Series[Any]"
+
+    @property
+    def letter(self) -> str:
+        """The letter, "no hand" or "not sure"."""
+        return str(self.row["letter"])
+
+    @property
+    def ranked(self) -> dict[str, float]:
+        """Classes and their probabilities, the highest first; none where there is no hand."""
+        if self.letter == NO_HAND:
+            return {}
+        found = self.row.filter(like="probability/").astype(float).sort_values(ascending=False)
+        return {str(key).removeprefix("probability/"): float(p) for key, p in found.items()}
+
+
+def show_predictions(asked: Asked, given: Inputs) -> int:
+    """Print the answer for each image; return 0, or 1 where images could not be read.
 
     Raises:
-        UserError: no model there, or images that cannot be read (after the others are shown).
+        UserError: no model there, or its hand detector cannot be had.
     """
-    recognizer = Recognizer.load(model, hand_model)
-    rows, unreadable = [], []
-    for path in paths:
-        try:
-            seen = recognizer.look(path)
-        except UnreadableImageError as error:
-            unreadable.append(str(error))
-            continue
-        rows.append((str(path), *_ranked(recognizer, seen, top)))
-    _show(rows)
+    recognizer = Recognizer.load(asked.model, asked.hand_model)
+    recognizer.kept.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    unreadable: list[str] = []
+    write = _WRITERS[asked.form](asked, recognizer.kept.classes)
+    if asked.camera is not None:
+        for shown in frames(asked.camera, asked.every_s):
+            write(answers(recognizer, [shown], unreadable))
+    else:
+        images = given.images(asked.every_s)
+        write(_with_progress(answers(recognizer, images, unreadable), len(given.shown)))
+    if given.passed_over:
+        print(told(given.passed_over), file=sys.stderr)
+    unreadable += given.unreadable
     if unreadable:
-        raise UserError("\n  ".join([f"{len(unreadable)} images could not be read:", *unreadable]))
+        lines = [f"{len(unreadable)} could not be read:", *unreadable]
+        print("\n  ".join(map(printable, lines)), file=sys.stderr)
+    return 1 if unreadable else 0
 
 
-def _ranked(recognizer: Recognizer, seen: Seen, top: int) -> tuple[str, str, str]:
-    """Return the letter, its probability, and the runners-up with theirs."""
-    row = recognizer.recognize([seen]).iloc[0]
-    if row["letter"] == NO_HAND:
-        return NO_HAND, "-", ""
-    ranked = row.filter(like="probability/").astype(float).sort_values(ascending=False)
-    then = [f"{str(k).removeprefix('probability/')} {v:.2f}" for k, v in ranked[1:top].items()]
-    if seen.found is False:
-        then.append("no hand found")
-    return str(row["letter"]), f"{row['probability']:.3f}", ", ".join(then)
+def answers(
+    recognizer: Recognizer, images: Iterable[Shown], unreadable: list[str]
+) -> Iterator[Answer]:
+    """Yield the answer for every image that can be read, in order.
+
+    Args:
+        recognizer: the model, on the device where it is to run.
+        images: any number.
+        unreadable: gets ``path: reason`` of each image that cannot.
+    """
+    size = _BATCH[recognizer.kept.model.mean.device.type]
+    for batch in _batches(_seen(recognizer, images, size * _BATCHES_AHEAD, unreadable), size):
+        table = recognizer.recognize([seen for _, seen in batch])
+        for (name, _), (_, row) in zip(batch, table.iterrows(), strict=True):
+            yield Answer(name, row)
 
 
-def _show(rows: Sequence[tuple[str, ...]]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        for row in rows:
-            print("\t".join(map(printable, row)))
+def _seen(
+    recognizer: Recognizer, images: Iterable[Shown], ahead: int, unreadable: list[str]
+) -> Iterator[tuple[str, Seen]]:
+    """Yield name and what the network sees; up to ``ahead`` images are read before it is asked."""
+    waiting: deque[tuple[str, Future[Seen]]] = deque()
+    n_threads = 1 if recognizer.detector else n_cores()  # its networks answer one at a time
+    pool = ThreadPoolExecutor(n_threads, "read")
+    try:
+        for shown in images:
+            waiting.append((shown.name, pool.submit(recognizer.look, shown.image)))
+            if len(waiting) > ahead:
+                yield from _read(*waiting.popleft(), unreadable)
+        while waiting:
+            yield from _read(*waiting.popleft(), unreadable)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(name: str, reading: Future[Seen], unreadable: list[str]) -> Iterator[tuple[str, Seen]]:
+    try:
+        yield name, reading.result()
+    except UnreadableImageError as error:
+        unreadable.append(str(error).replace("<bytes>", name))
+
+
+def _batches(rows: Iterator[tuple[str, Seen]], size: int) -> Iterator[list[tuple[str, Seen]]]:
+    while batch := list(islice(rows, size)):
+        yield batch
+
+
+def _with_progress(found: Iterator[Answer], total: int) -> Iterator[Answer]:
+    """Yield all, with a bar on a terminal where there are many."""
+    if not sys.stderr.isatty() or total <= _BATCH["cpu"]:
+        yield from found
         return
-    table = Table()
-    table.add_column("image", overflow="fold")
-    table.add_column("letter", style="bold")
-    table.add_column("probability", justify="right")
-    table.add_column("then")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    with progress("predict", total) as advance:
+        for done, answer in enumerate(found, start=1):
+            advance(done)
+            yield answer
+
+
+Write = Callable[[Iterator[Answer]], None]
+
+
+def _table(asked: Asked, classes: tuple[str, ...]) -> Write:
+    """Return what prints a table on a terminal, and tab-separated lines in a pipe."""
+
+    def cells(answer: Answer) -> tuple[str, str, str, str]:
+        ranked = list(answer.ranked.items())
+        shown = ranked if answer.letter not in classes else ranked[1:]
+        then = [f"{name} {value:.2f}" for name, value in shown[: max(0, asked.top - 1)]]
+        if ranked and answer.row.get("hand_found") in (False, 0):
+            then.append("no hand found")
+        return answer.name, answer.letter, f"{ranked[0][1]:.3f}" if ranked else "-", ", ".join(then)
+
+    def write(found: Iterator[Answer]) -> None:
+        console = Console()
+        if not console.is_terminal or asked.camera is not None:
+            for answer in found:
+                print("\t".join(map(printable, cells(answer))), flush=asked.camera is not None)
+            return
+        table = Table()
+        table.add_column("image", overflow="fold")
+        table.add_column("letter", style="bold")
+        table.add_column("probability", justify="right")
+        table.add_column("then")
+        for answer in found:
+            table.add_row(*cells(answer))
+        console.print(table)
+
+    return write
+
+
+def _json(asked: Asked, classes: tuple[str, ...]) -> Write:
+    def write(found: Iterator[Answer]) -> None:
+        for answer in found:
+            ranked = answer.ranked
+            content = {
+                "image": answer.name,
+                "letter": answer.letter,
+                "probability": next(iter(ranked.values()), None),
+                "probabilities": ranked,
+            }
+            if "hand_found" in answer.row:
+                content["hand_found"] = bool(answer.row["hand_found"])
+            print(json.dumps(content), flush=asked.camera is not None)
+
+    return write
+
+
+def _csv(asked: Asked, classes: tuple[str, ...]) -> Write:
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    header = ["image", "letter", "probability", *(f"probability/{name}" for name in classes)]
+    lines.writerow(map(csv_cell, header))
+
+    def write(found: Iterator[Answer]) -> None:
+        for answer in found:
+            ranked = answer.ranked
+            numbers = [f"{ranked[name]:.6g}" if ranked else "" for name in classes]
+            first = f"{max(ranked.values()):.6g}" if ranked else ""
+            lines.writerow([csv_cell(answer.name), csv_cell(answer.letter), first, *numbers])
+
+    return write
+
+
+_WRITERS: Final = {"table": _table, "json": _json, "csv": _csv}

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -193,7 +195,8 @@ def test_every_setting_is_a_parameter(finished: Finished) -> None:
 def test_artifacts_are_the_folders_files_and_take_their_space_once(finished: Finished) -> None:
     expected = {
         "config/resolved.yaml", "checkpoints/transfer.ckpt", "checkpoints/finetune.ckpt",
-        "model/MLmodel", "learning_curves.png", "environment/packages.txt",
+        "model/MLmodel", "model/model.json", "model/weights.safetensors", "model/README.md",
+        "model/example.png", "learning_curves.png", "environment/packages.txt",
         "environment/machine.json", "result.json",
         *(f"evaluation/{s}/{name}" for s in SETS for name in EVALUATION_FILES),
     }  # fmt: skip
@@ -201,8 +204,25 @@ def test_artifacts_are_the_folders_files_and_take_their_space_once(finished: Fin
         in_folder, in_store = finished.folder / name, finished.artifacts / name
         assert in_folder.stat().st_size > 0, name
         assert in_folder.samefile(in_store), name
-    model = finished.folder / "model" / "artifacts" / "checkpoint.ckpt"
-    assert model.read_bytes() == (finished.folder / "checkpoints" / "finetune.ckpt").read_bytes()
+
+
+def test_the_model_folder_holds_the_kept_weights_and_its_card(finished: Finished) -> None:
+    from asl_exp.model.checkpoint import load_kept_model
+
+    model, kept = finished.folder / "model", finished.folder / "checkpoints" / "finetune.ckpt"
+    ours, theirs = (
+        load_kept_model(file).model.state_dict() for file in (model / "model.json", kept)
+    )
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    assert not [file for file in model.rglob("*") if file.suffix in (".pkl", ".ckpt", ".pt")]
+    card = (model / "README.md").read_text()
+    metrics, (low, high) = finished.result["metrics"], finished.result["intervals"]["test/accuracy"]
+    assert f"| test | 12 | {metrics['test/accuracy']:.3f} ({low:.2f} to {high:.2f}) |" in card
+    confusion = (finished.folder / "evaluation/test/confusion_matrix.csv").read_text()
+    for line in confusion.splitlines()[1:]:
+        assert f"| {' | '.join(line.split(','))} |" in card
+    for said in ("drawn by asl_exp", "| train | 24 | 2 |", finished.data.digest, "data.classes"):
+        assert said in card
 
 
 LOAD = """
@@ -266,12 +286,28 @@ def test_predict_lists_what_it_cannot_read(
     (tmp_path / "notes.png").write_text("no image")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "good.png").write_bytes(photo.read_bytes())
-    assert predict([str(finished.folder), str(tmp_path)]) == 2
+    assert predict([str(finished.folder), str(tmp_path)]) == 1
     shown = capsys.readouterr()
     assert "good.png" in shown.out
-    assert "2 images could not be read" in shown.err
+    assert "2 could not be read" in shown.err
     assert "notes.png" in shown.err
     assert "empty.jpg" in shown.err
+
+
+def test_predict_says_what_predictions_parquet_says(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finished.result["calibration"]["temperature"] == 1.0
+    assert "val has 12 images, and 100 are needed" in finished.result["calibration"]["told"]
+    for row, pixels in enumerate(finished.data.splits["test"].gather(np.arange(12))):
+        Image.fromarray(pixels).save(tmp_path / f"{row:02}.png")
+    assert predict([str(finished.folder), str(tmp_path), "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = pd.read_parquet(finished.folder / "evaluation/test/predictions.parquet")
+    assert [row["letter"] for row in told] == expected["predicted"].tolist()
+    for name in finished.data.classes:
+        given = [row["probabilities"][name] for row in told]
+        assert given == pytest.approx(expected[f"probability/{name}"].tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class _Reader:
             )
         self._require_classes(folder, full, empty)
         for name in full:
-            for path in sorted(image_files(folder / name, self.found)):
+            for path in sorted(image_files(folder / name, self.found.other_files)):
                 top = Path(path).relative_to(folder / name).parts[0]
                 if inner and top not in inner:
                     raise DataError(
@@ -358,8 +358,13 @@ def existing_folder(root: str, key: str) -> Path:
     )
 
 
-def image_files(folder: Path, found: _Rows | None = None) -> Iterator[str]:
-    """Yield the image files below a folder, following links but entering no folder twice."""
+def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[str]:
+    """Yield the image files below a folder, following links but entering no folder twice.
+
+    Args:
+        folder: where to look.
+        others: gets the number of files that are no images, by their ending.
+    """
     seen: set[tuple[int, int]] = set()
     waiting = [str(folder)]
     while waiting:
@@ -374,16 +379,16 @@ def image_files(folder: Path, found: _Rows | None = None) -> Iterator[str]:
             elif _is_folder(entry):
                 if entry.name.lower() not in words.IGNORED:
                     waiting.append(entry.path)
-            elif found is not None:
-                found.other_files[_kind(entry.name)] += 1
+            elif others is not None:
+                others[_kind(entry.name)] += 1
 
 
 def _has_images(folder: Path, found: _Rows) -> bool:
     """Tell whether there is an image below; what else is there is counted where there is none."""
-    others = _Rows()
+    others: Counter[str] = Counter()
     if any(True for _ in image_files(folder, others)):
         return True
-    found.other_files.update(others.other_files)
+    found.other_files.update(others)
     return False
 
 
