@@ -19,18 +19,18 @@ def test_a_run_calibrates_what_predict_says(
     tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Four signers have 12 images in val: the limits are lowered, the rest is as in any run."""
+    """Three signers have 36 images in val: the limits are lowered, the rest is as in any run."""
     monkeypatch.setattr(calibration, "FEWEST_IMAGES", 10)
     monkeypatch.setattr(calibration, "_FEWEST_ANSWERS", 1)
     overrides = (
-        *tiny, "schedule.transfer.epochs=1", "schedule.finetune.epochs=0", "data.external=[]",
-        "evaluation.wanted_accuracy=0.3",
-        f"runs_dir={tmp_path}", "tracking=off",
+        *tiny, "data.synthetic.signers=12", "data.val_fraction=0.25", "data.external=[]",
+        "schedule.transfer.epochs=1", "schedule.finetune.epochs=0", "tracking=off",
+        "evaluation.wanted_accuracy=0.3", f"runs_dir={tmp_path}",
     )  # fmt: skip
     config = compose_config(list(overrides))
     run_experiment(config, tmp_path / "run")
     kept = json.loads((tmp_path / "run" / "result.json").read_text())["calibration"]
-    assert "fitted on the 12 images of val" in kept["told"]
+    assert "fitted on the 36 images of val" in kept["told"]
     assert kept["temperature"] != 1.0
     data = load_letters(config.data, image_size=32, interpolation="bilinear", seed=config.seed)
     test = data.splits["test"]
