@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form.add_argument("--json", action="store_true", help="an object for each image, one a line")
     form.add_argument("--csv", action="store_true", help="a line for each image")
     parser.add_argument(
+        "--explain", type=Path, metavar="DIR", help="write pictures of what answers rested on"
+    )
+    parser.add_argument(
         "--hand-model", type=Path, help="hand detector of a model that looks for hands"
     )
     given = parser.parse_args(arguments)
@@ -43,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _predict(given: argparse.Namespace) -> int:
     if (given.camera is None) == (not given.images):
         raise UserError("give images (files, folders, patterns, videos, -), or --camera 0")
+    if given.explain and given.camera is not None:
+        raise UserError("--explain: not for a camera; give images or a video")
     if not given.every >= 0:
         raise UserError(f"--every {given.every}: it must be 0 seconds or more")
     from asl_exp.serving.inputs import inputs
@@ -51,7 +56,9 @@ def _predict(given: argparse.Namespace) -> int:
     from asl_exp.serving.predict import Asked, Form, show_predictions
 
     form: Form = "json" if given.json else "csv" if given.csv else "table"
-    asked = Asked(given.model, given.top, form, given.hand_model, given.camera, given.every)
+    asked = Asked(
+        given.model, given.top, form, given.hand_model, given.camera, given.every, given.explain
+    )
     return show_predictions(asked, images)
 
 

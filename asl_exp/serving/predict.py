@@ -20,9 +20,12 @@ import torch
 from rich.table import Table
 
 from asl_exp.config.console import Console
+from asl_exp.config.names import record_name
 from asl_exp.config.redact import csv_cell, printable
 from asl_exp.data.decode import UnreadableImageError
 from asl_exp.data.decode_pool import n_cores, progress
+from asl_exp.evaluation.explain import explain
+from asl_exp.evaluation.figures.explained import picture
 from asl_exp.model.recognizer import NO_HAND, Recognizer, Seen
 from asl_exp.serving.inputs import EVERY_S, Inputs, Shown, frames, told
 
@@ -46,6 +49,7 @@ class Asked:
         hand_model: file of the hand detector; None: found as ``Recognizer.load`` does.
         camera: number of a camera that is watched until it ends; None: no camera.
         every_s: seconds between the frames of a video or a camera.
+        explain: folder for a picture of each image, with what its answer rested on; None: none.
     """
 
     model: Path
@@ -54,6 +58,7 @@ class Asked:
     hand_model: Path | None = None
     camera: int | None = None
     every_s: float = EVERY_S
+    explain: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,17 @@ class Answer:
     """What a model says of one image.
 
     Attributes:
-        name: of the image.
+        shown: the image.
         row: letter, probability, hand_found where hands are looked for, and probability/<class>.
     """
 
-    name: str
+    shown: Shown
     row: "pd.Series[Any]"
+
+    @property
+    def name(self) -> str:
+        """What the image is called."""
+        return self.shown.name
 
     @property
     def letter(self) -> str:
@@ -86,7 +96,7 @@ def show_predictions(asked: Asked, given: Inputs) -> int:
     """Print the answer for each image; return 0, or 1 where images could not be read.
 
     Raises:
-        UserError: no model there, or its hand detector cannot be had.
+        UserError: no model there, or its hand detector or what explains cannot be had.
     """
     recognizer = Recognizer.load(asked.model, asked.hand_model)
     recognizer.kept.model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -96,8 +106,10 @@ def show_predictions(asked: Asked, given: Inputs) -> int:
         for shown in frames(asked.camera, asked.every_s):
             write(answers(recognizer, [shown], unreadable))
     else:
-        images = given.images(asked.every_s)
-        write(_with_progress(answers(recognizer, images, unreadable), len(given.shown)))
+        found = answers(recognizer, given.images(asked.every_s), unreadable)
+        if asked.explain is not None:
+            found = _explained(found, recognizer, asked.explain)
+        write(_with_progress(found, len(given.shown)))
     if given.passed_over:
         print(told(given.passed_over), file=sys.stderr)
     unreadable += given.unreadable
@@ -120,20 +132,20 @@ def answers(
     size = _BATCH[recognizer.kept.model.mean.device.type]
     for batch in _batches(_seen(recognizer, images, size * _BATCHES_AHEAD, unreadable), size):
         table = recognizer.recognize([seen for _, seen in batch])
-        for (name, _), (_, row) in zip(batch, table.iterrows(), strict=True):
-            yield Answer(name, row)
+        for (shown, _), (_, row) in zip(batch, table.iterrows(), strict=True):
+            yield Answer(shown, row)
 
 
 def _seen(
     recognizer: Recognizer, images: Iterable[Shown], ahead: int, unreadable: list[str]
-) -> Iterator[tuple[str, Seen]]:
-    """Yield name and what the network sees; up to ``ahead`` images are read before it is asked."""
-    waiting: deque[tuple[str, Future[Seen]]] = deque()
+) -> Iterator[tuple[Shown, Seen]]:
+    """Yield each and what the network sees; up to ``ahead`` images are read before it is asked."""
+    waiting: deque[tuple[Shown, Future[Seen]]] = deque()
     n_threads = 1 if recognizer.detector else n_cores()  # its networks answer one at a time
     pool = ThreadPoolExecutor(n_threads, "read")
     try:
         for shown in images:
-            waiting.append((shown.name, pool.submit(recognizer.look, shown.image)))
+            waiting.append((shown, pool.submit(recognizer.look, shown.image)))
             if len(waiting) > ahead:
                 yield from _read(*waiting.popleft(), unreadable)
         while waiting:
@@ -142,16 +154,31 @@ def _seen(
         pool.shutdown(cancel_futures=True)
 
 
-def _read(name: str, reading: Future[Seen], unreadable: list[str]) -> Iterator[tuple[str, Seen]]:
+def _read(
+    shown: Shown, reading: Future[Seen], unreadable: list[str]
+) -> Iterator[tuple[Shown, Seen]]:
     try:
-        yield name, reading.result()
+        seen = reading.result()
     except UnreadableImageError as error:
-        unreadable.append(str(error).replace("<bytes>", name))
+        unreadable.append(f"{shown.name}: {error.reason}")
+    else:
+        yield shown, seen
 
 
-def _batches(rows: Iterator[tuple[str, Seen]], size: int) -> Iterator[list[tuple[str, Seen]]]:
+def _batches(rows: Iterator[tuple[Shown, Seen]], size: int) -> Iterator[list[tuple[Shown, Seen]]]:
     while batch := list(islice(rows, size)):
         yield batch
+
+
+def _explained(found: Iterator[Answer], recognizer: Recognizer, folder: Path) -> Iterator[Answer]:
+    """Yield all, and write for each a picture of what the answer rested on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # a list: the reading threads are done, and one hand detector cannot look for two at a time
+    for number, answer in enumerate(list(found), start=1):
+        words = (f"{number:04}", record_name(Path(answer.name).stem), record_name(answer.letter))
+        drawn = picture(explain(recognizer, answer.shown.image))
+        drawn.save(folder / f"{'_'.join(words)}.png")
+        yield answer
 
 
 def _with_progress(found: Iterator[Answer], total: int) -> Iterator[Answer]:

@@ -132,6 +132,7 @@ def test_standard_input_is_an_image_or_names(
     [
         ([], "give images (files, folders, patterns, videos, -), or --camera 0"),
         (["x.png", "--camera", "0"], "or --camera 0"),
+        (["--camera", "0", "--explain", "why"], "--explain: not for a camera"),
         (["x.png", "--every", "-1"], "--every -1.0: it must be 0"),
         (["nowhere.png"], "nowhere.png: no such file, or no image in it"),
     ],
@@ -156,6 +157,15 @@ def test_frames_of_a_video_are_images(model: Path, photos: Path, capsys: Capture
     assert [row["image"] for row in video] == names
     for row in video:  # as JPEG, so nearly the same
         assert row["probabilities"] == pytest.approx(still["probabilities"], abs=0.02)
+
+
+def test_what_answers_rested_on_is_drawn(model: Path, photos: Path, capsys: Capture) -> None:
+    pytest.importorskip("pytorch_grad_cam", reason="the extra explain is not installed")
+    given = ["photos/4.png", "photos/5.png"]
+    rows = answered(model, capsys, *given, "--explain", "why")
+    drawn = [f"000{n}_{4 + n - 1}_{row['letter']}.png" for n, row in enumerate(rows, start=1)]
+    assert sorted(path.name for path in Path("why").iterdir()) == drawn
+    assert rows == answered(model, capsys, *given)
 
 
 def test_without_opencv_a_sentence_names_the_extra(
