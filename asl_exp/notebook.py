@@ -320,9 +320,9 @@ def _scores(
 def _pictures(images: Any) -> "Iterable[tuple[str, Path | bytes]]":
     """Yield what can be looked at, with a name: files of folders and patterns one by one."""
     if isinstance(images, str | Path):
-        from asl_exp.predict import _files as files
+        from asl_exp.serving.inputs import inputs
 
-        yield from ((str(path), path) for path in files([str(images)]))
+        yield from ((shown.name, shown.image) for shown in inputs([str(images)]).images())
     elif isinstance(images, bytes):
         yield "bytes", images
     elif hasattr(images, "__array__"):

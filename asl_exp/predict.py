@@ -1,7 +1,7 @@
 """``python -m asl_exp.predict MODEL IMAGE...``: letters and probabilities for images.
 
-MODEL is a run folder, its model/ folder or a checkpoint. IMAGE is a file, a folder, a pattern, a
-video, or - for standard input (an image, or names of files, one a line). Answers are a letter,
+MODEL is a run folder, its model/ folder, a checkpoint or an exported .onnx file. IMAGE is a file,
+a folder, a pattern, a video, or - for standard input (an image, or names of files, one a line). Answers are a letter,
 "no hand", or "not sure" where the model was given a threshold. Files of folders and patterns that
 are no images are passed over, as in training. Status 1: some images could not be read.
 """
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path, help="run folder, model folder or checkpoint")
+    parser.add_argument("model", type=Path, help="run folder, model folder, checkpoint or .onnx")
     parser.add_argument("images", nargs="*", help="files, folders, patterns, videos, or -")
     parser.add_argument(
         "--camera", type=int, metavar="N", help="watch a camera, 0 the first, until Ctrl-C"

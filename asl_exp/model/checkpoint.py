@@ -9,7 +9,14 @@ import torch
 from asl_exp.config.errors import UserError
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.folder import DESCRIPTION, read_model
-from asl_exp.model.kept import KeptModel, checkpoint_metadata, faults_of, kept_model, kept_with, one_line
+from asl_exp.model.kept import (
+    KeptModel,
+    checkpoint_metadata,
+    faults_of,
+    kept_model,
+    kept_with,
+    one_line,
+)
 from asl_exp.runs.writing import replaced
 
 __all__ = [

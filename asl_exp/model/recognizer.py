@@ -81,6 +81,11 @@ class Recognizer:
             return cls(kept)
         return cls(kept, _detector(kept, checkpoint, hand_model))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs: an exported one on the CPU, whatever it is moved to."""
+        return next((buffer.device for buffer in self.kept.model.buffers()), torch.device("cpu"))
+
     def read(self, image: Path | bytes) -> Pixels:
         """Read one whole image as training would: ``(S, S, 3)`` uint8.
 
@@ -126,7 +131,7 @@ class Recognizer:
         letter is "no hand" and every class has the same probability. Probabilities are calibrated;
         where the highest is below the model's threshold, the letter is "not sure".
         """
-        device = self.kept.model.mean.device
+        device = self.device
         batch = torch.from_numpy(np.stack([seen.pixels for seen in images])).to(device)
         inputs = batch.permute(0, 3, 1, 2).float() / 255.0
         joints = [seen.joints for seen in images if seen.joints is not None]

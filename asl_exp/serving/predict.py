@@ -20,12 +20,14 @@ import torch
 from rich.table import Table
 
 from asl_exp.config.console import Console
+from asl_exp.config.errors import UserError
 from asl_exp.config.names import record_name
 from asl_exp.config.redact import csv_cell, printable
 from asl_exp.data.decode import UnreadableImageError
 from asl_exp.data.decode_pool import n_cores, progress
 from asl_exp.evaluation.explain import explain
 from asl_exp.evaluation.figures.explained import picture
+from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.recognizer import NO_HAND, Recognizer, Seen
 from asl_exp.serving.inputs import EVERY_S, Inputs, Shown, frames, told
 
@@ -99,6 +101,11 @@ def show_predictions(asked: Asked, given: Inputs) -> int:
         UserError: no model there, or its hand detector or what explains cannot be had.
     """
     recognizer = Recognizer.load(asked.model, asked.hand_model)
+    if asked.explain is not None and not isinstance(recognizer.kept.model, LetterClassifier):
+        raise UserError(
+            f"--explain: {asked.model} is an exported network, which cannot be looked into; give "
+            "the run or the model folder that it was made from"
+        )
     recognizer.kept.model.to("cuda" if torch.cuda.is_available() else "cpu")
     unreadable: list[str] = []
     write = _WRITERS[asked.form](asked, recognizer.kept.classes)
@@ -129,7 +136,7 @@ def answers(
         images: any number.
         unreadable: gets ``path: reason`` of each image that cannot.
     """
-    size = _BATCH[recognizer.kept.model.mean.device.type]
+    size = _BATCH[recognizer.device.type]
     for batch in _batches(_seen(recognizer, images, size * _BATCHES_AHEAD, unreadable), size):
         table = recognizer.recognize([seen for _, seen in batch])
         for (shown, _), (_, row) in zip(batch, table.iterrows(), strict=True):
