@@ -1,9 +1,10 @@
 """``python -m asl_exp.predict MODEL IMAGE...``: letters and probabilities for images.
 
 MODEL is a run folder, its model/ folder, a checkpoint or an exported .onnx file. IMAGE is a file,
-a folder, a pattern, a video, or - for standard input (an image, or names of files, one a line). Answers are a letter,
-"no hand", or "not sure" where the model was given a threshold. Files of folders and patterns that
-are no images are passed over, as in training. Status 1: some images could not be read.
+a folder, a pattern, a video, or - for standard input (an image, or names of files, one a line).
+Answers are a letter, "no hand", or "not sure" where the model was given a threshold. Files of
+folders and patterns that are no images are passed over, as in training. Status 1: some images
+could not be read.
 """
 
 import argparse
