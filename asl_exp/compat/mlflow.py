@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
@@ -40,6 +42,7 @@ __all__ = [
     "get_default_host_creds",
     "gpu_monitors",
     "http_request",
+    "is_serving",
     "shared_view",
     "upload",
     "without_model_remarks",
@@ -84,6 +87,11 @@ def without_model_remarks() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example.*")
         yield
+
+
+def is_serving() -> bool:
+    """Return whether this process answers requests of others, and not a program's own calls."""
+    return os.environ.get(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name) == "true"
 
 
 def close_connections(store_uri: str) -> None:

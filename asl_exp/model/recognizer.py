@@ -229,5 +229,5 @@ def find_checkpoint(where: Path) -> Path:
             "whole of it; only JSON and safetensors are read, what else is there may hold code"
         )
     raise UserError(
-        f"{where}: no kept model; give a run folder, its model/ folder, or a .ckpt file"
+        f"{where}: no kept model; give a run folder, its model/ folder, or a .ckpt or .onnx file"
     )

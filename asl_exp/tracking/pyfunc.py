@@ -8,11 +8,21 @@ code of whoever made the folder. This package's own commands do not.
 import base64
 import binascii
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
+from asl_exp.compat.mlflow import is_serving
+from asl_exp.data.decode import UnreadableImageError
 from asl_exp.model.recognizer import Recognizer
+
+_MOST: Final = 256
+"""Images of a request to a service."""
+
+_LARGEST: Final = 20_000_000
+"""Bytes of an image there."""
 
 
 class LetterModel:
@@ -26,10 +36,22 @@ class LetterModel:
 
         A model that looks for hands adds ``hand_found``; its letter may be "no hand". That of a
         model with a threshold may be "not sure".
+
+        Raises:
+            MlflowException: images that cannot be read, by their place; a service answers 400.
         """
-        return self.recognizer.recognize(
-            [self.recognizer.look(_path_or_bytes(str(image))) for image in model_input["image"]]
-        )
+        images, served = [str(image) for image in model_input["image"]], is_serving()
+        if served and len(images) > _MOST:
+            raise _refused(f"{len(images)} images in one request; at most {_MOST} are taken")
+        seen, faults = [], []
+        for number, image in enumerate(images):
+            try:
+                seen.append(self.recognizer.look(_path_or_bytes(image, served=served)))
+            except UnreadableImageError as error:
+                faults.append(f"image {number}: {error.reason}")
+        if faults:
+            raise _refused("\n".join(faults))
+        return self.recognizer.recognize(seen)
 
 
 def _load_pyfunc(folder: str) -> LetterModel:
@@ -37,8 +59,18 @@ def _load_pyfunc(folder: str) -> LetterModel:
     return LetterModel(Recognizer.load(Path(folder)))
 
 
-def _path_or_bytes(image: str) -> Path | bytes:
+def _path_or_bytes(image: str, *, served: bool) -> Path | bytes:
+    """Return what an image is given by; who asks a service cannot name files of its machine."""
+    if served and len(image) > _LARGEST * 4 / 3 + 4:
+        raise UnreadableImageError("<bytes>", f"larger than {_LARGEST // 10**6} MB")
     try:
         return base64.b64decode(image, validate=True)
-    except binascii.Error:
+    except (binascii.Error, ValueError):
+        if served:
+            raise UnreadableImageError("<bytes>", "no base64 of an image file") from None
         return Path(image)
+
+
+def _refused(what: str) -> MlflowException:
+    """Return what a server answers with status 400."""
+    return MlflowException(what, error_code=INVALID_PARAMETER_VALUE)

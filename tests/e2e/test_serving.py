@@ -70,6 +70,29 @@ def _answers(url: str) -> bool:
         return False
 
 
+def require_refused(url: str, image: str, folder: Path) -> None:
+    """Send what is no image, is too much, or names a file of the server's machine."""
+    there = folder / "there.png"
+    there.write_bytes(base64.b64decode(image))
+    text, large = base64.b64encode(b"a text").decode(), base64.b64encode(bytes(21_000_000)).decode()
+    for images, said in (
+        ([image, text], "image 1: not an image that can be read"),
+        (["no base64!"], "image 0: no base64 of an image file"),
+        ([str(there)], "image 0: no base64 of an image file"),
+        ([large], "image 0: larger than 20 MB"),
+        ([image] * 257, "257 images in one request; at most 256 are taken"),
+    ):
+        asked = {"dataframe_records": [{"image": one} for one in images]}
+        answer = httpx.post(f"{url}/invocations", json=asked, timeout=60)
+        assert answer.status_code == 400, answer.text
+        assert said in answer.text
+    for malformed in ("{", '{"dataframe_records": [{"picture": ""}]}', '{"nothing": 1}'):
+        kind = {"content-type": "application/json"}
+        answer = httpx.post(f"{url}/invocations", content=malformed, headers=kind, timeout=60)
+        assert answer.status_code == 400, answer.text
+    assert httpx.get(f"{url}/ping", timeout=5).status_code == 200
+
+
 @pytest.mark.parametrize(
     "kind", ["mlflow_3", pytest.param("mlflow_2_7", marks=pytest.mark.exhaustive)]
 )
@@ -88,6 +111,7 @@ def test_a_model_is_served_from_its_run_on_a_server(
     with served(f"runs:/{copy.info.run_id}/model", server.url, tmp_path) as url:
         asked = {"dataframe_records": [{"image": base64.b64encode(image).decode()}]}
         answer = httpx.post(f"{url}/invocations", json=asked, timeout=60)
+        require_refused(url, base64.b64encode(image).decode(), tmp_path)
     assert answer.status_code == 200, answer.text
     (given,) = answer.json()["predictions"]
     assert given["letter"] == expected["letter"]

@@ -58,6 +58,7 @@ PARTS = {
         "optuna.exceptions.ExperimentalWarning",
     ),
     "mlflow": (
+        "mlflow.environment_variables._MLFLOW_IS_IN_SERVING_ENVIRONMENT",
         "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository",
         "mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore._engine_map",
         "mlflow.system_metrics.metrics.cpu_monitor.CPUMonitor",
