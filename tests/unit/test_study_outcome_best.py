@@ -52,7 +52,7 @@ NUMBERS = {"regularization.l2": 3.3e-5, "regularization.dropout": 0.1 + 0.2, "lr
         ["experiment=demo", "seed=7", "data.classes=[A,B,del]", "head.hidden=[32,16]"],
         ["experiment=vgg16_fc", "backbone.pretrained=false", "schedule.finetune.lr=5e-6"],
         ["schedule=gradual", "optimizer.clip_norm=1.5", "data.batch_size=auto"],
-        ["+backbone.options={drop_path_rate: 0.1}", "name=my name", "tracking=off"],
+        ["backbone.options={drop_path_rate: 0.1}", "name=my name", "tracking=off"],
         ["backbone=vgg19", "trainer.accelerator=cpu", "trainer.deterministic=false"],
     ],
 )
