@@ -23,8 +23,8 @@ _BLUR_SIGMA: Final = (0.005, 0.02)
 """Of the image's side."""
 
 
-class Chances:
-    """Draws numbers for each of B images; equal seeds and equal questions give equal numbers.
+class BatchRandom:
+    """Random numbers for each of B images; equal seeds and the same order of calls give equal ones.
 
     Attributes:
         n_images: B.
@@ -74,15 +74,15 @@ def flipped(images: Tensor, which: Tensor) -> Tensor:
     return torch.where(column(which), images.flip(-1), images)
 
 
-def homographies(config: AugmentationConfig, chances: Chances) -> Tensor:
+def homographies(config: AugmentationConfig, rng: BatchRandom) -> Tensor:
     """Return (B, 3, 3): how to turn, scale, move and tilt each image.
 
     They lead from the coordinates of the changed image to those of the one given; both are -1..1
     from edge to edge.
     """
-    homography = _affine(config, chances)
+    homography = _affine(config, rng)
     if config.perspective:
-        homography = homography @ _tilt(config.perspective, chances)
+        homography = homography @ _tilt(config.perspective, rng)
     return homography
 
 
@@ -93,11 +93,11 @@ def warped(images: Tensor, homography: Tensor) -> Tensor:
     return sampled
 
 
-def _affine(config: AugmentationConfig, chances: Chances) -> Tensor:
+def _affine(config: AugmentationConfig, rng: BatchRandom) -> Tensor:
     """Return (B, 3, 3) from output to input coordinates of -1..1."""
-    angle = chances.uniform(-config.rotation, config.rotation) * (math.pi / 180)
-    scale = 1 / chances.uniform(1 - config.zoom, 1 + config.zoom)
-    shift = 2 * chances.uniform(-config.shift, config.shift, 2)
+    angle = rng.uniform(-config.rotation, config.rotation) * (math.pi / 180)
+    scale = 1 / rng.uniform(1 - config.zoom, 1 + config.zoom)
+    shift = 2 * rng.uniform(-config.shift, config.shift, 2)
     cos, sin, zero, one = (
         scale * angle.cos(), scale * angle.sin(), torch.zeros_like(angle), torch.ones_like(angle),
     )  # fmt: skip
@@ -105,11 +105,11 @@ def _affine(config: AugmentationConfig, chances: Chances) -> Tensor:
     return torch.stack(rows, 1).view(-1, 3, 3)
 
 
-def _tilt(scale: float, chances: Chances) -> Tensor:
+def _tilt(scale: float, rng: BatchRandom) -> Tensor:
     """Return (B, 3, 3) that move each corner inwards by up to `scale` of the half side."""
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
-    corners = corners.to(chances.device).expand(chances.n_images, 4, 2)
-    inwards = chances.uniform(0.0, scale, 4, 2)
+    corners = corners.to(rng.device).expand(rng.n_images, 4, 2)
+    inwards = rng.uniform(0.0, scale, 4, 2)
     return _perspective(corners, corners * (1 - inwards))
 
 
@@ -133,12 +133,12 @@ def _grid(homography: Tensor, height: int, width: int) -> Tensor:
     return (mapped[:, :2] / mapped[:, 2:].clamp_min(1e-3)).permute(0, 2, 3, 1)
 
 
-def recoloured(images: Tensor, config: AugmentationConfig, chances: Chances) -> Tensor:
+def recoloured(images: Tensor, config: AugmentationConfig, rng: BatchRandom) -> Tensor:
     """Change hue, saturation, contrast around the image's mean, and brightness, in one product."""
-    hue = chances.uniform(-config.hue, config.hue) * (2 * math.pi)
-    saturation = chances.uniform(1 - config.saturation, 1 + config.saturation)
-    contrast = chances.uniform(1 - config.contrast, 1 + config.contrast)
-    brightness = chances.uniform(1 - config.brightness, 1 + config.brightness)
+    hue = rng.uniform(-config.hue, config.hue) * (2 * math.pi)
+    saturation = rng.uniform(1 - config.saturation, 1 + config.saturation)
+    contrast = rng.uniform(1 - config.contrast, 1 + config.contrast)
+    brightness = rng.uniform(1 - config.brightness, 1 + config.brightness)
     mixed = _colour_matrix(hue, saturation) * (contrast * brightness)[:, None, None]
     lift = images.mean((1, 2, 3)) * (1 - contrast) * brightness
     flat = images.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, 3)
@@ -162,10 +162,10 @@ def _colour_matrix(angle: Tensor, saturation: Tensor) -> Tensor:
     return matrix
 
 
-def blurred(images: Tensor, which: Tensor, chances: Chances) -> Tensor:
+def blurred(images: Tensor, which: Tensor, rng: BatchRandom) -> Tensor:
     """Blur some images, each by its own width."""
     side = images.shape[-1]
-    sigma = chances.uniform(*_BLUR_SIGMA) * side
+    sigma = rng.uniform(*_BLUR_SIGMA) * side
     chosen = which.nonzero().squeeze(1)
     if not len(chosen):
         return images
@@ -191,24 +191,24 @@ def _gaussian(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
     return conv2d(across, weights[:, None, :, None], groups=n_planes).view(images.shape)
 
 
-def noisy(images: Tensor, deviation: float, chances: Chances) -> Tensor:
+def noisy(images: Tensor, deviation: float, rng: BatchRandom) -> Tensor:
     """Add Gaussian noise whose standard deviation is drawn up to the one given."""
-    strength = column(chances.uniform(0.0, deviation))
-    return (images + strength * chances.normal_like(images)).clamp(0, 1)
+    strength = column(rng.uniform(0.0, deviation))
+    return (images + strength * rng.normal_like(images)).clamp(0, 1)
 
 
-def erased(images: Tensor, which: Tensor, chances: Chances) -> Tensor:
+def erased(images: Tensor, which: Tensor, rng: BatchRandom) -> Tensor:
     """Paint a rectangle of some images in one random grey."""
-    area = chances.uniform(*_ERASED_AREA)
-    aspect = chances.uniform(math.log(_ERASED_ASPECT[0]), math.log(_ERASED_ASPECT[1])).exp()
-    inside = rectangle(images, chances, (area * aspect).sqrt(), (area / aspect).sqrt())
-    grey = column(chances.uniform(0.0, 1.0))
+    area = rng.uniform(*_ERASED_AREA)
+    aspect = rng.uniform(math.log(_ERASED_ASPECT[0]), math.log(_ERASED_ASPECT[1])).exp()
+    inside = rectangle(images, rng, (area * aspect).sqrt(), (area / aspect).sqrt())
+    grey = column(rng.uniform(0.0, 1.0))
     return torch.where(inside & column(which), grey.expand_as(images), images)
 
 
-def rectangle(images: Tensor, chances: Chances, height: Tensor, width: Tensor) -> Tensor:
+def rectangle(images: Tensor, rng: BatchRandom, height: Tensor, width: Tensor) -> Tensor:
     """Return (B, 1, H, W) bool of a rectangle of the relative sides given, somewhere inside."""
-    place = chances.uniform(0.0, 1.0, 2)
+    place = rng.uniform(0.0, 1.0, 2)
     top, left = place[:, 0] * (1 - height), place[:, 1] * (1 - width)
     y = (torch.arange(images.shape[-2], device=images.device) + 0.5) / images.shape[-2]
     x = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1]
@@ -222,15 +222,15 @@ def column(values: Tensor) -> Tensor:
     return values[:, None, None, None]
 
 
-def behind_the_hand(images: Tensor, config: AugmentationConfig, chances: Chances) -> Tensor:
+def behind_the_hand(images: Tensor, config: AugmentationConfig, rng: BatchRandom) -> Tensor:
     """Give some images another background, and some a bright one with the hand in the shade.
 
     What is background is guessed from colour: what looks like the image's top and side edges. The
     guess is soft and often wrong; as augmentation it need only be right on the whole.
     """
-    replaced, lit = chances.events(config.background), chances.events(config.backlight)
-    partner, tint = chances.order(), chances.uniform(0.7, 1.3, 3, 1, 1)
-    brightness, darkness = chances.uniform(0.5, 1.0), chances.uniform(0.2, 0.6)
+    replaced, lit = rng.events(config.background), rng.events(config.backlight)
+    partner, tint = rng.order(), rng.uniform(0.7, 1.3, 3, 1, 1)
+    brightness, darkness = rng.uniform(0.5, 1.0), rng.uniform(0.2, 0.6)
     chosen = (replaced | lit).nonzero().squeeze(1)
     if not len(chosen):
         return images
@@ -276,25 +276,25 @@ def mixed(
     labels: Tensor,
     config: AugmentationConfig,
     n_classes: int,
-    chances: Chances,
+    rng: BatchRandom,
 ) -> tuple[Tensor, Tensor]:
     """Mix each image (B, 3, H, W) with another of its batch; where both are on, a coin decides.
 
     Returns:
         Images, and soft targets (B, C) that sum to 1.
     """
-    partner = chances.order()
-    cut = chances.events(0.5) if config.mixup and config.cutmix else config.cutmix > 0
+    partner = rng.order()
+    cut = rng.events(0.5) if config.mixup and config.cutmix else config.cutmix > 0
     cut = torch.as_tensor(cut, device=images.device).expand(len(images))
     share = torch.ones(len(images), device=images.device)
     result = images
     if config.mixup:
-        share = torch.where(cut, share, chances.beta(config.mixup))
+        share = torch.where(cut, share, rng.beta(config.mixup))
         blended = torch.lerp(images[partner], images, column(share))
         result = torch.where(column(cut), images, blended)
     if config.cutmix:
-        side = (1 - chances.beta(config.cutmix)).sqrt()
-        inside = rectangle(images, chances, side, side) & column(cut)
+        side = (1 - rng.beta(config.cutmix)).sqrt()
+        inside = rectangle(images, rng, side, side) & column(cut)
         result = torch.where(inside, images[partner], result)
         share = torch.where(cut, 1 - inside.float().mean((1, 2, 3)), share)
     hot = one_hot(labels, n_classes).to(images.dtype)

@@ -13,7 +13,7 @@ from types import FrameType
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def signals_deferred() -> Iterator[None]:
     """Hold interrupts back inside; the first that came is answered at the end."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -29,7 +29,7 @@ from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Tag
 from asl_exp.runs.full_disk import full_disk
-from asl_exp.tracking.deferred_signals import undisturbed
+from asl_exp.tracking.deferred_signals import signals_deferred
 from asl_exp.tracking.store import (
     experiment_id,
     forget_store,
@@ -113,7 +113,7 @@ class Recorder:
         self._file = same_file(begin.runs_dir) if begin else None
 
     @classmethod
-    @undisturbed()
+    @signals_deferred()
     def open(
         cls, begin: Begin, *, run_id: str | None, warn: Callable[[str], None] = to_stderr
     ) -> "Recorder":
@@ -165,7 +165,7 @@ class Recorder:
                 raise
             self._failed(error)
 
-    @undisturbed()
+    @signals_deferred()
     def last_step(self, key: str) -> int:
         """Return the last step at which a metric was logged, -1 if it never was."""
         if not (self.client and self.run_id):
@@ -226,7 +226,7 @@ class Recorder:
         """Give the run another name: charts and comparisons of the UI show nothing else of it."""
         self._tell(lambda client, run_id: client.update_run(run_id, name=name))
 
-    @undisturbed()
+    @signals_deferred()
     def end(self, status: str) -> None:
         """Close the run: FINISHED, FAILED or KILLED, after what was missed before."""
         with self._one_at_a_time:
@@ -236,7 +236,7 @@ class Recorder:
                 self._attempt(write)
             self._tell(lambda client, run_id: client.set_terminated(run_id, status))
 
-    @undisturbed()
+    @signals_deferred()
     def _tell(self, write: Write, *, only_new_runs: bool = False) -> None:
         """Write now, or, where that does not go, again at the end."""
         if not (self.client and self.run_id):

@@ -163,8 +163,8 @@ class FeatureFile:
     def _features(self, images: torch.Tensor, labels: torch.Tensor, first: int) -> NDArray[Any]:
         inputs, device = images.float() / 255.0, self.source.device
         if self.augmentation:
-            chances = np.random.SeedSequence((self.view, first)).generate_state(1, np.uint64)[0]
-            inputs, _ = self.augmentation(inputs, labels.to(device), seed=int(chances >> 1))
+            drawn = np.random.SeedSequence((self.view, first)).generate_state(1, np.uint64)[0]
+            inputs, _ = self.augmentation(inputs, labels.to(device), seed=int(drawn >> 1))
         half = _HALF.get(self.source.precision)
         with torch.autocast(device.type, half, enabled=half is not None):
             features = self.source.cut.below(self.source.model, inputs)

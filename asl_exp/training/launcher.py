@@ -42,9 +42,9 @@ from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, UserError, WorkerError
 from asl_exp.config.schema import Config, TrainerConfig
 from asl_exp.training.device import device_of
-from asl_exp.training.process_store import BACKEND, Meeting, join_group
+from asl_exp.training.process_store import BACKEND, Rendezvous, join_group
 from asl_exp.training.ranks import gather
-from asl_exp.training.rendezvous import address_for_others, interface, is_first, meeting_point
+from asl_exp.training.rendezvous import address_for_others, interface, is_first, rendezvous_address
 from asl_exp.training.state import state_names
 
 _SHUTDOWN_S = 20
@@ -98,15 +98,15 @@ def _launch_config(config: Config, folder: Path | None) -> LaunchConfig:
         folder: where its processes find each other, on one machine; None for several.
     """
     trainer, first = config.trainer, is_first(config.trainer)
-    point = meeting_point(trainer)
-    meeting = Meeting(folder, point, first, trainer.num_nodes, trainer.rendezvous_timeout_s)
+    point = rendezvous_address(trainer)
+    rendezvous = Rendezvous(folder, point, first, trainer.num_nodes, trainer.rendezvous_timeout_s)
     return LaunchConfig(
         min_nodes=trainer.num_nodes,
         max_nodes=trainer.num_nodes,
         nproc_per_node=trainer.devices,
         rdzv_endpoint=point or "",
         rdzv_backend=BACKEND,
-        rdzv_configs={"meeting": meeting},
+        rdzv_configs={"rendezvous": rendezvous},
         run_id="asl_exp" if point else uuid4().hex,
         local_addr=address_for_others(trainer),
         max_restarts=0,
@@ -124,14 +124,14 @@ def _nobody_came(config: Config) -> UserError:
         "1 of 2 machines" if trainer.num_nodes == 2 else f"not all of {trainer.num_nodes} machines"
     )
     return UserError(
-        f"trainer.rendezvous: {who} came to {meeting_point(trainer)} within "
+        f"trainer.rendezvous: {who} came to {rendezvous_address(trainer)} within "
         f"{trainer.rendezvous_timeout_s} s (trainer.rendezvous_timeout_s); start the same command "
         "on all, with the address of the first, which the others must be able to reach"
     )
 
 
 def work(
-    values: dict[str, Any], run_folder: str, faults: str, train: Train, meeting: Path | None
+    values: dict[str, Any], run_folder: str, faults: str, train: Train, rendezvous: Path | None
 ) -> float:
     """Run the experiment as one rank; return the objective, which all ranks know."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see begin_forking
@@ -148,7 +148,7 @@ def work(
         if device.type == "cuda":
             torch.cuda.set_device(device)
         _tell_gloo_the_way(config.trainer)
-        join_group("nccl" if device.type == "cuda" else "gloo", meeting)
+        join_group("nccl" if device.type == "cuda" else "gloo", rendezvous)
         objective = train(config, _folder_of_all(config.trainer, Path(run_folder)))
         dist.barrier()
         dist.destroy_process_group()

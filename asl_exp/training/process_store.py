@@ -41,7 +41,7 @@ _POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Rendezvous:
     """Where the processes of a run find each other.
 
     Attributes:
@@ -62,8 +62,8 @@ class Meeting:
 class _Handler(RendezvousHandler):
     """Numbers the machines of one run in the order in which they come; the first has number 0."""
 
-    def __init__(self, meeting: Meeting, run_id: str) -> None:
-        self._meeting = meeting
+    def __init__(self, rendezvous: Rendezvous, run_id: str) -> None:
+        self._rendezvous = rendezvous
         self._run_id = run_id
         self._store: Store | None = None
 
@@ -72,23 +72,23 @@ class _Handler(RendezvousHandler):
 
     @property
     def use_agent_store(self) -> bool:
-        return self._meeting.folder is None
+        return self._rendezvous.folder is None
 
     def next_rendezvous(self) -> RendezvousInfo:
-        meeting = self._meeting
-        if meeting.folder is not None:
-            self._store = FileStore(str(meeting.folder / "launcher"), -1)
+        rendezvous = self._rendezvous
+        if rendezvous.folder is not None:
+            self._store = FileStore(str(rendezvous.folder / "launcher"), -1)
             return RendezvousInfo(self._store, 0, 1, RendezvousStoreInfo("127.0.0.1", 0))
-        host, _, port = (meeting.address or "").rpartition(":")
+        host, _, port = (rendezvous.address or "").rpartition(":")
         try:
             self._store = TCPStore(
                 host,
                 int(port),
-                is_master=meeting.first,
-                timeout=timedelta(seconds=meeting.wait_s),
+                is_master=rendezvous.first,
+                timeout=timedelta(seconds=rendezvous.wait_s),
                 wait_for_workers=False,
             )
-            number = 0 if meeting.first else int(self._store.add(_COUNTER, 1))
+            number = 0 if rendezvous.first else int(self._store.add(_COUNTER, 1))
             self._wait_for_all(self._store, number)
         except (dist.DistNetworkError, dist.DistStoreError, RuntimeError) as error:
             if isinstance(error, RendezvousTimeoutError | RendezvousClosedError):
@@ -96,17 +96,17 @@ class _Handler(RendezvousHandler):
             raise RendezvousConnectionError(str(error)) from error
         info = RendezvousStoreInfo(host, int(port))
         return RendezvousInfo(
-            PrefixStore(self._run_id, self._store), number, meeting.machines, info
+            PrefixStore(self._run_id, self._store), number, rendezvous.machines, info
         )
 
     def _wait_for_all(self, store: Store, number: int) -> None:
-        meeting, deadline = self._meeting, time.monotonic() + self._meeting.wait_s
-        if number >= meeting.machines:
-            raise RendezvousClosedError(f"{meeting.machines} machines are there already")
-        if not meeting.first:
-            store.wait([_ALL], timedelta(seconds=meeting.wait_s))
+        rendezvous, deadline = self._rendezvous, time.monotonic() + self._rendezvous.wait_s
+        if number >= rendezvous.machines:
+            raise RendezvousClosedError(f"{rendezvous.machines} machines are there already")
+        if not rendezvous.first:
+            store.wait([_ALL], timedelta(seconds=rendezvous.wait_s))
             return
-        while int(store.add(_COUNTER, 0)) < meeting.machines - 1:
+        while int(store.add(_COUNTER, 0)) < rendezvous.machines - 1:
             if time.monotonic() > deadline:
                 raise RendezvousTimeoutError("not all machines came")
             time.sleep(_POLL_S)
@@ -129,8 +129,8 @@ class _Handler(RendezvousHandler):
 
 
 def _handler(parameters: RendezvousParameters) -> RendezvousHandler:
-    meeting: Any = parameters.config["meeting"]
-    return _Handler(meeting, parameters.run_id)
+    rendezvous: Any = parameters.config["rendezvous"]
+    return _Handler(rendezvous, parameters.run_id)
 
 
 rendezvous_handler_registry.register(BACKEND, _handler)

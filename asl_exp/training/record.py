@@ -25,7 +25,7 @@ from asl_exp.runs.full_disk import full_disk
 from asl_exp.runs.result import Result, kept_scores, spelled_cautions
 from asl_exp.runs.run_folder import checkpoints_on_disk, write_config
 from asl_exp.tracking.datasets import dataset_inputs
-from asl_exp.tracking.deferred_signals import undisturbed
+from asl_exp.tracking.deferred_signals import signals_deferred
 from asl_exp.tracking.description import Story, description
 from asl_exp.tracking.environment import command, git_commit, source_tags, write_environment
 from asl_exp.tracking.images import log_pictures
@@ -44,7 +44,7 @@ _OUTCOME = (
 """What a run came to; a trial of a study has some of it."""
 
 
-@undisturbed()
+@signals_deferred()
 def begin_record(
     config: Config, run_folder: Path, start: dict[str, str], tags: Mapping[str, str]
 ) -> tuple[Recorder, Result]:

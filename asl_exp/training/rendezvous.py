@@ -19,7 +19,7 @@ from asl_exp.config.schema import TrainerConfig
 _SIOCGIFADDR = 0x8915  # from Linux's ioctls.h: an interface's IPv4 address
 
 
-def meeting_point(trainer: TrainerConfig) -> str | None:
+def rendezvous_address(trainer: TrainerConfig) -> str | None:
     """Return host:port as configured, or on the first machine of a SLURM job; None for one."""
     if trainer.num_nodes == 1:
         return None

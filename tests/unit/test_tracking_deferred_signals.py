@@ -7,7 +7,7 @@ from types import FrameType
 import pytest
 
 from asl_exp.config.errors import Interrupted
-from asl_exp.tracking.deferred_signals import undisturbed
+from asl_exp.tracking.deferred_signals import signals_deferred
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -17,7 +17,7 @@ def test_an_interrupt_comes_after_the_write(number: signal.Signals) -> None:
 
     written: list[bool] = []
 
-    @undisturbed()
+    @signals_deferred()
     def write() -> None:
         os.kill(os.getpid(), number)
         written.append(True)

@@ -1,8 +1,8 @@
 """Random changes of joints: those of the image they were found in, and those of a hand.
 
 `mirrored` and `moved` do to joints what augment_ops.flipped and augment_ops.warped do to the
-pixels, given the same chances. `varied` changes the joints alone, as other people, cameras and
-detectors would: it is what lets a network meet hands that no training image shows.
+pixels, given the same random numbers. `varied` changes the joints alone, as other people, cameras
+and detectors would: it is what lets a network meet hands that no training image shows.
 
 Joints are (B, 21, 2 or 3) in shares of the image: x from its left to its right edge, y from its
 top to its bottom edge, then depth, which no change of the image's plane alters.
@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from asl_exp.data.augment_ops import Chances
+from asl_exp.data.augment_ops import BatchRandom
 from asl_exp.data.hands.features import FINGERS
 from asl_exp.data.hands.hand import N_JOINTS
 
@@ -66,7 +66,7 @@ def moved(joints: Tensor, homography: Tensor) -> Tensor:
     return torch.cat([plane, joints[..., 2:]], -1)
 
 
-def varied(joints: Tensor, by: Variation, chances: Chances) -> Tensor:
+def varied(joints: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
     """Return other hands that show the same: each hand is changed round its own palm.
 
     A hand that was not found (NaN) stays so.
@@ -75,16 +75,16 @@ def varied(joints: Tensor, by: Variation, chances: Chances) -> Tensor:
     palm = plane[:, _PALM].mean(1, keepdim=True)
     plane = plane - palm
     reach = plane.norm(dim=-1).amax(1)[:, None, None].clamp_min(1e-9)
-    plane = _other_bones(plane / reach, by, chances)
-    plane = _other_places(plane, by, chances)
-    plane = _other_view(plane, by, chances) * reach + palm
+    plane = _other_bones(plane / reach, by, rng)
+    plane = _other_places(plane, by, rng)
+    plane = _other_view(plane, by, rng) * reach + palm
     return torch.cat([plane, joints[..., 2:]], -1)
 
 
-def _other_bones(plane: Tensor, by: Variation, chances: Chances) -> Tensor:
+def _other_bones(plane: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
     """Lengthen and shorten fingers and bones; joints move with the bones that carry them."""
-    finger = 1 + by.finger * chances.normal(len(FINGERS), 1)
-    bone = 1 + by.bone * chances.normal(len(FINGERS), 4)
+    finger = 1 + by.finger * rng.normal(len(FINGERS), 1)
+    bone = 1 + by.bone * rng.normal(len(FINGERS), 4)
     factor = (finger * bone)[..., None]  # (B, 5, 4, 1)
     wrist = plane[:, :1]
     chains = plane[:, [[0, *joints] for joints in FINGERS]]  # (B, 5, 5, 2)
@@ -92,19 +92,19 @@ def _other_bones(plane: Tensor, by: Variation, chances: Chances) -> Tensor:
     return torch.cat([wrist, wrist + grown.flatten(1, 2)], 1)
 
 
-def _other_places(plane: Tensor, by: Variation, chances: Chances) -> Tensor:
-    strength = by.noise * (0.3 + chances.normal(1, 1).abs())
-    plane = plane + strength * chances.normal(N_JOINTS, 2)
+def _other_places(plane: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
+    strength = by.noise * (0.3 + rng.normal(1, 1).abs())
+    plane = plane + strength * rng.normal(N_JOINTS, 2)
     if not by.lost:
         return plane
-    lost = chances.uniform(0.0, 1.0, N_JOINTS, 1) < by.lost
-    return torch.where(lost, plane + 0.15 * chances.normal(N_JOINTS, 2), plane)
+    lost = rng.uniform(0.0, 1.0, N_JOINTS, 1) < by.lost
+    return torch.where(lost, plane + 0.15 * rng.normal(N_JOINTS, 2), plane)
 
 
-def _other_view(plane: Tensor, by: Variation, chances: Chances) -> Tensor:
-    stretch = torch.exp(by.stretch * chances.normal(2))
-    shear = by.shear * chances.normal(1)
+def _other_view(plane: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
+    stretch = torch.exp(by.stretch * rng.normal(2))
+    shear = by.shear * rng.normal(1)
     x = (plane[..., 0] + shear * plane[..., 1]) * stretch[:, :1]
     plane = torch.stack([x, plane[..., 1] * stretch[:, 1:]], -1)
-    distance = 1 + (plane * (by.tilt * chances.normal(1, 2))).sum(-1, keepdim=True)
+    distance = 1 + (plane * (by.tilt * rng.normal(1, 2))).sum(-1, keepdim=True)
     return plane / distance.clamp_min(_NEAREST)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from asl_exp.config.schema import AugmentationConfig, VariationConfig
 from asl_exp.data import augment_ops
-from asl_exp.data.augment_ops import Chances
+from asl_exp.data.augment_ops import BatchRandom
 from asl_exp.data.hands.augment_joints import Variation, mirrored, moved, varied
 
 
@@ -28,9 +28,9 @@ class JointAugmentation:
     @torch.no_grad()
     def __call__(self, joints: Tensor, *, seed: int) -> Tensor:
         """Return changed joints (B, 21, 3); equal seeds give equal changes."""
-        config, chances = self._config, Chances(seed, len(joints), joints.device)
+        config, rng = self._config, BatchRandom(seed, len(joints), joints.device)
         if config.horizontal_flip:
-            joints = mirrored(joints, chances.events(config.horizontal_flip))
+            joints = mirrored(joints, rng.events(config.horizontal_flip))
         if self._moves:
-            joints = moved(joints, augment_ops.homographies(config, chances))
-        return varied(joints, self._variation, chances) if self._varies else joints
+            joints = moved(joints, augment_ops.homographies(config, rng))
+        return varied(joints, self._variation, rng) if self._varies else joints
