@@ -110,6 +110,7 @@ def cost_figure(compared: Sequence[Configuration], where: str) -> Figure:
             if value:
                 _draw_point(axes, value, one, where, index)
         axes.set_xscale("log")
+        _widen(axes)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -130,6 +131,14 @@ _AXES: dict[str, Callable[[Cost], float | None]] = {
 }
 _MARKS = "osD^vP*X<>hd"
 _COLOURS = (canvas.BLUE, *canvas.SERIES, canvas.BLACK)
+
+
+def _widen(axes: Axes) -> None:
+    """Show at least a factor of 4: within less, equal costs look different and labels overlap."""
+    low, high = axes.get_xlim()
+    if axes.has_data() and high < 4 * low:
+        middle = (low * high) ** 0.5
+        axes.set_xlim(middle / 2, middle * 2)
 
 
 def _draw_point(axes: Axes, value: float, one: Configuration, where: str, index: int) -> None:
