@@ -97,12 +97,8 @@ def killed(cwd: Path, runs: Path, moment: str, *arguments: str) -> None:
         assert left(tree, 30) == []
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param(m, marks=() if m == "in phase 2" else pytest.mark.heavy) for m in MOMENTS
-    ],
-)  # fmt: skip
+@pytest.mark.heavy
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_one_device(
     tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any], moment: str
 ) -> None:

@@ -266,7 +266,10 @@ SMALLER: dict[str, list[str]] = {
     "plain_cnn": ["backbone.image_size=94"],  # the least that five unpadded convolutions leave
     "vgg16_fc": ["head.hidden=[64,32]"],
 }
-HEAVY = {"paper_efficientnet_b7", "paper_vgg19", "paper_xception", "vgg16_dense"}
+HEAVY = {
+    "anyone", "paper_efficientnet_b7", "paper_efficientnetv2_b1", "paper_vgg19", "paper_xception",
+    "report_efficientnet_b0", "resnet50_last4", "vgg16_dense",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

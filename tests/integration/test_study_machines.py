@@ -42,6 +42,7 @@ def test_an_agent_with_less_room_stores_as_the_first_one_decided(
     assert [result.stored_views for result in results] == [{"transfer": 16}] * 2
 
 
+@pytest.mark.heavy
 def test_an_agent_that_stores_no_pixels_is_refused(tiny: tuple[str, ...]) -> None:
     run_trials(1, *tiny)
     with pytest.raises(UserError, match=r"data\.store: study 's' began with True, now it is False"):

@@ -170,6 +170,7 @@ def test_the_default_split_passes_its_own_audit(tmp_path: Path) -> None:
     assert main(arguments) == 0
 
 
+@pytest.mark.heavy
 def test_a_wrong_label_is_shown_beside_the_answer(tmp_path: Path) -> None:
     pytest.importorskip("cleanlab", reason="the extra audit is not installed")
     lines = ["path,label,group,split"]
