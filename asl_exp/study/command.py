@@ -58,7 +58,7 @@ def _run(
     from asl_exp.study.sampling import outside
     from asl_exp.study.storage import LOST, lost
     from asl_exp.study.study import PARENT_RUN
-    from asl_exp.tracking.deferred_signals import undisturbed
+    from asl_exp.tracking.deferred_signals import signals_deferred
 
     begin_delivery(plan.base.tracking, Path(plan.base.runs_dir), print)
     command = Command(tuple(arguments), plan.searchpath, uuid4().hex[:12])
@@ -66,7 +66,7 @@ def _run(
     one_at_a_time = FileLock(plan.folder / ".outcome_lock")
     parent = None
     try:
-        with undisturbed():
+        with signals_deferred():
             parent = open_parent(opened)
         opened.study.set_user_attr(PARENT_RUN, parent)
         for told in outside(plan):
