@@ -171,7 +171,7 @@ _SECTIONS: Final = {  # with columns, and the height of a chart in pixels
     "Settings against scores": (1, 360),
     "Scores of the kept checkpoints": (3, 260),
     "Learning curves": (3, 300),
-    "Pictures": (2, 420),
+    "Pictures": (1, 420),
 }
 
 

@@ -46,7 +46,7 @@ def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path) -> Non
     assert "| what" in done.stdout
 
 
-@pytest.mark.heavy
+@pytest.mark.exhaustive
 def test_the_gpu_campaign_runs_every_line_on_a_cpu(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "gpu_campaign.py", "--tiny"],
