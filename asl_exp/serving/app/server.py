@@ -1,24 +1,19 @@
 """Starts Streamlit on the app's page and says where it is."""
 
 import os
-import socket
-import subprocess
 import sys
-import time
-import webbrowser
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from asl_exp.config.errors import UserError
+from asl_exp.tracking.server_process import run_server
 from asl_exp.tracking.ui_port import other_port, port_fault
 
 UPLOAD_MB: Final = 20
 """Of one picture; how many pixels it may have is the model's data.max_megapixels."""
 
-_START_S: Final = 60.0
 _EVERYWHERE: Final = ("0.0.0.0", "::")
 _SETTINGS: Final = {
     "server.maxUploadSize": str(UPLOAD_MB),
@@ -62,18 +57,9 @@ def serve_app(
     print(f"the app on {runs_dir} is starting, some seconds: {page}", flush=True)
     if address in _EVERYWHERE:
         print("it listens on all networks of this machine: whoever reaches it can use it")
-    with subprocess.Popen(_command(runs_dir, models, address, port), env=_environment()) as server:
-        try:
-            if _answers(server, port, address):
-                print(f"open {page}   (Ctrl-C ends it)", flush=True)
-                if not headless and sys.stdout.isatty():
-                    with suppress(webbrowser.Error):
-                        webbrowser.open(page)
-            return server.wait()
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            server.terminate()
+    asked = ("127.0.0.1" if address in _EVERYWHERE else address, port)
+    command = _command(runs_dir, models, address, port)
+    return run_server(command, _environment(), page, asked, browser=not headless)
 
 
 def _command(runs_dir: Path, models: Sequence[Path], address: str, port: int) -> list[str]:
@@ -89,14 +75,3 @@ def _environment() -> dict[str, str]:
     package = str(Path(__file__).resolve().parents[3])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MLFLOW_DISABLE_TELEMETRY": "true"}
-
-
-def _answers(server: "subprocess.Popen[bytes]", port: int, address: str) -> bool:
-    """Wait until the server takes connections; return whether it does."""
-    deadline = time.monotonic() + _START_S
-    host = "127.0.0.1" if address in _EVERYWHERE else address
-    while time.monotonic() < deadline and server.poll() is None:
-        with suppress(OSError), socket.create_connection((host, port), timeout=1):
-            return True
-        time.sleep(0.2)
-    return False
