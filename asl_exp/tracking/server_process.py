@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from asl_exp.config.errors import Interrupted
+
+_CTRL_C: Final = 130
 _START_S: Final = 60.0
 
 
@@ -37,7 +40,9 @@ def run_server(
                     with suppress(webbrowser.Error):
                         webbrowser.open(page)
             return server.wait()
-        except KeyboardInterrupt:
+        except Interrupted as interruption:
+            if interruption.exit_status != _CTRL_C:
+                raise
             return 0
         finally:
             server.terminate()

@@ -156,3 +156,24 @@ def test_names_are_shown_as_written(
 def test_no_cell_is_a_formula(name: str) -> None:
     assert csv_cell(name) == f"'{name}"
     assert csv_cell(f"a{name}") == f"a{name}"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_server_is_ended_by_ctrl_c_without_a_fault(number: int, status: int) -> None:
+    code = (
+        "import os, socket, sys\nfrom asl_exp import cli\n"
+        "from asl_exp.tracking.server_process import run_server\n"
+        "with socket.socket() as free:\n  free.bind(('127.0.0.1', 0))\n"
+        "  port = free.getsockname()[1]\n"
+        "server = [sys.executable, '-m', 'http.server', str(port), '--bind', '127.0.0.1']\n"
+        "serve = lambda: run_server(server, os.environ, 'page', ('127.0.0.1', port))\n"
+        "cli.start(lambda _: cli.answered('door', serve))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(),
+    ) as door:  # fmt: skip
+        assert door.stdout is not None
+        assert any(line.startswith("open page") for line in door.stdout)  # after the server's own
+        door.send_signal(number)
+        assert door.wait(30) == status
