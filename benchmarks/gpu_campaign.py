@@ -1,6 +1,6 @@
 """Everything that needs a GPU, in stages in order of value, in less than eight minutes.
 
-python benchmarks/gpu_campaign.py [--tiny] [STAGE ...]
+python benchmarks/gpu_campaign.py [--tiny] [--epochs N] [STAGE ...]
 
 Each stage is a process with a limit of its own; each row is on disk, in
 benchmarks/results/gpu_campaign.json, as soon as it is there, so that a cut-off loses only the
@@ -26,8 +26,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +87,7 @@ Emit = Callable[[Row], None]
 def tests(setup: Setup, folder: Path, emit: Emit) -> None:
     """Run the tests that need a GPU; they skip on a CPU."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    command += ["-n", "4"] if find_spec("xdist") else []
     command += [] if setup.device == "cuda" else ["tests/e2e/test_devices_gpu.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.strip()]
@@ -108,14 +110,12 @@ def frozen(setup: Setup, folder: Path, emit: Emit) -> None:
     config = compose_config([
         *setup.overrides, "data=folder", f"data.root={root}", "data.split=random",
         f"backbone.name={setup.small}", f"backbone.image_size={setup.sizes[0]}",
-        "schedule.finetune.epochs=0", f"schedule.transfer.epochs={setup.epochs}",
+        "schedule.finetune.epochs=0", "schedule.transfer.epochs=1",
         "schedule.transfer.features=always", "schedule.transfer.views=1",
         "schedule.transfer.patience=null", *places(folder),
     ])  # fmt: skip
-    seconds = trained(config, folder / "run").seconds
+    seconds = trained(config, folder / "stores").seconds
     n_images = len(list(root.glob("*/*")))
-    n_train = n_images - 2 * round(0.15 * n_images)
-    n_steps = setup.epochs * -(-n_train // setup.batch)
     prepared = resolve_preprocessing(config.backbone)
     model = build_classifier(config, 29, prepared).to(setup.device).eval()
     pixels = torch.randint(0, 256, (256, 3, *[prepared.image_size] * 2), dtype=torch.uint8)
@@ -143,6 +143,11 @@ def frozen(setup: Setup, folder: Path, emit: Emit) -> None:
         optimizer.step()
 
     a_step = timed(step, setup, 10 * setup.n_steps)
+    config.schedule["transfer"] = config.schedule["transfer"].model_copy(
+        update={"epochs": setup.epochs}
+    )
+    seconds = trained(config, folder / "heads").seconds
+    n_steps = setup.epochs * -(-(n_images - 2 * round(0.15 * n_images)) // setup.batch)
     emit({
         "what": f"{n_steps:,} steps of the head, batch {setup.batch}, with validation",
         "asl_exp": f"{1e3 * seconds['transfer'] / n_steps:.3f} ms a step",
@@ -409,28 +414,32 @@ def main() -> int:
     )
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join(STAGES))
     parser.add_argument("--tiny", action="store_true", help="every line of it on a CPU")
+    parser.add_argument("--epochs", type=int, help="of the head, instead of 100")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if unknown := set(asked.stages) - set(STAGES):
         parser.error(f"{', '.join(sorted(unknown))}: no stage; there are {', '.join(STAGES)}")
     if asked.here:
-        run_stage(asked.stages[0], TINY if asked.tiny else GPU)
+        setup = TINY if asked.tiny else GPU
+        run_stage(asked.stages[0], replace(setup, epochs=asked.epochs or setup.epochs))
         return 0
     RESULTS.mkdir(parents=True, exist_ok=True)
     kept_file().unlink(missing_ok=True)
-    failed = [name for name in asked.stages or STAGES if not went_well(name, tiny=asked.tiny)]
+    failed = [name for name in asked.stages or STAGES if not went_well(name, asked)]
     show()
     return int(bool(failed))
 
 
-def went_well(name: str, *, tiny: bool) -> bool:
+def went_well(name: str, asked: argparse.Namespace) -> bool:
     """Run a stage as a process of its own; what it left unsaid is lost with it, nothing else."""
-    command = [sys.executable, __file__, "--here", name, *(["--tiny"] if tiny else [])]
+    command = [sys.executable, __file__, "--here", name]
+    command += ["--tiny"] if asked.tiny else []
+    command += ["--epochs", str(asked.epochs)] if asked.epochs else []
     print(f"{name} (at most {LIMITS_S[name]} s)", flush=True)
     began = time.monotonic()
     process = subprocess.Popen(command, start_new_session=True)
     try:
-        status = process.wait(None if tiny else LIMITS_S[name])
+        status = process.wait(None if asked.tiny else LIMITS_S[name])
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with the tests that it started
         process.wait()

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from processes import ROOT, Command, result_of, run_folders
 
-GPUS = len(list(Path("/dev").glob("nvidia[0-9]*")))
+from asl_exp.config.machine_checks import visible_gpus
+
+GPUS = visible_gpus()
 pytestmark = [
-    pytest.mark.gpu, pytest.mark.skipif(GPUS == 0, reason="no NVIDIA device in /dev")
+    pytest.mark.gpu, pytest.mark.skipif(GPUS == 0, reason="no NVIDIA device")
 ]  # fmt: skip
 two_gpus = pytest.mark.skipif(GPUS < 2, reason=f"{GPUS} NVIDIA device, the test needs 2")
 
