@@ -121,7 +121,7 @@ def visible_gpus() -> int:
     The driver's library is asked, not /dev, which is empty of GPUs under WSL2. As CUDA does, the
     list of devices is read up to the first number that no device has.
     """
-    there, allowed = _gpus_of_driver(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    there, allowed = gpus_of_driver(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return there
     names = [name.strip() for name in allowed.split(",")]
@@ -129,7 +129,8 @@ def visible_gpus() -> int:
     return min(there, len(valid))
 
 
-def _gpus_of_driver() -> int:
+def gpus_of_driver() -> int:
+    """Return how many NVIDIA devices the driver shows, whatever this process may use."""
     import pynvml
 
     try:

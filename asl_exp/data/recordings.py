@@ -17,7 +17,9 @@ four sessions), with the names of their groups hidden:
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
@@ -28,6 +30,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from asl_exp.data.decode import Pixels
+from asl_exp.data.decode_pool import n_cores
 
 Kind = Literal["given", "inferred", "unknown"]
 Backgrounds = NDArray[np.uint8]
@@ -405,8 +408,9 @@ def _typical(block: Backgrounds, others: Backgrounds) -> NDArray[np.uint8]:
 
 def _distances(border: Backgrounds, others: Backgrounds) -> NDArray[np.uint8]:
     """Return (N, M) by how much backgrounds differ, see _typical."""
-    starts = range(0, len(border), _BLOCK)
-    return np.concatenate([_typical(border[start : start + _BLOCK], others) for start in starts])
+    blocks = [border[start : start + _BLOCK] for start in range(0, len(border), _BLOCK)]
+    with ThreadPoolExecutor(n_cores()) as pool:  # NumPy computes without the interpreter's lock
+        return np.concatenate(list(pool.map(partial(_typical, others=others), blocks)))
 
 
 def _spread(component: NDArray[np.int64], large: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from processes import ROOT, Command, result_of, run_folders
 
-from asl_exp.config.machine_checks import visible_gpus
+from asl_exp.config.machine_checks import gpus_of_driver
 
-GPUS = visible_gpus()
+GPUS = gpus_of_driver()
 pytestmark = [
     pytest.mark.gpu, pytest.mark.skipif(GPUS == 0, reason="no NVIDIA device")
 ]  # fmt: skip
@@ -103,14 +103,44 @@ print(step_images(with_batch_size(config, model, 100_000, preprocessing, gpu, kn
 """Two GiB stand for the device."""
 
 
-def test_the_batch_size_is_found_where_memory_ends(tmp_path: Path) -> None:
+AUGMENTED = {
+    "horizontal_flip": 0.5, "rotation": 20.0, "zoom": 0.2, "shift": 0.1, "perspective": 0.3,
+    "brightness": 0.3, "contrast": 0.3, "saturation": 0.5, "hue": 0.1, "blur": 0.6,
+    "erasing": 0.6, "backlight": 0.6, "background": 0.6, "mixup": 0.4, "cutmix": 1.0,
+}  # fmt: skip
+
+CHOOSES = f"""
+import torch
+from asl_exp.config.schema import AugmentationConfig
+from asl_exp.data.augmentation import Augmentation
+
+images = torch.rand(12, 3, 5, 5, generator=torch.manual_seed(0))
+images = torch.nn.functional.interpolate(images, size=(32, 32), mode="bilinear")
+labels, changes = torch.arange(12) % 4, Augmentation(AugmentationConfig(**{AUGMENTED}), 4)
+here, targets = changes(images, labels, seed=1)
+there, targets_there = changes(images.cuda(), labels.cuda(), seed=1)
+assert torch.allclose(targets, targets_there.cpu())
+print((here - there.cpu()).abs().max().item())
+"""
+
+
+def on_gpu(program: str, folder: Path) -> str:
+    """Run a program that sees the GPU; return the last word that it prints."""
     variables: dict[str, Any] = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "0"}
     found = subprocess.run(
-        [sys.executable, "-c", FINDS], cwd=tmp_path, env={**os.environ, **variables}, timeout=300,
+        [sys.executable, "-c", program], cwd=folder, env={**os.environ, **variables}, timeout=300,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
-    assert 4 <= int(found.stdout.split()[-1]) <= 128
+    return found.stdout.split()[-1]
+
+
+def test_the_batch_size_is_found_where_memory_ends(tmp_path: Path) -> None:
+    assert 4 <= int(on_gpu(FINDS, tmp_path)) <= 128
+
+
+def test_the_gpu_makes_the_same_choices_of_augmentation(tmp_path: Path) -> None:
+    assert float(on_gpu(CHOOSES, tmp_path)) < 1e-2
 
 
 def test_a_batch_size_of_auto_is_trained_with(tiny: tuple[str, ...], tmp_path: Path) -> None:

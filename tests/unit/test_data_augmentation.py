@@ -187,18 +187,6 @@ def test_oblong_images(images: torch.Tensor) -> None:
     assert changed.shape == (12, 3, 20, 32)
 
 
-@pytest.mark.gpu
-def test_the_gpu_makes_the_same_choices(images: torch.Tensor) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    keys = {name: value for name, value in SINGLE.items() if name != "noise"}
-    here, targets = augment(images, keys)
-    augmentation = Augmentation(AugmentationConfig(**keys), N_CLASSES)
-    there, targets_there = augmentation(images.cuda(), LABELS.cuda(), seed=1)
-    assert (here - there.cpu()).abs().max() < 1e-2
-    assert torch.allclose(targets, targets_there.cpu())
-
-
 def test_a_perspective_puts_each_corner_where_it_is_told() -> None:
     points = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]).expand(5, 4, 2)
     images = points * (1 - 0.5 * torch.rand(5, 4, 2, generator=torch.Generator().manual_seed(0)))
