@@ -67,11 +67,16 @@ def external_means(metrics: Mapping[str, float]) -> dict[str, float]:
     """
     means = {}
     for score in SCORES:
-        of_sets = re.compile(rf"external/.+/{score}")
-        values = [value for key, value in metrics.items() if of_sets.fullmatch(key)]
+        values = scores_of_sets(metrics, score_key(EXTERNAL, score)).values()
         if values:
-            means[score_key("external", score)] = sum(values) / len(values)
+            means[score_key(EXTERNAL, score)] = sum(values) / len(values)
     return means
+
+
+def scores_of_sets(metrics: Mapping[str, float], mean: str) -> dict[str, float]:
+    """Return the scores that ``external/accuracy`` is the mean of, by their keys."""
+    of_set = re.compile(rf"{EXTERNAL}/.+/{mean.rpartition('/')[2]}")
+    return {key: value for key, value in metrics.items() if of_set.fullmatch(key)}
 
 
 _NO_NAME: Final = re.compile(r"\s*[^\w.\- ]+\s*")

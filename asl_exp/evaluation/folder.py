@@ -7,6 +7,7 @@ loses none.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,9 @@ from asl_exp.evaluation.risk_coverage import (
     risk_coverage_intervals,
 )
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
+
+HAND_FOUND: Final = "hand_found"
+"""Column of predictions.parquet, where hands are looked for."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,10 @@ def predictions_table(
 
 
 def _write_predictions(folder: Path, answered: AnsweredSet) -> None:
-    predictions = predictions_table(answered.probabilities, answered.classes, answered.table)
+    table = answered.table
+    if answered.found is not None:
+        table = table.assign(**{HAND_FOUND: answered.found})
+    predictions = predictions_table(answered.probabilities, answered.classes, table)
     predictions.to_parquet(folder / "predictions.parquet", index=False)
 
 

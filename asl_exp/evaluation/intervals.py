@@ -115,6 +115,17 @@ def mean_interval(values: Floats, groups: Sequence[str] | None) -> Interval | No
     return _interval(sums[:, 0] / sums[:, 1], float(values.mean()), n_units, bounded=False)
 
 
+def interval_of_mean(values: Sequence[float], intervals: Sequence[Interval]) -> Interval:
+    """Return the interval of the mean of scores of sets that have nothing in common.
+
+    Distances to the bounds are added as variances are (Zou and Donner, Statist. Med. 2008).
+    """
+    mean = sum(values) / len(values)
+    below = [value - low for value, (low, _) in zip(values, intervals, strict=True)]
+    above = [high - value for value, (_, high) in zip(values, intervals, strict=True)]
+    return mean - math.hypot(*below) / len(values), mean + math.hypot(*above) / len(values)
+
+
 def drawn_units(
     n_images: int, groups: Sequence[str] | None, together: int
 ) -> Iterator[npt.NDArray[np.float32]]:

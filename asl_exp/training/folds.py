@@ -24,7 +24,7 @@ from asl_exp.data.manifest import label_indices, make_manifest
 from asl_exp.data.pixel_store import DecodedPixels, Geometry
 from asl_exp.data.sources.selection import list_images
 from asl_exp.data.split import fold_of_rows
-from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
+from asl_exp.evaluation.folder import HAND_FOUND, AnsweredSet, Evaluation, write_evaluation
 from asl_exp.runs.result import Result
 from asl_exp.runs.writing import replaced
 from asl_exp.tracking.recorder import Begin, Recorder
@@ -151,6 +151,7 @@ def _score_together(
             classes=classes,
             table=pooled[["path", "label", "group", "source"]],
             gather=images.gather,
+            found=pooled[HAND_FOUND].to_numpy(bool) if HAND_FOUND in pooled else None,
             caution=_caution(run_folder_of(folder, name) for name in names),
         ),
     )

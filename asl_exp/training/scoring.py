@@ -20,8 +20,9 @@ from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.figures.curves import learning_curves
 from asl_exp.evaluation.folder import AnsweredSet, write_evaluation
 from asl_exp.evaluation.inference import probabilities
-from asl_exp.evaluation.intervals import known_groups
+from asl_exp.evaluation.intervals import interval_of_mean, known_groups, score_intervals
 from asl_exp.evaluation.model_card import Facts, model_card
+from asl_exp.evaluation.scores import Probabilities
 from asl_exp.model.calibration import Calibration
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.recognizer import find_checkpoint
@@ -100,8 +101,12 @@ def _evaluate(run: Run) -> None:
             if name not in ("train", "val"):
                 _score_split(run, name)
         run.result.metrics |= names.external_means(run.result.metrics)
+        run.result.intervals |= _intervals_of_means(run.result)
         run.result.write(run.folder)
     if run.evaluate == "everything":
+        with run.stages("evaluation"):
+            val = _answers_of_val(run)
+            run.result.intervals |= _val_intervals(run, val)
         write_certificate(run.folder, run.config, run.result)
         with run.stages("figures"):
             learning_curves(
@@ -112,13 +117,38 @@ def _evaluate(run: Run) -> None:
                 augmented=any(run.config.augmentation.model_dump().values()),
             )
         with run.stages("model"):
-            _keep_model(run)
+            _keep_model(run, val)
 
 
-def _keep_model(run: Run) -> None:
-    """Make the model folder of the kept checkpoint."""
+def _intervals_of_means(result: Result) -> dict[str, list[float]]:
+    """Return the intervals of ``external/...``, of the scores that have one in every set."""
+    found = {}
+    for key in names.external_means(result.metrics):
+        of_sets = names.scores_of_sets(result.metrics, key)
+        if all(one in result.intervals for one in of_sets):
+            intervals = [(low, high) for low, high in map(result.intervals.__getitem__, of_sets)]
+            found[key] = list(interval_of_mean(list(of_sets.values()), intervals))
+    return found
+
+
+def _answers_of_val(run: Run) -> Probabilities:
+    split, batch_size = run.data.splits["val"], step_images(run.config)
+    return probabilities(run.model, split, batch_size=batch_size, device=run.device)
+
+
+def _val_intervals(run: Run, answers: Probabilities) -> dict[str, list[float]]:
+    """Return how sure val's scores are; train has none, for its images are shown augmented."""
+    answered = AnsweredSet.of(run.data.splits["val"], answers, run.data.classes)
+    groups = known_groups(answered.table["group"].astype(str).tolist())
+    of = score_intervals(answered.probabilities, answered.labels, groups).of
+    keys = {names.VAL_ACCURACY: "accuracy", names.VAL_F1_MACRO: "f1_macro"}
+    return {key: list(of[score]) for key, score in keys.items() if score in of}
+
+
+def _keep_model(run: Run, val: Probabilities) -> None:
+    """Make the model folder of the kept checkpoint; `val` are its answers there, ``(N, C)``."""
     checkpoint = load_kept_model(run.folder / list(run.result.checkpoints.values())[-1])
-    kept = replace(checkpoint, calibration=_calibration(run))
+    kept = replace(checkpoint, calibration=_calibration(run, val))
     run.result.calibration = asdict(kept.calibration)
     run.result.write(run.folder)
     evaluation = run.folder / Artifact.EVALUATION
@@ -132,8 +162,8 @@ def _keep_model(run: Run) -> None:
     )
 
 
-def _calibration(run: Run) -> Calibration:
-    """Fit the temperature and the threshold on val, where it can tell them."""
+def _calibration(run: Run, answers: Probabilities) -> Calibration:
+    """Fit the temperature and the threshold on val's answers, where they can tell them."""
     val, wanted = run.data.splits["val"], run.config.evaluation.wanted_accuracy
     answered = np.arange(len(val)) if val.rejected is None else np.flatnonzero(~val.rejected)
     val = val.take(answered)
@@ -141,10 +171,7 @@ def _calibration(run: Run) -> Calibration:
     if reason := why_not(len(val), groups, leaks=run.data.leaks):
         calibration = not_calibrated(reason)
     else:
-        answers = probabilities(
-            run.model, val, batch_size=step_images(run.config), device=run.device
-        )
-        calibration = fitted(answers, val.labels, wanted)
+        calibration = fitted(answers[answered], val.labels, wanted)
     if wanted is not None:
         told = calibration.abstain_below is None
         say(f"evaluation.wanted_accuracy={wanted:g}: {calibration.told}", warning=told)

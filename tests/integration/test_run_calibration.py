@@ -29,7 +29,10 @@ def test_a_run_calibrates_what_predict_says(
     )  # fmt: skip
     config = compose_config(list(overrides))
     run_experiment(config, tmp_path / "run")
-    kept = json.loads((tmp_path / "run" / "result.json").read_text())["calibration"]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    low, high = result["intervals"]["val/accuracy"]
+    assert low <= result["metrics"]["val/accuracy"] <= high
+    kept = result["calibration"]
     assert "fitted on the 36 images of val" in kept["told"]
     assert kept["temperature"] != 1.0
     data = load_letters(config.data, image_size=32, interpolation="bilinear", seed=config.seed)

@@ -176,6 +176,7 @@ def test_folds_are_scored_together_and_each_is_a_run(
     assert set(told["folds"]) == {"1", "2"}
     assert told["images"] == 4 * 3 * 4, "every image is tested on once"
     assert accuracy == told["scores"]["folds/accuracy"] > 0.8
+    assert told["scores"][f"folds/{names.HANDS_FOUND}"] == 1.0
     predictions = pd.read_parquet(tmp_path / "all/evaluation/folds/predictions.parquet")
     assert predictions["path"].is_unique
     client = open_store(tmp_path)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from asl_exp.evaluation import intervals, scores
-from asl_exp.evaluation.intervals import score_intervals, wilson
+from asl_exp.evaluation.intervals import (
+    interval_of_mean,
+    mean_interval,
+    score_intervals,
+    wilson,
+)
+from asl_exp.runs.result import Result
+from asl_exp.training.scoring import _intervals_of_means
 
 N_CLASSES = 4
 
@@ -66,6 +73,28 @@ def test_draws_of_many_units_are_those_of_few(monkeypatch: pytest.MonkeyPatch) -
     assert score_intervals(probabilities, labels, None).of["accuracy"] == pytest.approx(
         whole, abs=0.006
     )
+
+
+def test_the_mean_over_sets_is_as_sure_as_drawing_them_all_again() -> None:
+    generator = np.random.default_rng(5)
+    right = [generator.random(400) < share for share in (0.95, 0.6)]
+    found = [mean_interval(one.astype(float), None) for one in right]
+    values = [float(one.mean()) for one in right]
+    low, high = interval_of_mean(values, [one for one in found if one])
+    drawn = [one[generator.integers(0, 400, (4000, 400))].mean(axis=1) for one in right]
+    expected = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975])
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.003)
+
+
+def test_the_mean_over_external_sets_is_as_sure_as_its_sets_where_all_are() -> None:
+    metrics = {"external/a/accuracy": 0.9, "external/b/accuracy": 0.5, "external/b/ece": 0.1}
+    intervals = {"external/a/accuracy": [0.84, 0.93], "external/b/accuracy": [0.42, 0.62]}
+    result = Result(name="run", signature="", metrics=metrics, intervals=intervals)
+    assert _intervals_of_means(result) == {
+        "external/accuracy": pytest.approx([0.65, 0.762], abs=1e-3)
+    }
+    result.intervals.pop("external/b/accuracy")
+    assert _intervals_of_means(result) == {}
 
 
 def test_one_group_has_no_interval() -> None:
