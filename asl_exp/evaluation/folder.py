@@ -27,6 +27,7 @@ from asl_exp.evaluation.figures.reliability import reliability_figure
 from asl_exp.evaluation.figures.risk_coverage import risk_coverage_figure
 from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
 from asl_exp.evaluation.no_hand import with_no_hand
+from asl_exp.evaluation.one_vs_rest import OneVsRest
 from asl_exp.evaluation.risk_coverage import (
     risk_coverage,
     risk_coverage_intervals,
@@ -128,9 +129,11 @@ def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
     intervals = score_intervals(answered.probabilities, answered.labels, groups)
     ranked = risk_coverage_intervals(answered.probabilities, answered.labels, groups)
     intervals = replace(intervals, of={**intervals.of, **ranked})
+    curves = _Curves.of(answered)
     _write_predictions(folder, answered)
-    _write_reports(folder, answered, totals, intervals)
+    _write_reports(folder, answered, (totals, intervals), curves)
     _draw_scores(folder, answered, totals)
+    _draw_rankings(folder, answered, curves)
     _draw_mistakes(folder, answered)
     return Evaluation(len(answered.labels), totals, intervals)
 
@@ -158,8 +161,24 @@ def _write_predictions(folder: Path, answered: AnsweredSet) -> None:
     predictions.to_parquet(folder / "predictions.parquet", index=False)
 
 
+@dataclass(frozen=True)
+class _Curves:
+    """What takes long to make and is used twice: the curves of each class against the rest."""
+
+    roc: OneVsRest
+    precision_recall: OneVsRest
+
+    @classmethod
+    def of(cls, answered: AnsweredSet) -> "_Curves":
+        answers = (answered.probabilities, answered.labels)
+        return cls(one_vs_rest.roc(*answers), one_vs_rest.precision_recall(*answers))
+
+
 def _write_reports(
-    folder: Path, answered: AnsweredSet, totals: dict[str, float], intervals: Intervals
+    folder: Path,
+    answered: AnsweredSet,
+    scored: tuple[dict[str, float], Intervals],
+    curves: _Curves,
 ) -> None:
     confusion = scores.confusion_matrix(answered.probabilities, answered.labels)
     index = pd.Index(answered.classes, name="true\\predicted")
@@ -167,10 +186,10 @@ def _write_reports(
     counts.rename(index=csv_cell, columns=csv_cell).to_csv(
         folder / "confusion_matrix.csv", lineterminator="\n"
     )
-    table = report.class_table(answered.probabilities, answered.labels, answered.classes)
+    table = report.class_table(confusion, curves.roc, curves.precision_recall, answered.classes)
     curve = risk_coverage(answered.probabilities, answered.labels)
     written = report.Report(
-        answered.name, totals, table, confusion, intervals, curve, answered.caution
+        answered.name, scored[0], table, confusion, scored[1], curve, answered.caution
     )
     (folder / "classification_report.json").write_text(written.as_json(), encoding="utf-8")
     (folder / "classification_report.txt").write_text(written.as_text(), encoding="utf-8")
@@ -200,25 +219,22 @@ def _draw_scores(folder: Path, answered: AnsweredSet, totals: dict[str, float]) 
             accuracy_of_the_surest_80_percent=totals[names.ACCURACY_SUREST],
         ),
     )
-    _draw_rankings(folder, answered)
 
 
-def _draw_rankings(folder: Path, answered: AnsweredSet) -> None:
-    answers = (answered.probabilities, answered.labels)
-    roc, precision_recall = one_vs_rest.roc(*answers), one_vs_rest.precision_recall(*answers)
+def _draw_rankings(folder: Path, answered: AnsweredSet, curves: _Curves) -> None:
     roc_figure(
         folder / "roc.png",
-        roc,
+        curves.roc,
         answered.classes,
         f"ROC, each class against the rest: {answered.name}",
-        answered.line(macro_area=roc.macro_area),
+        answered.line(macro_area=curves.roc.macro_area),
     )
     precision_recall_figure(
         folder / "precision_recall.png",
-        precision_recall,
+        curves.precision_recall,
         answered.classes,
         f"Precision and recall: {answered.name}",
-        answered.line(macro_average_precision=precision_recall.macro_area),
+        answered.line(macro_average_precision=curves.precision_recall.macro_area),
     )
 
 

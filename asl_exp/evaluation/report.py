@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asl_exp.evaluation import one_vs_rest, risk_coverage, scores
+from asl_exp.evaluation import risk_coverage, scores
 from asl_exp.evaluation.intervals import Interval, Intervals
+from asl_exp.evaluation.one_vs_rest import OneVsRest
 from asl_exp.evaluation.risk_coverage import RiskCoverage
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
@@ -17,10 +18,15 @@ N_PAIRS = 10  # most frequent mistakes listed
 
 
 def class_table(
-    probabilities: Probabilities, labels: Labels, classes: Sequence[str]
+    confusion: Integers, roc: OneVsRest, precision_recall: OneVsRest, classes: Sequence[str]
 ) -> pd.DataFrame:
-    """Return a row a class: images, times predicted, and scores, NaN where it has no image."""
-    confusion = scores.confusion_matrix(probabilities, labels)
+    """Return a row a class: images, times predicted, and scores, NaN where it has no image.
+
+    Args:
+        confusion: `(C, C)`, the row is the true class.
+        roc, precision_recall: of the same answers.
+        classes: C names.
+    """
     return pd.DataFrame(
         {
             "images": confusion.sum(axis=1),
@@ -28,10 +34,8 @@ def class_table(
             "precision": scores.precision_by_class(confusion),
             "recall": scores.recall_by_class(confusion),
             "f1": scores.f1_by_class(confusion),
-            "roc_auc": one_vs_rest.roc(probabilities, labels).areas(len(classes)),
-            "average_precision": one_vs_rest.precision_recall(probabilities, labels).areas(
-                len(classes)
-            ),
+            "roc_auc": roc.areas(len(classes)),
+            "average_precision": precision_recall.areas(len(classes)),
         },
         index=pd.Index(classes, name="class"),
     )

@@ -33,6 +33,7 @@ class Result:
         on_images: phase to why this machine could not store its features, with features=auto.
         start: digests of the data and of the weights before training.
         batch_size: global; found out where the configuration says auto.
+        threads: of a device's arithmetic on the CPU, on which the last bits of scores depend.
         split, split_leaks: the rule of the split, and whether near-copies may be on both sides.
         cautions: split or external set to what must stand beside its score.
         monitor, objective: the metric that chose the kept checkpoint, and its value.
@@ -48,6 +49,7 @@ class Result:
     failure: str | None = None
     start: dict[str, str] = field(default_factory=dict)
     batch_size: int | None = None
+    threads: int | None = None
     split: str | None = None
     split_leaks: bool | None = None
     cautions: dict[str, str] = field(default_factory=dict)

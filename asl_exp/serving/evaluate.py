@@ -31,6 +31,7 @@ from asl_exp.model.recognizer import find_checkpoint, hand_settings
 from asl_exp.runs.result import Result
 from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.tracking.store import folder_of, store_above
+from asl_exp.training.device import set_up
 
 _BATCH = 64
 
@@ -109,6 +110,8 @@ def evaluate(
     if soup:
         members = [_averaged(members)]
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    first = members[0]
+    set_up(device, first.kept.config.trainer, first.result.threads if first.result else None)
     asked = asked_keys(overrides)
     loaded = [load_sets(member, asked, config, renamed) for member in members]
     splits, left_out = loaded[0]

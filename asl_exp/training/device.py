@@ -35,12 +35,18 @@ def device_of(trainer: TrainerConfig, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def set_up(device: torch.device, trainer: TrainerConfig) -> None:
-    """Set the threads, memory and environment of this process for its device."""
+def set_up(device: torch.device, trainer: TrainerConfig, threads: int | None = None) -> None:
+    """Set the threads, memory and environment of this process for its device.
+
+    Args:
+        device: of this process.
+        trainer: says how many devices share the cores.
+        threads: on the CPU; None: all of this device's cores.
+    """
     # Lightning sets it; NAdam would then open NVML's library at every step, in 0.2 ms
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     if device.type == "cpu":
-        torch.set_num_threads(max(1, n_cores() // trainer.devices))
+        torch.set_num_threads(threads or max(1, n_cores() // trainer.devices))
         keep_freed_memory()
 
 

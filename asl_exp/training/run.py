@@ -125,6 +125,7 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
     n_train = len(data.splits["train"])
     config = with_batch_size(config, model, n_train, preprocessing, device, known=result.batch_size)
     result.batch_size = step_images(config)
+    result.threads = torch.get_num_threads()
     run = Run(
         config=config,
         folder=folder,

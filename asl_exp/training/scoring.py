@@ -71,7 +71,7 @@ def complete_run(run_folder: Path) -> None:
     assert result is not None
     one_device = config.trainer.model_copy(update={"devices": 1})
     device = device_of(one_device, 0)
-    set_up(device, one_device)
+    set_up(device, one_device, result.threads if result else None)
     run = Run(
         config=config,
         folder=run_folder,

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from asl_exp.config.compose import compose_config
 from asl_exp.evaluate import main
 from asl_exp.report import main as verified
+from asl_exp.runs.result import Result
 from asl_exp.tracking.store import open_store
 from asl_exp.training.run import run_experiment
 
@@ -38,7 +40,11 @@ def test_a_runs_own_sets_give_its_scores_again(
     shutil.copytree(runs_dir / "run0", run)
     before = {p: p.read_bytes() for p in (run / "evaluation").rglob("predictions.parquet")}
     shutil.rmtree(run / "evaluation")
+    torch.set_num_threads(1)
     assert main([str(run), "tracking=off"]) == 0
+    told = Result.read(run)
+    assert told is not None
+    assert torch.get_num_threads() == told.threads, "sums are made in the run's order"
     assert len(before) == 2
     for path, content in before.items():
         was, now = pd.read_parquet(io.BytesIO(content)), pd.read_parquet(path)
