@@ -25,6 +25,12 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["asl_exp.training.launcher_preload", "asl_exp.__main__"])
 
 
+def python_paths(*first: Path) -> str:
+    """Return a PYTHONPATH: these, the project, and where packages were put for these tests."""
+    beside = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([*map(str, [*first, ROOT]), *([beside] if beside else [])])
+
+
 class _Watched:
     """What both kinds share; ``log`` holds all that the command said."""
 
@@ -89,7 +95,7 @@ class Command(_Watched):
     ) -> None:
         cwd.mkdir(parents=True, exist_ok=True)
         self.log = cwd / f"log{time.monotonic_ns()}.txt"
-        paths = os.pathsep.join(map(str, [*python_path, ROOT]))
+        paths = python_paths(*python_path)
         fixed = {"PYTHONPATH": paths, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "TERM": "dumb"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

@@ -19,6 +19,7 @@ _KNOWN: Final = (
     ".*sync_dist=True.*",  # 2.5: the values are equal on all ranks already
     ".*broadcast_buffers.*deprecated.*",  # torch 2.15, which names no other way
     ".*`srun` command is available.*",  # 2.5: in a SLURM job the run's own launcher is used
+    ".*`training_step` returned `None`.*",  # 2.5: a group of batches takes its steps itself
     ".*GPU available but not used.*",  # 2.5: accelerator=cpu was asked for
 )
 

@@ -85,7 +85,7 @@ class StateWriter(Checkpoint):
         if trainer.strategy.broadcast(time.monotonic() - self._written_at > self.inside_s):
             assert isinstance(pl_module, PhaseModule)
             sums = gather(pl_module.epoch_sums())
-            self._write(trainer, phase_done=False, batch=batch_idx + 1, sums=sums)
+            self._write(trainer, phase_done=False, batch=pl_module.batches_done, sums=sums)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the state between epochs."""

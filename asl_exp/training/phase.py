@@ -30,7 +30,8 @@ from asl_exp.training.callbacks import EpochHistory, StateWriter
 from asl_exp.training.current_run import PhaseResult, Run
 from asl_exp.training.debug import profiled, say_learned, until_learned
 from asl_exp.training.device import one_thread
-from asl_exp.training.features import FeatureLoader, StoredFeatures, stored_features
+from asl_exp.training.features import STEPS, FeatureLoader, StoredFeatures, stored_features
+from asl_exp.training.head_steps import HeadSteps, takes_many_steps
 from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.ranks import (
     rank,
@@ -94,6 +95,8 @@ def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | No
     with without_known_warnings():
         trainer = _trainer(run, phase, callbacks)
         train, val = _loaders(run, trainer, phase, features)
+        if isinstance(train, FeatureLoader) and train.together:
+            module.head_steps, module.steps_a_call = HeadSteps(module), STEPS
         if state and state.batch:
             train.start_at(len(run.epochs), state.batch)
             sums = state.sums_of(rank(), world_size())
@@ -279,8 +282,9 @@ def _loaders(
         of_train.pin_memory = of_val.pin_memory = run.device.type == "cuda"
         return of_train, of_val
     shared |= {"device": run.device, "first_epoch": run.first_epoch}
-    together = {**shared, "batch_size": max(shared["batch_size"], _VALIDATED_TOGETHER)}
+    validated = {**shared, "batch_size": max(shared["batch_size"], _VALIDATED_TOGETHER)}
+    together = not features.cut.module and takes_many_steps(config)
     return (
-        FeatureLoader(train, features.train, shuffle=True, **shared),
-        FeatureLoader(val, [features.val], shuffle=False, **together),
+        FeatureLoader(train, features.train, shuffle=True, together=together, **shared),
+        FeatureLoader(val, [features.val], shuffle=False, **validated),
     )

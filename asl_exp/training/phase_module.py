@@ -9,6 +9,7 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,8 @@ class PhaseModule(pl.LightningModule):
         decay = config.regularization.weight_mean
         self.weight_mean = WeightMean(decay, self) if decay else None
         self.strict_loading = self._saved is None
+        self.head_steps: Callable[[Any, int], None] | None = None  # takes groups of batches
+        self.steps_a_call = 1
 
     @property
     def network(self) -> LetterClassifier:
@@ -117,10 +120,15 @@ class PhaseModule(pl.LightningModule):
         shape = RateShape(
             optimizer,
             self.config.lr,
-            steps_per_epoch=int(self.trainer.estimated_stepping_batches) // self.phase.epochs,
+            steps_per_epoch=self._steps_per_epoch(),
             epochs=self.phase.epochs,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shape, "interval": "step"}}
+
+    def _steps_per_epoch(self) -> int:
+        if self.head_steps is not None:
+            return math.ceil(self.n_train_images / step_images(self.config))
+        return int(self.trainer.estimated_stepping_batches) // self.phase.epochs
 
     def on_train_start(self) -> None:
         """Set the modes, which Lightning leaves as it finds them, also inside a resumed epoch.
@@ -140,10 +148,22 @@ class PhaseModule(pl.LightningModule):
         self.trainer.train_dataloader.set_epoch(self.epoch)
         self._n_images, self._started = 0, time.perf_counter()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Return cross-entropy plus the L2 penalty of one batch."""
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor | None:
+        """Return cross-entropy plus the L2 penalty of a batch; None: all steps of a group are done.
+
+        Args:
+            batch: one batch, or a group of a head's.
+            batch_idx: its number in the epoch.
+        """
+        if self.head_steps is None:
+            return self.loss_of(batch, batch_idx)
+        self.head_steps(batch, batch_idx)
+        return None
+
+    def loss_of(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Return what a step makes smaller, and count the batch."""
         inputs, labels, rows = batch
-        targets, seed = labels, self._step_seed(batch_idx)
+        targets, seed = labels, self.step_seed(batch_idx)
         if self.cut is None and self.network.sees_pixels:
             inputs, targets = self.augmentation(inputs.float() / 255.0, labels, seed=seed)
             if self.config.trainer.channels_last:
@@ -151,12 +171,14 @@ class PhaseModule(pl.LightningModule):
         beside = self._beside("train", rows)
         if (joints := beside.get("joints")) is not None:
             beside["joints"] = self.joint_augmentation(joints, seed=seed)
-        self._seed_dropout(seed)
+        self.seed_dropout(seed)
         logits = self._scores(inputs, beside)
         loss = self.loss(logits, targets)
         penalty = self.l2_penalty()
         n_own = self._own_images(len(labels), batch_idx)
-        self._count(loss, penalty, logits, labels, n_own, batch_idx)
+        with torch.no_grad():
+            hits = (logits.argmax(1) == labels).float().mean()
+        self.count(n_own, batch_idx, loss, hits, penalty)
         of_loss, of_penalty = self._weights(n_own, batch_idx)
         return of_loss * loss + of_penalty * penalty  # type: ignore[no-any-return]
 
@@ -199,37 +221,28 @@ class PhaseModule(pl.LightningModule):
         kernels = self.network.head.penalised_kernels() if l2 else []
         total = torch.zeros((), device=self.device)
         for kernel in kernels:
-            total = total + (kernel * kernel).sum()  # the gradient of square() takes 5 times longer
+            total = total + sum_of_squares(kernel)
         return l2 * total
 
-    def _step_seed(self, batch_idx: int) -> int:
+    def step_seed(self, batch_idx: int) -> int:
         """Return another seed for each batch of each epoch on each rank."""
         if self._seeds_of != self.epoch:
             sequence = np.random.SeedSequence((self.config.seed, self.epoch, self.global_rank))
-            n_batches = int(self.trainer.num_training_batches)
+            n_batches = int(self.trainer.num_training_batches) * self.steps_a_call
             self._seeds = (sequence.generate_state(n_batches, np.uint64) >> np.uint64(1)).tolist()
             self._seeds_of = self.epoch
         return self._seeds[batch_idx]
 
-    def _seed_dropout(self, seed: int) -> None:
+    def seed_dropout(self, seed: int) -> None:
         """Seed the device's generator; torch.manual_seed also prepares devices that are not there,
         which on a CPU takes 1.5 ms, more than a head's step."""
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             seed_gpu(seed, self.device)
 
-    def _count(
-        self,
-        loss: torch.Tensor,
-        penalty: torch.Tensor,
-        logits: torch.Tensor,
-        labels: torch.Tensor,
-        n_images: int,
-        batch_idx: int,
-    ) -> None:
-        with torch.no_grad():
-            hits = (logits.argmax(1) == labels).float().mean()
-        self.train_means.add(n_images, loss, hits, penalty)
+    def count(self, n_images: int, batch_idx: int, *means: torch.Tensor) -> None:
+        """Count a batch: loss, hits and penalty, each the mean of its images."""
+        self.train_means.add(n_images, *means)
         self._n_images += n_images
         self._last_batch = batch_idx
         if (batch_idx + 1) % _LOOK_EVERY == 0:
@@ -248,10 +261,18 @@ class PhaseModule(pl.LightningModule):
             )
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """Take the step, then its weights into their mean."""
+        """Take the step, then its weights into their mean; a group takes all its steps itself."""
+        if self.head_steps is not None:
+            arguments[-1]()
+            return
         super().optimizer_step(*arguments, **named)
         if self.weight_mean:
             self.weight_mean.step()
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Let the rate follow the step; a group has done so itself."""
+        if self.head_steps is None:
+            scheduler.step()
 
     def on_validation_epoch_start(self) -> None:
         """Stop the clock of training, which validation is no part of; equalise the ranks.
@@ -351,8 +372,25 @@ class PhaseModule(pl.LightningModule):
             checkpoint["state_dict"] = {key: tensors[key] for key in tensors if key in self._saved}
         checkpoint["asl_exp"] = {**self.metadata, "phase": self.phase_name, "epoch": self.epoch}
 
+    @property
+    def batches_done(self) -> int:
+        """How many batches of the epoch have been trained on."""
+        return self._last_batch + 1
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the mean of the weights as it was."""
+        """Go on with the mean of the weights as it was, and inside an epoch with its calls.
+
+        Lightning counts calls, of which an epoch has others where batches go in groups.
+        """
+        if batch := checkpoint.get("asl_exp_state", {}).get("batch", 0):
+            part_size = step_images(self.config) // self.config.trainer.accumulate
+            n_batches = math.ceil(self.n_train_images / part_size)
+            n_calls, left = (
+                math.ceil(n / self.steps_a_call) for n in (n_batches, n_batches - batch)
+            )
+            done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+            more = n_calls - left - done["ready"]
+            done.update({name: count + more for name, count in done.items()})
         if self.weight_mean:
             self.weight_mean.load_state(checkpoint["asl_exp_mean"])
 
@@ -361,6 +399,26 @@ def _hands(run: Run) -> dict[str, HandRows]:
     """Return the hands of what a phase trains and validates on; nothing where none are seen."""
     splits = {name: run.data.splits[name] for name in ("train", "val")}
     return {name: HandRows(split) for name, split in splits.items() if split.joints is not None}
+
+
+class _SumOfSquares(torch.autograd.Function):
+    """Its gradient is one product; that of everyday PyTorch takes a third of a head's step."""
+
+    @staticmethod
+    def forward(ctx: Any, kernel: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(kernel)
+        flat = kernel.flatten()
+        return torch.dot(flat, flat)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        (kernel,) = ctx.saved_tensors
+        return kernel * (2 * gradient)  # type: ignore[no-any-return]
+
+
+def sum_of_squares(kernel: torch.Tensor) -> torch.Tensor:
+    """Return the sum of w^2 over all elements, a scalar with a gradient."""
+    return _SumOfSquares.apply(kernel)  # type: ignore[no-any-return]
 
 
 def _head(model: LetterClassifier) -> nn.ModuleDict:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import ROOT, Command, result_of, run_folders
+from processes import Command, python_paths, result_of, run_folders
 
 from asl_exp.config.machine_checks import gpus_of_driver
 
@@ -30,6 +30,7 @@ def metrics(folder: Path, *overrides: str, devices: int = 1) -> dict[str, float]
     arguments = (*overrides, f"trainer.devices={devices}")
     with Command(folder, *arguments, CUDA_VISIBLE_DEVICES=visible) as run:
         assert run.wait(300) == 0, run.text()
+        assert "not recorded" not in run.text()  # as a CUDA graph
     (run_folder,) = run_folders(folder / "runs")
     found: dict[str, float] = result_of(run_folder)["metrics"]
     assert all(math.isfinite(value) for value in found.values())
@@ -62,6 +63,18 @@ def test_an_option_trains_nearly_the_same(
     found = metrics(tmp_path, *tiny, *EXACT, *options)
     for name in ("train/loss", "val/loss"):
         assert found[name] == pytest.approx(plain[name], abs=nearness), name
+
+
+def test_recorded_steps_of_a_head_are_those_of_a_cpu(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    """All but the first step, which prepares, and an epoch's last, smaller batch."""
+    keys = [one for one in EXACT if not one.startswith(("schedule.", "trainer."))]
+    keys += ["schedule.transfer.epochs=4", "schedule.finetune.epochs=0", "data.batch_size=5",
+             "schedule.transfer.features=always"]  # fmt: skip
+    small = [one for one in tiny if not one.startswith("data.batch_size")]
+    here = metrics(tmp_path / "cpu", *small, *keys, "trainer.accelerator=cpu")
+    there = metrics(tmp_path / "gpu", *small, *keys, "trainer.accelerator=gpu")
+    for name in ("train/loss", "train/l2_penalty", "val/loss"):
+        assert there[name] == pytest.approx(here[name], abs=1e-3), name
 
 
 @two_gpus
@@ -126,7 +139,7 @@ print((here - there.cpu()).abs().max().item())
 
 def on_gpu(program: str, folder: Path) -> str:
     """Run a program that sees the GPU; return the last word that it prints."""
-    variables: dict[str, Any] = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "0"}
+    variables: dict[str, Any] = {"PYTHONPATH": python_paths(), "CUDA_VISIBLE_DEVICES": "0"}
     found = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, env={**os.environ, **variables}, timeout=300,
         capture_output=True, text=True, check=False,

@@ -11,6 +11,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.training.head_steps import nadam_factors, nadam_step
 from asl_exp.training.optimizer import make_optimizer
 from asl_exp.training.phase_module import PhaseModule
 
@@ -180,3 +181,21 @@ def test_a_network_without_groups_is_told(tmp_path: Path) -> None:
     module.model.backbone = nn.Sequential(module.model.backbone)
     with pytest.raises(ConfigError, match=r"lr\.layer_decay: this backbone does not say"):
         optimizer_of(module)
+
+
+def test_nadam_as_recorded_for_a_gpu_is_torchs() -> None:
+    weight = torch.randn(7, 5, generator=torch.manual_seed(1))
+    theirs = nn.Parameter(weight.clone())
+    group = {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-7, "momentum_decay": 4e-3}
+    optimizer = torch.optim.NAdam([theirs], **group)
+    ours, first, second, product = weight.clone(), torch.zeros(7, 5), torch.zeros(7, 5), 1.0
+    for step in range(1, 41):
+        gradient = torch.randn(7, 5, generator=torch.manual_seed(step))
+        group["lr"] = optimizer.param_groups[0]["lr"] = 0.01 / step
+        theirs.grad = gradient
+        optimizer.step()
+        *factors, product = nadam_factors(step, product, group)
+        nadam_step((ours, first, second), gradient, torch.tensor(factors), group)
+    assert torch.allclose(ours, theirs.detach(), atol=1e-6)
+    assert product == pytest.approx(float(optimizer.state[theirs]["mu_product"]), rel=1e-5)
+    assert not torch.allclose(ours, weight, atol=1e-2)

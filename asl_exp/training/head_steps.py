@@ -1,0 +1,223 @@
+"""Many steps of a head in one call: Lightning's loop takes longer around a step than the step does.
+
+What a step computes is the module's, in the same order and with the same random numbers as one by
+one. On a GPU, where launching a step's forty kernels takes longer than their work, a full batch's
+step is recorded once as a CUDA graph and replayed.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from asl_exp.config.schema import Config
+from asl_exp.training.features import Group
+from asl_exp.training.optimizer import RateShape
+from asl_exp.training.phase_module import PhaseModule
+from asl_exp.training.ranks import world_size
+from asl_exp.training.terminal import say
+
+
+def takes_many_steps(config: Config) -> bool:
+    """Return whether the steps of a head can be taken together.
+
+    Several devices average their gradients at every step; half precision with a scaler and
+    accumulated steps are left to Lightning.
+    """
+    trainer = config.trainer
+    return world_size() == 1 and trainer.accumulate == 1 and trainer.precision != "16-mixed"
+
+
+class HeadSteps:
+    """Takes the steps of a group of batches.
+
+    Args:
+        module: that trains a head alone, on one device.
+    """
+
+    def __init__(self, module: PhaseModule) -> None:
+        self._module = module
+        self._recorded: RecordedStep | None = None
+        self._record_failed = False
+
+    def __call__(self, group: Group, _group_idx: int) -> None:
+        """Take one step a batch."""
+        features, labels, batches, first = group
+        optimizer = self._module.optimizers(use_pl_optimizer=False)
+        shape = self._module.lr_schedulers()
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        assert isinstance(shape, RateShape)
+        for number, rows in enumerate(batches, first):
+            recorded = self._recording(optimizer, features, len(rows))
+            if recorded is not None:
+                recorded(features, labels, rows, number)
+            else:
+                batch = features.index_select(0, rows), labels[rows], rows
+                self._step(optimizer, batch, number)
+            shape.step()
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Any, number: int) -> None:
+        module = self._module
+        loss = module.loss_of(batch, number)
+        with torch.autocast(loss.device.type, enabled=False):
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if clip := module.config.optimizer.clip_norm:
+                parameters = [p for group in optimizer.param_groups for p in group["params"]]
+                nn.utils.clip_grad_norm_(parameters, clip)
+            optimizer.step()
+        if module.weight_mean:
+            module.weight_mean.step()
+
+    def _recording(
+        self, optimizer: torch.optim.Optimizer, features: torch.Tensor, n_images: int
+    ) -> "RecordedStep | None":
+        """Return the recorded step of full batches; None: this step is taken kernel by kernel.
+
+        The first step of all is, so that the optimizer has its state.
+        """
+        config = self._module.config
+        full = n_images == config.data.batch_size
+        if not (full and features.is_cuda and optimizer.state and not self._record_failed):
+            return None
+        if self._recorded is None and _can_be_recorded(self._module):
+            try:
+                self._recorded = RecordedStep(self._module, optimizer, features, n_images)
+            except RuntimeError as error:
+                say(f"steps of the head are not recorded as a CUDA graph: {error}", warning=True)
+        self._record_failed = self._recorded is None
+        return self._recorded
+
+
+def _can_be_recorded(module: PhaseModule) -> bool:
+    """Return whether nothing but batch, rate and seed changes from step to step."""
+    optimizer = module.config.optimizer
+    plain = optimizer.name == "nadam" and not optimizer.weight_decay and not optimizer.clip_norm
+    return plain and module.weight_mean is None and module.network.joints is None
+
+
+class RecordedStep:
+    """One step of a head with NAdam, recorded as a CUDA graph.
+
+    Args:
+        module: that trains the head.
+        optimizer: torch's NAdam, after one step at least; its state is what is moved on.
+        features: (N, ...) of all images.
+        n_images: of a batch.
+    """
+
+    def __init__(
+        self, module: PhaseModule, optimizer: Any, features: torch.Tensor, n_images: int
+    ) -> None:
+        self._module, self._optimizer = module, optimizer
+        (self._group,) = optimizer.param_groups
+        self._weights = [p for p in self._group["params"] if p.requires_grad]
+        states = [optimizer.state[weight] for weight in self._weights]
+        self._first = [state["exp_avg"] for state in states]
+        self._second = [state["exp_avg_sq"] for state in states]
+        device = features.device
+        self._features = features.new_empty(n_images, *features.shape[1:])
+        self._labels = torch.zeros(n_images, dtype=torch.int64, device=device)
+        self._factors = torch.zeros(3, device=device)
+        self._means = torch.zeros(3, device=device)
+        self._graph = torch.cuda.CUDAGraph()
+        self._record()
+
+    def __call__(
+        self, features: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, number: int
+    ) -> None:
+        """Take the step of a batch."""
+        with torch.no_grad():
+            torch.index_select(features, 0, rows, out=self._features)
+            torch.index_select(labels, 0, rows, out=self._labels)
+            self._factors.copy_(torch.tensor(self._next_factors()), non_blocking=True)
+        self._module.seed_dropout(self._module.step_seed(number))
+        self._graph.replay()
+        self._module.count(len(rows), number, *self._means.clone())
+
+    def _next_factors(self) -> tuple[float, float, float]:
+        """Return what the step multiplies by, and count it in the optimizer's state."""
+        state = [self._optimizer.state[weight] for weight in self._weights]
+        n_steps, product = int(state[0]["step"]) + 1, float(state[0]["mu_product"])
+        of_gradient, of_mean, of_second, product = nadam_factors(n_steps, product, self._group)
+        for one in state:
+            one["step"].fill_(n_steps)
+            one["mu_product"].fill_(product)
+        return of_gradient, of_mean, of_second
+
+    def _record(self) -> None:
+        """Run the step a few times, as recording wants, undo that, and record it."""
+        changed = [*self._weights, *self._first, *self._second]
+        held = [tensor.detach().clone() for tensor in changed]
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._compute()
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            self._compute()
+        with torch.no_grad():
+            for tensor, value in zip(changed, held, strict=True):
+                tensor.copy_(value)
+
+    def _compute(self) -> None:
+        half = {"bf16-mixed": torch.bfloat16}.get(self._module.config.trainer.precision)
+        # The casts of weights must be a part of the graph, not what an earlier step left.
+        with torch.autocast("cuda", half, enabled=half is not None, cache_enabled=False):
+            scores = self._module.network.scores(self._features)
+            loss = self._module.loss(scores, self._labels)
+        penalty = self._module.l2_penalty()
+        gradients = torch.autograd.grad(loss + penalty, self._weights)
+        with torch.no_grad():
+            hits = (scores.argmax(1) == self._labels).float().mean()
+            self._means.copy_(torch.stack([loss, hits, penalty]))
+            moments = zip(self._weights, gradients, self._first, self._second, strict=True)
+            for weight, gradient, first, second in moments:
+                nadam_step((weight, first, second), gradient, self._factors, self._group)
+
+
+def nadam_factors(
+    n_steps: int, product: float, group: dict[str, Any]
+) -> tuple[float, float, float, float]:
+    """Return the numbers of NAdam's step n: -lr (1 - m_n) / (1 - M_n), -lr m_n+1 / (1 - M_n+1),
+    1 - beta2^n, and M_n.
+
+    Here m_n = beta1 (1 - 0.96^(n decay) / 2) and M_n their product up to n: Dozat's schedule, as in
+    Keras and torch.
+
+    Args:
+        n_steps: n, from 1.
+        product: M of the step before; 1 at first.
+        group: of torch's NAdam: lr, betas, momentum_decay.
+    """
+    (beta1, beta2), decay = group["betas"], group["momentum_decay"]
+    here = beta1 * (1 - 0.5 * 0.96 ** (n_steps * decay))
+    after = beta1 * (1 - 0.5 * 0.96 ** ((n_steps + 1) * decay))
+    product *= here
+    lr = float(group["lr"])
+    of_gradient = -lr * (1 - here) / (1 - product)
+    return of_gradient, -lr * after / (1 - product * after), 1 - beta2**n_steps, product
+
+
+def nadam_step(
+    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    gradient: torch.Tensor,
+    factors: torch.Tensor,
+    group: dict[str, Any],
+) -> None:
+    """Move a weight and its two moments on, in place.
+
+    Args:
+        tensors: the weight, and the means of its gradient and of the gradient's square.
+        gradient: of the weight.
+        factors: (3,) the first three of `nadam_factors`.
+        group: of torch's NAdam: betas, eps.
+    """
+    weight, first, second = tensors
+    beta1, beta2 = group["betas"]
+    first.lerp_(gradient, 1 - beta1)
+    second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    below = (second / factors[2]).sqrt_().add_(group["eps"])
+    weight.addcdiv_(gradient * factors[0], below)
+    weight.addcdiv_(first * factors[1], below)
