@@ -84,11 +84,16 @@ def _read(file: Path, key: str) -> pd.DataFrame:
         rows = pd.read_csv(
             file, dtype="str", keep_default_na=False, skipinitialspace=True, encoding=encoding,
             sep=separator,
-        ).rename(columns=str.strip)  # fmt: skip
+        ).rename(columns=_plain)  # fmt: skip
     except pd.errors.EmptyDataError:
         raise DataError(f"{key}: '{file}' is empty; it needs the columns path and label") from None
     except (pd.errors.ParserError, csv.Error, UnicodeError, OSError) as error:
         raise DataError(f"{key}: '{file}' cannot be read as a UTF-8 CSV: {error}") from error
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes what is too much for names
+        raise DataError(
+            f"{key}: '{file}' has more fields in a line than names of columns in its first; name "
+            f"them all, and put paths with '{separator}' in them into quotes, \"a{separator}b.jpg\""
+        )
     rows = rows.rename(
         columns={n: n.lower() for n in map(str, rows.columns) if n.lower() in _KNOWN}
     )
@@ -143,13 +148,18 @@ def _dialect(file: Path, key: str) -> tuple[str, str]:
     separator = max(
         _SEPARATORS, key=lambda one: sum(name.strip().lower() in _KNOWN for name in names[one])
     )
-    found = [name.strip().lower() for name in names[separator]]
+    found = [_plain(name).lower() for name in names[separator]]
     twice = next((name for name in _KNOWN if found.count(name) > 1), None)
     if twice:
         raise DataError(
             f"{key}: '{file}' has two columns {twice}; remove one, or give it another name"
         )
     return encoding, separator
+
+
+def _plain(name: str) -> str:
+    """Return a column's name without blanks and the marks of encodings around it."""
+    return name.strip(" \t\r\n\xa0\ufeff")
 
 
 def _on_disk(folder: Path, path: str) -> str:
