@@ -101,6 +101,8 @@ _NO_OPTIONS: Final = {
     "name": "write backbone.name",
     "variant": "write backbone.name",
     "kwargs_filter": "changes how the network is made; leave it out",
+    "device": "write trainer.accelerator",
+    "dtype": "write trainer.precision",
     "state_dict": "weights are loaded from backbone.weights=FILE alone",
 }
 _LOADING: Final = re.compile(r"pretrained|checkpoint|cache_dir|hf_hub|url|custom_load|weight(s|$)")
@@ -111,7 +113,7 @@ def network_faults(backbone: BackboneConfig) -> list[str]:
     faults = []
     if not _NAME.fullmatch(backbone.name):
         faults.append(f"backbone.name: got '{backbone.name}'; {_name_hint(backbone.name)}")
-    for option in backbone.options:
+    for option, value in backbone.options.items():
         if not _OPTION.fullmatch(option):
             faults.append(f"backbone.options.{option}: is no argument of timm.create_model")
         elif _LOADING.search(option):
@@ -119,7 +121,30 @@ def network_faults(backbone: BackboneConfig) -> list[str]:
             faults.append(f"backbone.options.{option}: {why}from timm's hub, and from nowhere else")
         elif option in _NO_OPTIONS:
             faults.append(f"backbone.options.{option}: {_NO_OPTIONS[option]}")
+        elif fault := _number_fault(option, value):
+            faults.append(f"backbone.options.{option}: got {value}; {fault}")
     return faults
+
+
+_LARGEST_OPTION: Final = 8192.0
+_RANGES: Final = (
+    (re.compile(r"rate$|dropout"), 0.0, 0.99),
+    (re.compile(r"momentum"), 0.0, 1.0),
+    (re.compile(r"(^|_)eps"), 1e-12, 1.0),
+    (re.compile(r"depth|layers$|blocks|stages|repeats"), 0.0, 512.0),
+    (re.compile(r""), 0.0, _LARGEST_OPTION),
+)
+"""Names of timm's arguments to the least and the largest number that makes a network."""
+
+
+def _number_fault(option: str, value: object) -> str | None:
+    """Return what is wrong with a number: timm takes any, and trains or hangs with it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    lowest, highest = next((low, high) for name, low, high in _RANGES if name.search(option))
+    if lowest <= value <= highest:
+        return None
+    return f"must be a number of {lowest:g} to {highest:g}"
 
 
 def _name_hint(name: str) -> str:

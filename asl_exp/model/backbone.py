@@ -1,6 +1,8 @@
 """Makes a backbone: any timm network without its classifier, seen as a list of layers in order."""
 
+import inspect
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 import timm
 import torch
@@ -10,6 +12,9 @@ from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import BackboneConfig
 from asl_exp.model import scratch_networks  # noqa: F401  (registers ours with timm)
 from asl_exp.model.weights import WeightsReport, load_weights
+
+_MOST_WEIGHTS: Final = 2_000_000_000
+"""Timm's largest network has 1.8 thousand millions."""
 
 
 @dataclass
@@ -51,6 +56,13 @@ def build_backbone(
         network = timm.layers.convert_sync_batchnorm(network)
     network.reset_classifier(0, "")  # type: ignore[operator]
     layers, features = _trace(network, image_size, config.name)
+    if config.options and not bool(torch.isfinite(features).all()):
+        raise ConfigError(
+            [
+                f"backbone.options: {config.name} with {config.options} gives features that are "
+                "infinite or NaN; leave out what makes them so"
+            ]
+        )
     _drop_unused(network, layers)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
     if channels_last:
@@ -71,15 +83,59 @@ def _create(config: BackboneConfig, image_size: int) -> nn.Module:
     if recorded and recorded.fixed_input_size:
         options["img_size"] = image_size
     try:
+        if config.options:
+            _require_sound(_shapes(config.name, options), config)
         network: nn.Module = timm.create_model(config.name, pretrained=False, **options)
-    except (TypeError, RuntimeError, ValueError, AssertionError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # timm's networks raise what they like
         raise ConfigError(
             [
                 f"backbone.name: timm cannot make '{config.name}' with {options or 'no options'}: "
-                f"{error}; see backbone.options and backbone.image_size"
+                f"{_reason(error)}; see backbone.options and backbone.image_size"
             ]
         ) from error
     return network
+
+
+def _shapes(name: str, options: dict[str, Any]) -> nn.Module:
+    """Return the network without values, which takes no memory."""
+    with torch.device("meta"):
+        network: nn.Module = timm.create_model(name, pretrained=False, **options)
+    return network
+
+
+def _require_sound(network: nn.Module, config: BackboneConfig) -> None:
+    """Refuse options that no machine has the memory for, or that are switches and given words."""
+    parameters = inspect.signature(type(network).__init__).parameters
+    faults = [
+        f"backbone.options.{option}: got '{value}'; must be true or false"
+        for option, value in config.options.items()
+        if isinstance(value, str)
+        and option in parameters
+        and isinstance(parameters[option].default, bool)
+    ]
+    if (count := n_weights(network)) > _MOST_WEIGHTS:
+        faults.append(
+            f"backbone.options: {config.name} with {config.options} has {count:,} weights; at "
+            f"most {_MOST_WEIGHTS:,} are taken"
+        )
+    if faults:
+        raise ConfigError(faults)
+
+
+def n_weights(network: nn.Module) -> int:
+    """Return how many weights a network has, its classifier included."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def planned_weights(config: BackboneConfig) -> int:
+    """Return how many weights the backbone of a configuration has, without making them."""
+    return n_weights(_shapes(config.name, dict(config.options)))
+
+
+def _reason(error: Exception) -> str:
+    return f"no '{error.args[0]}'" if isinstance(error, KeyError) and error.args else str(error)
 
 
 @torch.no_grad()
@@ -98,7 +154,7 @@ def _trace(network: nn.Module, image_size: int, name: str) -> tuple[list[nn.Modu
     network.eval()
     try:
         features = network.forward_features(torch.zeros(1, 3, image_size, image_size))  # type: ignore[operator]
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except Exception as error:  # as above
         raise ConfigError(
             [f"backbone.image_size: {name} cannot take {image_size} x {image_size} pixels: {error}"]
         ) from error

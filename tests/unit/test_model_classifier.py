@@ -197,6 +197,18 @@ def test_normalisation_is_the_weights_own_unless_given() -> None:
     [
         (["backbone.name=asl_plain_cnn", "backbone.image_size=32"], "backbone.image_size: asl_pl"),
         (["backbone=resnet50", "backbone.options.widht=2"], "backbone.name: timm cannot make 'res"),
+        (["backbone.name=resnet18", "backbone.options.act_layer=nope"], "backbone.name: timm cann"),
+        (["backbone.name=resnet18", "backbone.options.block=3"], "backbone.name: timm cannot make"),
+        (["backbone.name=resnet18", "backbone.options.block_reduce_first=0"], "backbone.name: ti"),
+        (["backbone.name=resnet18", "backbone.options.avg_down=maybe"], "backbone.options.avg_do"),
+        (
+            [
+                "backbone.name=vit_tiny_patch16_224",
+                "backbone.options.embed_dim=8190",
+                "backbone.options.depth=30",
+            ],
+            "backbone.options: vit_tiny_patch16_224 with {",
+        ),
     ],
 )
 def test_what_timm_cannot_make_is_told(overrides: list[str], told: str) -> None:
