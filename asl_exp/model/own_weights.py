@@ -60,18 +60,7 @@ def start_from(
     Raises:
         WeightsError: its backbone is another network, or it has none.
     """
-    name = own.config.backbone.name
-    if not own.model.sees_pixels:
-        raise WeightsError(
-            f"backbone.weights: '{config.weights}' sees joints alone and has no backbone; leave it "
-            "out"
-        )
-    if name != config.name or not _fits(model.backbone, own.model.backbone):
-        raise WeightsError(
-            f"backbone.weights: '{config.weights}' has the backbone {name}"
-            f"{_told(own.config.backbone)}, and backbone.name={config.name}{_told(config)} is "
-            f"another network; write backbone.name={name}, with its options"
-        )
+    require_same_backbone(model.backbone, own, config)
     parts = {"backbone": (model.backbone, own.model.backbone)}
     if own.classes == classes and _fits(model.head, own.model.head):
         parts["head"] = (model.head, own.model.head)
@@ -92,6 +81,26 @@ def start_from(
         digest=digest.hexdigest(),
         n_tensors=len(tensors),
     )
+
+
+def require_same_backbone(new: nn.Module, own: KeptModel, config: BackboneConfig) -> None:
+    """Refuse a kept model of another backbone than the new one.
+
+    Raises:
+        WeightsError: its backbone is another network, or it has none.
+    """
+    name = own.config.backbone.name
+    if not own.model.sees_pixels:
+        raise WeightsError(
+            f"backbone.weights: '{config.weights}' sees joints alone and has no backbone; leave it "
+            "out"
+        )
+    if name != config.name or not _fits(new, own.model.backbone):
+        raise WeightsError(
+            f"backbone.weights: '{config.weights}' has the backbone {name}"
+            f"{_told(own.config.backbone)}, and backbone.name={config.name}{_told(config)} is "
+            f"another network; write backbone.name={name}, with its options"
+        )
 
 
 def _fits(new: nn.Module, old: nn.Module) -> bool:

@@ -30,7 +30,7 @@ from asl_exp.training.ranks import local_rank, rank, require_equal, state_digest
 from asl_exp.training.record import begin_record, close_run, record_end, record_start
 from asl_exp.training.resume import claim_folder
 from asl_exp.training.scoring import score
-from asl_exp.training.shared_inputs import classifier, letters
+from asl_exp.training.shared_inputs import classifier, letters, require_fitting
 from asl_exp.training.state import State, find_state, remove_state
 from asl_exp.training.terminal import Stages, hushed, say, show_config, show_outcome
 
@@ -113,6 +113,9 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
     stages = Stages()
     preprocessing = resolve_preprocessing(config.backbone)
     require_reachable(config.backbone)
+    if config.backbone.weights is not None:
+        with stages("weights"):
+            require_fitting(config, preprocessing)
     with stages("data"):
         data = with_less(config, letters(config, preprocessing))
     _say_data(config, data)

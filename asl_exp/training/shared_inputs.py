@@ -12,8 +12,9 @@ import torch
 from asl_exp.config.schema import BackboneConfig, Config, DataConfig, HandConfig
 from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.model.backbone import Backbone, build_backbone
+from asl_exp.model.checkpoint import KeptModel
 from asl_exp.model.classifier import LetterClassifier, build_classifier
-from asl_exp.model.own_weights import own_model, start_from
+from asl_exp.model.own_weights import own_model, require_same_backbone, start_from
 from asl_exp.model.preprocessing import Preprocessing
 
 
@@ -47,15 +48,7 @@ def classifier(config: Config, data: LetterData, preprocessing: Preprocessing) -
     """
     backbone, own = None, None
     if config.hand.mode != "joints":
-        own, start = own_model(config.backbone), config.backbone
-        if own is not None:
-            start = start.model_copy(update={"pretrained": False, "weights": None})
-        backbone = _backbone(
-            start.model_dump_json(),
-            preprocessing.image_size,
-            config.trainer.sync_batchnorm,
-            None if start.pretrained else config.seed,
-        )
+        backbone, own = _backbone_of(config, preprocessing)
     torch.manual_seed(config.seed)
     n_classes = len(data.classes)
     model = build_classifier(config, n_classes, preprocessing, copy.deepcopy(backbone))
@@ -64,6 +57,33 @@ def classifier(config: Config, data: LetterData, preprocessing: Preprocessing) -
     if own is not None:
         model.weights = start_from(model, own, config.backbone, data.classes)
     return model
+
+
+def require_fitting(config: Config, preprocessing: Preprocessing) -> None:
+    """Refuse, before any image is decoded, a file of weights that is another network's.
+
+    Raises:
+        WeightsError: it cannot be read, or does not fit.
+    """
+    if config.hand.mode == "joints" or config.backbone.weights is None:
+        return
+    backbone, own = _backbone_of(config, preprocessing)
+    if own is not None:
+        require_same_backbone(backbone.network, own, config.backbone)
+
+
+def _backbone_of(config: Config, preprocessing: Preprocessing) -> tuple[Backbone, KeptModel | None]:
+    """Return the backbone as it starts, and the model of one's own that it is to be filled from."""
+    own, start = own_model(config.backbone), config.backbone
+    if own is not None:
+        start = start.model_copy(update={"pretrained": False, "weights": None})
+    backbone = _backbone(
+        start.model_dump_json(),
+        preprocessing.image_size,
+        config.trainer.sync_batchnorm,
+        None if start.pretrained else config.seed,
+    )
+    return backbone, own
 
 
 @lru_cache(maxsize=1)

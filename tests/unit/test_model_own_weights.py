@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from asl_exp.config.compose import check_overrides, compose_config
@@ -12,6 +13,7 @@ from asl_exp.model.checkpoint import checkpoint_metadata, save_kept_model
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.own_weights import own_model, start_from
 from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.training.run import run_experiment
 
 NETWORK = ("backbone.name=asl_small_cnn", "backbone.image_size=32", "head.hidden=[16]")
 CLASSES = ("A", "B", "C")
@@ -82,6 +84,25 @@ def test_another_network_is_named(checkpoint: Path) -> None:
     assert own is not None
     with pytest.raises(WeightsError, match=r"write backbone\.name=asl_small_cnn"):
         start_from(network(config), own, config.backbone, CLASSES)
+
+
+@pytest.mark.parametrize("ending", [".ckpt", ".safetensors"])
+def test_another_network_is_said_before_images_are_decoded(
+    ending: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    weights = checkpoint
+    if ending == ".safetensors":
+        weights = tmp_path / f"net{ending}"
+        safetensors.torch.save_file({"x": torch.zeros(3)}, weights)
+    for name in ("A/a.png", "B/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("no image")
+    config = compose_config(
+        ["backbone.name=asl_residual_cnn", "backbone.image_size=32", "data=folder", "tracking=off",
+         f"data.root={tmp_path}", f"backbone.weights={weights}", "trainer.accelerator=cpu"]
+    )  # fmt: skip
+    with pytest.raises(WeightsError, match=r"another network|does not fit the network"):
+        run_experiment(config, tmp_path / "run")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
