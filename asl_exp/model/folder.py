@@ -137,7 +137,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged, no JSON ({str(error)[:200]})") from error
     known = content.get("format") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or type(known) is not int:
+    if not isinstance(content, dict) or type(known) is not int or known < 1:
         raise UserError(f"{path}: not the description of a model of asl_exp")
     if known > FORMAT:
         made_by = str(content.get("made_by"))[:60]

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from asl_exp.config.errors import ConfigError, UserError
 from asl_exp.config.saved import read_saved
 from asl_exp.config.schema import BackboneConfig, Config
+from asl_exp.model.backbone import planned_weights
 from asl_exp.model.calibration import UNCALIBRATED, Calibration
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.preprocessing import Preprocessing
@@ -87,6 +88,7 @@ def kept_model(
     config = read_saved(about.get("config"))
     classes = _classes(about.get("classes"))
     preprocessing = _preprocessing(about.get("preprocessing"))
+    _require_same_input(config.backbone, preprocessing)
     phase, epoch = about.get("phase"), about.get("epoch")
     if not isinstance(phase, str) or type(epoch) is not int:
         raise UserError("damaged: it does not say which phase and epoch it is of")
@@ -94,6 +96,7 @@ def kept_model(
     random_start = config.backbone.model_copy(update={"pretrained": False, "weights": None})
     start = config.model_copy(update={"backbone": random_start, "trainer": plain})
     _require_outputs(tensors, len(classes))
+    _require_size(start, tensors)
     model = build_classifier(start, len(classes), preprocessing)
     _require_fit(model.state_dict(), tensors)
     model.load_state_dict(tensors)
@@ -162,6 +165,31 @@ def _preprocessing(given: Any) -> Preprocessing:
     )
 
 
+def _require_same_input(config: BackboneConfig, preprocessing: Preprocessing) -> None:
+    """Refuse a file that says in two places, and differently, how images become its input."""
+    for key, value in preprocessing.to_dict().items():
+        given = getattr(config, key)
+        if given is not None and _plain(value) != _plain(given):
+            raise UserError(
+                f"damaged: its {key} is {_plain(value)} in one place and {_plain(given)} in another"
+            )
+
+
+def _require_size(config: Config, tensors: dict[str, torch.Tensor]) -> None:
+    """Refuse a file that names a network far larger than its weights, before that is made.
+
+    VGG's dense layers, which no kept model has, are 14 times the rest of the smallest.
+    """
+    if config.hand.mode == "joints":
+        return
+    there = sum(tensor.numel() for tensor in tensors.values())
+    if (needed := planned_weights(config.backbone)) > 20 * there + 50_000_000:
+        raise UserError(
+            f"damaged: it names {config.backbone.name}, a network of {needed:,} weights, and "
+            f"holds {there:,}"
+        )
+
+
 def _require_outputs(tensors: dict[str, torch.Tensor], n_classes: int) -> None:
     """Refuse a checkpoint whose last layer has another number of classes than it names."""
     if not tensors:
@@ -180,7 +208,7 @@ def _require_fit(expected: dict[str, torch.Tensor], given: dict[str, torch.Tenso
         ("has unknown", sorted(given.keys() - expected.keys())),
         ("has misshapen", _where(expected, given, lambda a, b: a.shape != b.shape)),
         ("has integer", _where(expected, given, _of_another_kind)),
-        ("has infinite or NaN", _where(expected, given, lambda _, b: not _is_finite(b))),
+        ("has infinite or NaN", _where(expected, given, _is_endless)),
     ):
         if names:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
@@ -200,8 +228,9 @@ def _of_another_kind(expected: torch.Tensor, given: torch.Tensor) -> bool:
     return expected.is_floating_point() != given.is_floating_point() or given.is_complex()
 
 
-def _is_finite(tensor: torch.Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
+def _is_endless(expected: torch.Tensor, given: torch.Tensor) -> bool:
+    """Tell whether a value is none; a tensor of another shape may be too long to look through."""
+    return expected.shape == given.shape and not bool(torch.isfinite(given).all())
 
 
 def one_line(error: BaseException) -> str:

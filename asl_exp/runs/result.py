@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -75,6 +75,8 @@ class Result:
         if not path.is_file():
             return None
         try:
+            if path.stat().st_size > _LARGEST:
+                raise _unreadable(path, "it is too large")
             return TypeAdapter(cls).validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
@@ -125,6 +127,10 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Replace a JSON file in one step."""
     with _one_at_a_time, replaced(path) as part:
         part.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+
+
+_LARGEST: Final = 50_000_000
+"""Bytes; a run's own has thousands."""
 
 
 def _unreadable(path: Path, reason: object) -> UserError:

@@ -75,8 +75,9 @@ def kept_checkpoint(run_folder: Path) -> Path | None:
         return None
     names = list(result.checkpoints)
     in_order = [phase for phase in _saved_phases(run_folder) if phase in names]
-    kept = run_folder / result.checkpoints[(in_order or names)[-1]]
-    if not kept.resolve().is_relative_to(run_folder.resolve()):
+    name = result.checkpoints[(in_order or names)[-1]]
+    kept = run_folder / name
+    if "\0" in name or not kept.resolve().is_relative_to(run_folder.resolve()):
         raise UserError(f"{run_folder / Artifact.RESULT}: names a checkpoint outside the folder")
     return kept
 

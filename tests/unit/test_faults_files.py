@@ -199,6 +199,11 @@ ALTERED: dict[str, tuple[Change, str]] = {
         lambda c: c["asl_exp"]["preprocessing"].update(std=[float("nan")] * 3), "faulty std"),
     "preprocessing's key": (
         lambda c: c["asl_exp"]["preprocessing"].update(hand="crop2"), "newer version"),
+    "another size": (
+        lambda c: c["asl_exp"]["preprocessing"].update(image_size=2048), "image_size is 2048 in"),
+    "far larger network": (
+        in_config("backbone", name="vit_gigantic_patch14_clip_224"), "a network of 1,84"),
+    "option of no number": (in_config("backbone", options={"x": 1e300}), "must be a number"),
     "no phase": (lambda c: c["asl_exp"].pop("phase"), "which phase"),
     "epoch": (in_about(epoch="last"), "which phase and epoch"),
     "no about": (lambda c: c.pop("asl_exp"), "not a checkpoint of asl_exp"),
@@ -313,7 +318,9 @@ def test_a_saved_configuration_is_checked_too(name: str, config: Config, tmp_pat
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", "3", '{"name": 1}', '{"checkpoints": 3}', '"x"', "\x00", "null",
-     json.dumps({"name": "x", "signature": "y", "checkpoints": {"t": "../../elsewhere.ckpt"}})],
+     "\ufeff{}", '{"name":' + "[" * 100_000, " " * 60_000_000,
+     *(json.dumps({"name": "x", "signature": "y", "checkpoints": {"t": one}})
+       for one in ("../../elsewhere.ckpt", "/etc/passwd", "a\0b", "", "\x1b[31m", "."))],
 )  # fmt: skip
 def test_predict_on_a_damaged_run_folder_is_a_sentence(
     content: str, folder: Path, capsys: pytest.CaptureFixture[str]

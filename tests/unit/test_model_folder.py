@@ -88,6 +88,8 @@ Change = Callable[[dict[str, Any]], Any]
 CHANGES: dict[str, tuple[Change, str]] = {
     "newer format": (lambda c: c.update(format=2, made_by="asl_exp 9"),
                      "of format 2, made by a newer version (asl_exp 9)"),
+    "older format": (lambda c: c.update(format=0), "not the description of a model"),
+    "another size": (lambda c: c["preprocessing"].update(image_size=64), "its image_size is 64"),
     "no format": (lambda c: c.pop("format"), "not the description of a model"),
     "newer key": (lambda c: c["config"]["lr"].update(x=1), "unknown keys lr.x"),
     "other classes": (lambda c: c.update(classes=["A", "B"]), "names 2 classes, but its last"),
