@@ -199,3 +199,22 @@ def test_nadam_as_recorded_for_a_gpu_is_torchs() -> None:
     assert torch.allclose(ours, theirs.detach(), atol=1e-6)
     assert product == pytest.approx(float(optimizer.state[theirs]["mu_product"]), rel=1e-5)
     assert not torch.allclose(ours, weight, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("steps_a_call", "batch", "ready"),
+    [(1, 40, 40), (32, 40, 1), (32, 64, 2), (32, 89, 2), (32, 1, 0)],  # 90 batches are 3 calls
+)
+def test_an_epoch_goes_on_in_calls_of_other_sizes(
+    steps_a_call: int, batch: int, ready: int
+) -> None:
+    """All batches that are left are trained on, however many a call took before."""
+    module = module_of("data.batch_size=8")
+    module.n_train_images, module.steps_a_call = 720, steps_a_call
+    current = {"ready": batch, "started": batch, "processed": batch, "completed": batch - 1}
+    progress = {"epoch_loop.batch_progress": {"current": dict(current)}}
+    state = {"asl_exp_state": {"batch": batch}, "loops": {"fit_loop": progress}}
+    module.on_load_checkpoint(state)
+    assert progress["epoch_loop.batch_progress"]["current"] == {
+        name: count - batch + ready for name, count in current.items()
+    }
