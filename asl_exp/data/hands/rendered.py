@@ -12,8 +12,7 @@ import numpy as np
 
 from asl_exp.data.hands.hand import Hand, Hands, no_hand, together
 from asl_exp.data.renderer import Shot
-from asl_exp.data.renderer.camera import project
-from asl_exp.data.renderer.capsules import Cone
+from asl_exp.data.renderer.camera import view_of
 from asl_exp.data.renderer.hand import about_x, about_y, about_z, articulate
 from asl_exp.data.renderer.identity import image_stream
 from asl_exp.data.renderer.letters import NOTHING, POSES
@@ -40,9 +39,7 @@ def _hand(shot: Shot) -> Hand:
     joints = articulate(person.bones, pose.thumb, pose.fingers).rotated(attitude).joints
     if person.left_handed:
         joints = joints * np.array([-1.0, 1.0, 1.0])
-    points = [Cone(joint, joint, 0.0, 0.0, np.zeros(3), 0.0) for joint in joints]
-    placed, _ = project(points, joints, framing_of(session, rng), SIDE)
-    pixels = np.array([point.start for point in placed])
+    pixels, _ = view_of(joints, framing_of(session, rng), SIDE).placed(joints)
     pixels[:, 2] = pixels[0, 2] - pixels[:, 2]  # smaller towards the camera
     metres = (joints - joints.mean(0)) * np.array([1.0, -1.0, -1.0]) / 100
     left = 1.0 if person.left_handed else 0.0

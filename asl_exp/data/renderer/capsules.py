@@ -6,9 +6,10 @@ the line between two fingers is what tells M from N.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from asl_exp.data.renderer.hand import Array, Bones, Skeleton, about_x, about_z
 
@@ -20,7 +21,7 @@ _FINGER_BLEND_CM = 0.06
 
 @dataclass(frozen=True)
 class Cone:
-    """A rounded cone: in hand space (cm), or projected into the picture (pixels)."""
+    """A rounded cone in hand space (cm)."""
 
     start: Array  # (3,)
     end: Array  # (3,)
@@ -32,26 +33,38 @@ class Cone:
     creased: bool = False  # a fold of skin on the palm side at its start
 
 
-def cones(skeleton: Skeleton, bones: Bones, arm: Array, sleeve_cm: float | None) -> list[Cone]:
+@dataclass(frozen=True)
+class Solids:
+    """Cones, a row each in what Cone says of one: in hand space (cm) or in a picture (pixels)."""
+
+    start: Array  # (K, 3)
+    end: Array  # (K, 3)
+    start_radius: Array  # (K,)
+    end_radius: Array  # (K,)
+    pad: Array  # (K, 3)
+    blend: Array  # (K,)
+    kind: npt.NDArray[np.int_]  # (K,)
+    creased: npt.NDArray[np.bool_]  # (K,)
+
+    def mirrored(self) -> "Solids":
+        """The same as a left hand: x turned round."""
+        flip = np.array([-1.0, 1.0, 1.0])
+        return replace(self, start=self.start * flip, end=self.end * flip, pad=self.pad * flip)
+
+
+def solids_of(skeleton: Skeleton, bones: Bones, arm: Array, sleeve_cm: float | None) -> Solids:
     """All solids of a hand: forearm, sleeve, palm, fingers.
 
     arm is the (3, 3) frame of the forearm, its second column pointing to the hand; sleeve_cm is
     where cloth begins below the wrist, None for a bare arm.
     """
-    return [
+    cones = [
         *_forearm(skeleton, bones, arm, sleeve_cm),
         *_palm(skeleton, bones),
         *_digits(skeleton, bones),
     ]
-
-
-def mirrored(solids: list[Cone]) -> list[Cone]:
-    """The same as a left hand: x turned round."""
-    flip = np.array([-1.0, 1.0, 1.0])
-    return [
-        replace(cone, start=cone.start * flip, end=cone.end * flip, pad=cone.pad * flip)
-        for cone in solids
-    ]
+    columns = {field.name: [getattr(cone, field.name) for cone in cones] for field in fields(Cone)}
+    return Solids(**{name: np.array(column) for name, column in columns.items()})
 
 
 def forearm_frame(hand: Array, bend: float, deviation: float) -> Array:

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from asl_exp.data.renderer.background import background
-from asl_exp.data.renderer.camera import project
-from asl_exp.data.renderer.capsules import cones, forearm_frame, mirrored
+from asl_exp.data.renderer.camera import project, view_of
+from asl_exp.data.renderer.capsules import forearm_frame, solids_of
 from asl_exp.data.renderer.hand import about_x, about_y, about_z, articulate
 from asl_exp.data.renderer.identity import Shot, image_stream
 from asl_exp.data.renderer.letters import NOTHING, POSES
@@ -40,13 +40,13 @@ def _hand(
     attitude = about_x(session.tilt) @ about_z(pose.roll) @ about_x(pose.pitch) @ about_y(pose.yaw)
     skeleton = articulate(person.bones, pose.thumb, pose.fingers).rotated(attitude)
     arm = forearm_frame(attitude, pose.bend, pose.deviation)
-    solids = cones(skeleton, person.bones, arm, person.sleeve_cm)
+    solids = solids_of(skeleton, person.bones, arm, person.sleeve_cm)
     joints = skeleton.joints
     if person.left_handed:
-        solids, joints = mirrored(solids), joints * np.array([-1.0, 1.0, 1.0])
+        solids, joints = solids.mirrored(), joints * np.array([-1.0, 1.0, 1.0])
 
     fine = _SUPERSAMPLING * size
-    placed, pixels_per_cm = project(solids, joints, framing_of(session, rng), fine)
-    surface = rasterise(placed, fine)
-    lit = illuminate(surface, session.light, pixels_per_cm)
+    view = view_of(joints, framing_of(session, rng), fine)
+    surface = rasterise(project(solids, view), fine)
+    lit = illuminate(surface, session.light, view.pixels_per_cm)
     return coloured(surface, lit, person, session.light, surroundings)
