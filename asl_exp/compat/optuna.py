@@ -19,13 +19,15 @@ ENQUEUED: Final = "fixed_params"
 def quiet() -> Iterator[None]:
     """Keep back that a part of Optuna is experimental, and its remarks on trials it leaves out.
 
-    5.0: the grid, multivariate TPE, GP and fANOVA samplers and figures all warn at every use.
+    5.0: the grid, multivariate TPE, GP and fANOVA samplers and figures all warn at every use; its
+    parallel coordinates warn of a key with one value, which they draw well.
     """
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", message=".*identical low and high.*")
             yield
     finally:
         optuna.logging.set_verbosity(level)

@@ -56,7 +56,7 @@ def test_a_study_that_lost_its_storage_is_no_success(
 
     def trial(opened: OpenStudy, claimed: Any) -> Outcome:
         for parameter in opened.plan.space:
-            claimed.suggest_float(parameter.key, 0.1, 0.2)
+            claimed.suggest_float(parameter.key, 1e-5, 1.0)
         tried.append(claimed.number)
         if len(tried) == when:
             lose(file)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from asl_exp.compat.lightning import without_known_warnings
 from asl_exp.data.dataset import Split
 from asl_exp.data.decode import Pixels
 from asl_exp.data.loader import BatchLoader
@@ -152,7 +153,8 @@ def test_lightning_trains_with_it() -> None:
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
-    trainer.fit(net, loader(split()))
+    with without_known_warnings():
+        trainer.fit(net, loader(split()))
     assert sorted(net.seen) == sorted([*range(23), *range(23)])
     assert trainer.global_step == 12
     assert batch_threads() == []

@@ -109,7 +109,7 @@ def test_nothing_else_would_be() -> None:
 def test_the_penalty_is_that_of_keras() -> None:
     module = module_of("head.hidden=[6]", "regularization.l2=0.01")
     dense = [m for m in module.model.head if isinstance(m, nn.Linear)]
-    by_hand = 0.01 * sum(float((m.weight.double() ** 2).sum()) for m in dense)
+    by_hand = 0.01 * sum((m.weight.double() ** 2).sum().item() for m in dense)
     assert module.l2_penalty().item() == pytest.approx(by_hand, rel=1e-6)
     assert module.double().l2_penalty().item() == pytest.approx(by_hand, rel=1e-13)
     assert module_of("regularization.l2=0").l2_penalty().item() == 0.0
