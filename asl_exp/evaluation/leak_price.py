@@ -42,6 +42,11 @@ class LeakPrice:
     lost: tuple[str, ...]
 
     @property
+    def unchanged(self) -> bool:
+        """Say whether all heads are right on the same images, which has no spread to draw."""
+        return self.interval is not None and self.interval[0] == self.interval[1]
+
+    @property
     def points(self) -> float:
         """Return the price in points of accuracy."""
         return 100 * (self.control - self.without)
@@ -61,13 +66,24 @@ class LeakPrice:
         if self.interval:
             low, high = (100 * bound for bound in self.interval)
             interval = f"95 % {low:.1f} to {high:.1f}"
+        if self.unchanged:
+            interval = "no interval: not one answer changed"
         lost = f"; no training image of {', '.join(self.lost)} is left" if self.lost else ""
         return (
-            f"{self.n_copied:,} of {self.n_test:,} test images have a near-duplicate among the "
-            f"training images; without these {self.n_removed:,} of {self.n_train:,} a linear head "
-            f"gets {self.without:.3f} instead of {self.accuracy:.3f}, and {self.control:.3f} "
+            f"{self.n_copied:,} of {self.n_test:,} test images {_have(self.n_copied)} a "
+            f"near-duplicate among the training images; without {_these(self.n_removed)} of "
+            f"{self.n_train:,} a linear head gets {self.without:.3f} instead of "
+            f"{self.accuracy:.3f}, and {self.control:.3f} "
             f"without as many others: they are worth {self.points:.1f} points ({interval}){lost}"
         )
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _these(count: int) -> str:
+    return "this 1" if count == 1 else f"these {count:,}"
 
 
 def leak_price(

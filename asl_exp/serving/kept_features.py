@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import UserError
-from asl_exp.config.schema import Config, HandConfig
+from asl_exp.config.schema import Config, DataConfig, HandConfig
 from asl_exp.data.dataset import LetterData, Split, load_letters
 from asl_exp.data.hands.features import joint_features
 from asl_exp.data.loader import BatchLoader
@@ -63,8 +63,8 @@ def kept_features(folder: Path, *, frozen: bool) -> KeptFeatures:
 
     Args:
         folder: of the run.
-        frozen: by the network as the first phase left it, whose backbone must have been frozen;
-            else by the network that the run offers.
+        frozen: by the network as the first phase left it, whose backbone must have been frozen,
+            and without drawn signers, who are no people; else by the network that the run offers.
 
     Raises:
         UserError: no kept model, changed data, or a first phase that trained the backbone.
@@ -73,7 +73,8 @@ def kept_features(folder: Path, *, frozen: bool) -> KeptFeatures:
     checkpoint = _frozen_checkpoint(folder, config) if frozen else find_checkpoint(folder)
     kept = load_kept_model(checkpoint)
     hand = hand_settings(kept, checkpoint)
-    data = _data(config, kept, hand)
+    drawn = 0 if frozen else config.data.drawn_signers
+    data = _data(config.data.model_copy(update={"drawn_signers": drawn}), kept, hand)
     splits = data.splits
     if kept.model.sees_pixels:  # hands without an image have no features of pixels
         splits = {name: one.take(np.flatnonzero(one.rows >= 0)) for name, one in splits.items()}
@@ -99,12 +100,12 @@ def _frozen_checkpoint(folder: Path, config: Config) -> Path:
     return path if path.is_file() else find_checkpoint(folder)
 
 
-def _data(config: Config, kept: KeptModel, hand: HandConfig) -> LetterData:
+def _data(data: DataConfig, kept: KeptModel, hand: HandConfig) -> LetterData:
     return load_letters(
-        config.data,
+        data,
         image_size=kept.preprocessing.image_size,
         interpolation=kept.preprocessing.interpolation,
-        seed=config.data.split_seed,
+        seed=data.split_seed,
         hand=hand,
     )
 

@@ -22,6 +22,7 @@ from asl_exp.data.hands.joint_rows import COORDINATES
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.runs.result import Result
+from asl_exp.serving.kept_features import kept_features
 from asl_exp.tracking.store import open_store
 from asl_exp.training.folds import _caution, run_folds
 from asl_exp.training.run import run_experiment
@@ -184,6 +185,17 @@ def test_folds_are_scored_together_and_each_is_a_run(
     parents = {client.get_run(i).data.tags[MLFLOW_PARENT_RUN_ID] for i in of_folds}
     (parent,) = parents
     assert client.get_run(parent).data.metrics["folds/accuracy"] == accuracy
+
+
+def test_heads_that_are_trained_anew_count_no_drawn_signers(
+    tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    finished(tmp_path, *tiny, *JOINTS, "schedule.scratch.epochs=1", "data.drawn_signers=3")
+    whole, people = (
+        set(kept_features(tmp_path / "run", frozen=frozen).of["train"].table["group"])
+        for frozen in (False, True)
+    )
+    assert whole - people == {"drawn_0001", "drawn_0002", "drawn_0003"}
 
 
 def test_what_must_stand_beside_a_folds_score_stands_beside_all(tmp_path: Path) -> None:

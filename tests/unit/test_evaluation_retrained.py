@@ -53,6 +53,11 @@ def test_copies_of_test_images_are_priced_and_other_images_are_not() -> None:
     assert harmless.interval is not None
     assert abs(harmless.points) < found.points
 
+    alone = leak_price(train, train, np.array([[0, 0]]), CLASSES)
+    assert "1 of 96 test images has a near-duplicate" in alone.sentence()
+    assert "without this 1 of 96" in alone.sentence()
+    assert "no interval: not one answer changed" in alone.sentence()
+
 
 def test_more_people_are_worth_what_more_people_bring() -> None:
     train, test = people(12, 2, seed=1, spread=2.0), people(10, 4, seed=3, spread=2.0)
