@@ -83,7 +83,7 @@ class Common:
         rows = one.answers(self.where).loc[self.images]
         groups = known_groups(rows["group"].astype(str).tolist())
         correct = rows["correct"].to_numpy(np.float64)
-        return float(correct.mean()), mean_interval(correct, groups)
+        return float(correct.mean()), mean_interval(correct, groups, share=True)
 
 
 def common_images(compared: Sequence[Configuration]) -> list[Common]:

@@ -111,15 +111,24 @@ def score_intervals(
     return Intervals(unit, n_units, of, _class_intervals(draws, total, n_classes, n_units))
 
 
-def mean_interval(values: Floats, groups: Sequence[str] | None) -> Interval | None:
-    """Return the interval of the mean of `(N,)` values, within their range; None for one unit."""
+def mean_interval(
+    values: Floats, groups: Sequence[str] | None, *, share: bool = False
+) -> Interval | None:
+    """Return the interval of the mean of `(N,)` values of -1 to 1; None where there is one unit.
+
+    Args:
+        values: differences of two answers, or with `share` whether something holds, 0 or 1.
+        groups: `(N,)`; None: images are the units.
+        share: the mean is one of 0 to 1.
+    """
     units, n_units = _units(len(values), groups)
     if n_units < 2:
         return None
     counts = np.stack([values, np.ones(len(values))], axis=1)
     sums = _drawn_sums(counts, units, n_units)
-    low, high = _interval(sums[:, 0] / sums[:, 1], float(values.mean()), n_units, bounded=False)
-    return max(low, float(values.min())), min(high, float(values.max()))
+    drawn, mean = sums[:, 0] / sums[:, 1], float(values.mean())
+    low, high = _interval(drawn, mean, n_units, bounded=share)
+    return max(low, -1.0), min(high, 1.0)
 
 
 def interval_of_mean(values: Sequence[float], intervals: Sequence[Interval]) -> Interval:

@@ -96,9 +96,9 @@ def scored_row(
         disturbance=place[0],
         strength=place[1],
         accuracy=float(correct.mean()),
-        accuracy_interval=mean_interval(correct, groups),
+        accuracy_interval=mean_interval(correct, groups, share=True),
         flips=float(flips.mean()),
-        flips_interval=mean_interval(flips, groups),
+        flips_interval=mean_interval(flips, groups, share=True),
         flips_by_class={str(name): float(share) for name, share in by_class.items()},
     )
 

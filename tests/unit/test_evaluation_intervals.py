@@ -86,6 +86,14 @@ def test_the_mean_over_sets_is_as_sure_as_drawing_them_all_again() -> None:
     assert (low, high) == pytest.approx(tuple(expected), abs=0.003)
 
 
+def test_a_difference_seen_in_one_direction_may_still_be_the_other_way() -> None:
+    better = np.array([1.0] * 9 + [0.0] * 11)
+    low, high = mean_interval(better, ["a"] * 10 + ["b"] * 10) or (0.0, 0.0)
+    assert low < 0 < high <= 1
+    low, high = mean_interval(better, ["a"] * 10 + ["b"] * 10, share=True) or (0.0, 0.0)
+    assert 0 < low < 0.45 < high < 1
+
+
 def test_the_mean_over_external_sets_is_as_sure_as_its_sets_where_all_are() -> None:
     metrics = {"external/a/accuracy": 0.9, "external/b/accuracy": 0.5, "external/b/ece": 0.1}
     intervals = {"external/a/accuracy": [0.84, 0.93], "external/b/accuracy": [0.42, 0.62]}
