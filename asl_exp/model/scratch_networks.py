@@ -1,8 +1,8 @@
 """Networks of this project, registered with timm so that every room treats them as any other.
 
-Two are published and were trained from scratch, one is the demo's. Only their convolutions are
-here: what follows the feature map (flatten, dense layers) is the configuration group `head`. No
-weights exist for them, so they need ``backbone.pretrained=false``.
+Two are published and were trained from scratch, two are small ones of ours. Only their
+convolutions are here: what follows the feature map (flatten, dense layers) is the configuration
+group `head`. No weights exist for them, so they need ``backbone.pretrained=false``.
 """
 
 from collections.abc import Callable
@@ -35,6 +35,7 @@ default_cfgs = generate_default_cfgs(
         "asl_residual_cnn": _recorded(224),
         "asl_plain_cnn": _recorded(128),
         "asl_small_cnn": _recorded(64),
+        "asl_small_resnet": _recorded(48),
     }
 )
 """Read by register_model, so it stands before the networks."""
@@ -107,6 +108,19 @@ class ResidualStem(nn.Module):
         return self.pool(self.second(early)) + self.shortcut(early)  # type: ignore[no-any-return]
 
 
+class ResidualLayer(nn.Module):
+    """A convolution with BatchNorm and ReLU that is added to what goes in, ``(B, width, S, S)``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the sum, of the same shape."""
+        return features + nn.functional.relu(self.norm(self.convolution(features)))
+
+
 @register_model  # type: ignore[untyped-decorator]
 def asl_residual_cnn(pretrained: bool = False, **options: Any) -> nn.Module:
     """Make the published residual CNN: 256, 256 + shortcut, 128, 128, 64, 64, 32, 32.
@@ -129,11 +143,20 @@ def asl_plain_cnn(pretrained: bool = False, **options: Any) -> nn.Module:
 
 @register_model  # type: ignore[untyped-decorator]
 def asl_small_cnn(pretrained: bool = False, **options: Any) -> nn.Module:
-    """Make the demo's CNN with BatchNorm: it learns from scratch on a CPU in a minute or two.
+    """Make a small CNN with BatchNorm: it learns from scratch on a CPU in minutes.
 
     ``(B, 3, 64, 64)`` to ``(B, 192, 4, 4)``.
     """
     return _make("asl_small_cnn", _small_cnn, pretrained, options)
+
+
+@register_model  # type: ignore[untyped-decorator]
+def asl_small_resnet(pretrained: bool = False, **options: Any) -> nn.Module:
+    """Make the demo's network: asl_small_cnn, narrower, and residual layers where they are cheap.
+
+    ``(B, 3, 48, 48)`` to ``(B, 128, 3, 3)``.
+    """
+    return _make("asl_small_resnet", _small_resnet, pretrained, options)
 
 
 def _residual_cnn(
@@ -173,16 +196,31 @@ def _small_cnn(
     blocks: list[nn.Module] = []
     width = in_chans
     for wider, stride in ((24, 2), (48, 1), (96, 1), (192, 1)):
-        blocks.append(
-            nn.Sequential(
-                nn.Conv2d(width, wider, 3, stride=stride, padding=1, bias=False),
-                nn.BatchNorm2d(wider),
-                nn.ReLU(inplace=True),
-                nn.MaxPool2d(2) if stride == 1 else nn.Identity(),
-            )
-        )
+        blocks.append(_normed(width, wider, stride=stride))
         width = wider
     return LetterNetwork(nn.Sequential(*blocks), width, num_classes, global_pool)
+
+
+def _small_resnet(
+    in_chans: int = 3, num_classes: int = 1000, global_pool: str = "avg"
+) -> LetterNetwork:
+    blocks: list[nn.Module] = []
+    width = in_chans
+    for wider, stride, n_residual in ((16, 2, 0), (32, 1, 0), (64, 1, 2), (128, 1, 2)):
+        blocks.append(_normed(width, wider, stride=stride))
+        blocks += [ResidualLayer(wider) for _ in range(n_residual)]
+        width = wider
+    return LetterNetwork(nn.Sequential(*blocks), width, num_classes, global_pool)
+
+
+def _normed(width: int, wider: int, *, stride: int) -> nn.Sequential:
+    """Convolve, normalise and halve, by the stride or by a pooling."""
+    return nn.Sequential(
+        nn.Conv2d(width, wider, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(wider),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2) if stride == 1 else nn.Identity(),
+    )
 
 
 def _convolution(width: int, wider: int, *, padding: int) -> nn.Sequential:

@@ -30,8 +30,12 @@ SIGNS = ("C", "A", "L", "del", "B", "space")
 TYPED = "CAB "
 CLASSES = ("A", "B", "C", "L", "del", "nothing", "space")
 TRAINED = (
-    "experiment=demo", f"data.classes=[{','.join(CLASSES)}]", "backbone.image_size=48",
-    "data.synthetic.signers=30", "data.synthetic.external_signers=2", "schedule.transfer.epochs=0",
+    "experiment=demo", f"data.classes=[{','.join(CLASSES)}]", "backbone.name=asl_small_cnn",
+    "head=flatten", "head.hidden=[]", "regularization.label_smoothing=0", "lr.finetune=3e-3",
+    "augmentation.zoom=0.05", "augmentation.shift=0.05", "data.batch_size=32",
+    "trainer.channels_last=false",
+    "data.synthetic.signers=30", "data.synthetic.images_per_letter=3",
+    "data.synthetic.external_signers=2", "schedule.transfer.epochs=0",
     "schedule.finetune.epochs=12", "tracking=off",
 )  # fmt: skip
 SIDE, FPS, SIGN_S, PAUSE_S = 240, 8, 2.5, 1.0

@@ -10,8 +10,8 @@ from asl_exp.model.backbone import build_backbone
 from asl_exp.model.preprocessing import resolve_preprocessing
 from asl_exp.model.scratch_networks import ResidualStem
 
-OURS = ["asl_residual_cnn", "asl_plain_cnn", "asl_small_cnn"]
-SMALLEST = {"asl_residual_cnn": 32, "asl_plain_cnn": 94, "asl_small_cnn": 32}
+OURS = ["asl_residual_cnn", "asl_plain_cnn", "asl_small_cnn", "asl_small_resnet"]
+SMALLEST = dict(zip(OURS, (32, 94, 32, 32), strict=True))
 
 
 def make(name: str, **options: object) -> nn.Module:

@@ -76,8 +76,8 @@ def test_what_is_told_of_the_demo_fits_a_small_terminal() -> None:
     lines = sum(1 + sum(len(f"{k}={v}  ") for k, v in group.items()) // (79 - width)
                 for group in told.values())  # fmt: skip
     assert lines <= 16
-    assert told["backbone"]["name"] == "asl_small_cnn"
-    assert told["schedule.finetune"]["epochs"] == "15"
+    assert told["backbone"]["name"] == "asl_small_resnet"
+    assert told["schedule.finetune"]["epochs"] == "20"
 
 
 def test_the_mean_over_external_sets_has_one_key() -> None:

@@ -95,7 +95,9 @@ def test_it_reads_like_a_preset() -> None:
     content = yaml.safe_load(text)
     assert {"override /optimizer": "nadam"} in content["defaults"]
     assert not any("experiment" in str(one) or "sweep" in str(one) for one in content["defaults"])
-    assert content["regularization"] == {"l2": 3.3e-5, "dropout": 0.1 + 0.2}
+    assert content["regularization"] == {
+        "l2": 3.3e-5, "dropout": 0.1 + 0.2, "label_smoothing": 0.1,
+    }  # fmt: skip
     assert content["lr"]["transfer"] == 1 / 300
     assert "lr" not in content["schedule"]["transfer"], "it follows lr.transfer by itself"
     assert len(text.splitlines()) < 60
