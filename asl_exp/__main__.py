@@ -243,6 +243,7 @@ def config_of(composed: "DictConfig") -> "Config":
 
 def experiment(config: "Config", folder: Path) -> float:
     """Run an experiment, or all its folds, in a folder of its own; return the objective."""
+    cli.say_loading()
     if config.tracking.mode in ("server", "dagshub"):
         with collector_paused():
             from asl_exp.replica.background import begin_delivery

@@ -77,8 +77,8 @@ def told(program: str, error: BaseException, more: str = "") -> int:
 
 
 _OF_PATHS: Final = (
-    errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM,
-    errno.EROFS,
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
 )  # fmt: skip
 """Reasons that lie in the path or in its rights, never in the program."""
 
@@ -93,6 +93,12 @@ def path_fault(error: OSError) -> UserError | None:
 
 
 _LONGEST: Final = 160  # characters of a path that are shown
+
+
+def say_loading() -> None:
+    """Say at a terminal what the first seconds of a process are spent on, which is silent."""
+    if "torch" not in sys.modules and sys.stderr.isatty():
+        print("loading PyTorch and MLflow ...", file=sys.stderr, flush=True)
 
 
 def _nobody_reads() -> int:

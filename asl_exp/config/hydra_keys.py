@@ -5,6 +5,7 @@ and have an option of asl_exp's in their place, or end in Hydra's own words.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from hydra.core.override_parser.types import Override
@@ -50,6 +51,11 @@ def hydra_fault(override: Override, launchers: Sequence[str]) -> str | None:
         return None
     if key in _FOLDERS and not (isinstance(value, str) and value.strip()):
         return f"{key}: got '{'' if value is None else value}'; give a folder"
+    if key in _FOLDERS[:2] and Path(str(value)).resolve() in (Path.cwd(), *Path.cwd().parents):
+        return (
+            f"{key}: '{value}' is the folder where the command is typed, or above it, and a run's "
+            "files would lie among others; give a folder of its own"
+        )
     if key in (*_FOLDERS, "hydra.job.name", "hydra.verbose"):
         return None
     for name, why in _INSTEAD.items():

@@ -21,7 +21,7 @@ from asl_exp.replica.login import refusal, replica_address
 from asl_exp.replica.upload import Opened, open_plainly
 from asl_exp.runs.full_disk import full_disk, unwritable
 from asl_exp.tracking.dead_runs import close_dead_runs, epochs, folder_of
-from asl_exp.tracking.store import open_store
+from asl_exp.tracking.store import open_store, unusable_store
 from asl_exp.tracking.store_file import DATABASE
 
 _console = Console()
@@ -45,6 +45,8 @@ def _storage_named(runs_dir: Path) -> Iterator[None]:
         yield
     except (OSError, sqlite3.Error, MlflowException) as error:
         reason = unwritable(error)
+        if reason is None and isinstance(error, MlflowException):
+            raise unusable_store(runs_dir, error) from error
         if reason is None:
             raise
         told = f"runs_dir: cannot write to '{runs_dir}' ({reason}), where deliveries are noted; "

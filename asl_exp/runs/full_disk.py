@@ -6,12 +6,14 @@ before stays good, since states and results are written under another name first
 
 import errno
 import os
+import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from asl_exp.config.errors import StorageError
+from asl_exp.config.errors import RunError, StorageError, UserError
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -30,7 +32,7 @@ def full_disk_named(run_folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = full_disk(error) or _forbidden(error, run_folder)
+        reason = _of_any(error) or _forbidden(error, run_folder)
         if reason is None:
             raise
         raise StorageError(
@@ -39,10 +41,20 @@ def full_disk_named(run_folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _of_any(error: BaseException) -> str | None:
+    """Return the reason of an error, or of what it was raised from; ours have said theirs."""
+    if (reason := full_disk(error)) or isinstance(error, UserError | RunError):
+        return reason
+    inner = error.__cause__ if error.__suppress_context__ else error.__context__
+    return None if inner is None else _of_any(inner)
+
+
 def full_disk(error: BaseException) -> str | None:
     """Return the reason if an error comes from a disk that is full, else None."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return str(error.strerror)
+    if isinstance(error, shutil.Error):  # of a copied folder: its reasons are text
+        return next((os.strerror(n) for n in _FULL if f"[Errno {n}]" in str(error)), None)
     if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH):
         return "a file could not be written whole"
     return "disk is full" if "disk is full" in str(error) else None  # SQLite says it so
@@ -69,6 +81,8 @@ def _mend(error: BaseException, folder: Path) -> str:
             return "raise the limit on the size of files (ulimit -f)"
         if error.errno in _FORBIDDEN:
             return "make it writable"
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return "make room, or raise the limit on the size of files (ulimit -f)"
     try:
         no_files_left = os.statvfs(folder).f_favail == 0 < os.statvfs(folder).f_files
     except OSError:

@@ -80,12 +80,16 @@ def _store_named(runs_dir: Path) -> Iterator[None]:
                 f"runs_dir: cannot write the record in '{runs_dir}' ({told}); make it writable, "
                 "or give another folder, runs_dir=FOLDER"
             ) from error
-        told = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"{runs_dir / DATABASE}: MLflow cannot use it ({told}); if another version of MLflow "
-            f"wrote it, use that, else move it away (mv {runs_dir / DATABASE} "
-            f"{runs_dir / DATABASE}.damaged) and begin with a new one"
-        ) from error
+        raise unusable_store(runs_dir, error) from error
+
+
+def unusable_store(runs_dir: Path, error: MlflowException) -> UserError:
+    """Return what is said where MLflow cannot read a store, such as one that lacks a table."""
+    file, told = runs_dir / DATABASE, " ".join(str(error).split())[:300]
+    return UserError(
+        f"{file}: MLflow cannot use it ({told}); if another version of MLflow wrote it, use that, "
+        f"else move it away (mv {file} {file}.damaged) and begin with a new one"
+    )
 
 
 def forget_store(runs_dir: Path) -> None:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -23,6 +24,9 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: Sequence[str]) -> Any:
         """Run the study of a command line; return its best value."""
+        from asl_exp.cli import say_loading
+
+        say_loading()
         from asl_exp.study.command import run_study_command
 
         if self.config is None or self.hydra_context is None:
@@ -49,6 +53,7 @@ class GridSweeper(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Prepare Hydra's own sweeper and the launcher."""
+        self._folder = str(config.hydra.sweep.dir)
         self._grid.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: Sequence[str]) -> Any:
@@ -62,9 +67,21 @@ class GridSweeper(Sweeper):
         assert self._grid.launcher is not None
         self._grid.launcher = outcomes = _Outcomes(self._grid.launcher)
         results = self._grid.sweep(list(arguments))
+        if outcomes.none_is_done():
+            self._remove_listing()
         if told := outcomes.failures():
             raise PastHydra(RunError(told))
         return results
+
+    def _remove_listing(self) -> None:
+        """Remove what Hydra wrote of a grid, where nothing else came of it."""
+        folder = Path(self._folder)
+        if [path.name for path in folder.glob("*")] == [_LISTING]:
+            (folder / _LISTING).unlink()
+            folder.rmdir()
+
+
+_LISTING: Final = "multirun.yaml"
 
 
 class _Outcomes(Launcher):
@@ -92,6 +109,10 @@ class _Outcomes(Launcher):
                 result.status, result.return_value = JobStatus.COMPLETED, math.nan
             self._jobs.append((overrides, reason))
         return results
+
+    def none_is_done(self) -> bool:
+        """Return whether every job has failed."""
+        return all(why is not None for _, why in self._jobs)
 
     def failures(self) -> str | None:
         """Return which jobs failed and why; None where all are done."""

@@ -277,6 +277,23 @@ def test_a_store_that_cannot_be_used_is_said_with_the_way_on(what: str, tmp_path
     assert "mlflow.db" in str(caught.value)
 
 
+@pytest.mark.parametrize("what", ["a column is gone", "a file in the way"])
+def test_sync_says_what_it_cannot_read(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from asl_exp.sync import main
+
+    open_store(tmp_path)
+    if what == "a file in the way":
+        (tmp_path / "outbox").touch()
+    else:
+        with sqlite3.connect(tmp_path / "mlflow.db") as database:
+            database.execute("ALTER TABLE runs RENAME COLUMN lifecycle_stage TO gone")
+    assert main([f"runs_dir={tmp_path}"]) == 2
+    said = capsys.readouterr().err
+    assert ("outbox" if what == "a file in the way" else "MLflow cannot use it") in said
+
+
 def test_an_empty_file_is_a_store_that_was_not_made_yet(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch()
     assert open_store(tmp_path).search_experiments() is not None

@@ -5,6 +5,7 @@ import io
 import multiprocessing
 import os
 import resource
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from filelock import FileLock
 from made_runs import made_data, made_run
 
 from asl_exp.config.compose import compose_config
-from asl_exp.config.errors import StorageError, UserError
+from asl_exp.config.errors import DataError, StorageError, UserError
 from asl_exp.config.signature import signature
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.preprocessing import resolve_preprocessing
@@ -122,6 +123,33 @@ def test_a_full_disk_is_said_with_its_folder(tmp_path: Path) -> None:
     with full as caught, full_disk_named(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert f"'{tmp_path}'" in str(caught.value)
+
+
+def raised_from(inner: Exception, outer: Exception) -> Exception:
+    outer.__cause__, outer.__suppress_context__ = inner, True
+    return outer
+
+
+SPACE = f"[Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}"
+FULL = {
+    "told by another package": raised_from(OSError(errno.ENOSPC, "No space"), KeyError("x")),
+    "a copied folder": shutil.Error([("a", "b", SPACE)]),
+    "a copied folder, told by another": raised_from(shutil.Error([("a", "b", SPACE)]), KeyError()),
+    "a limit": OSError(errno.EFBIG, os.strerror(errno.EFBIG)),
+    "torch": RuntimeError("PytorchStreamWriter failed writing file data/1"),
+}
+OTHERS = {
+    "another fault of copying": shutil.Error([("a", "b", "[Errno 2] No such file")]),
+    "a cache that said so": raised_from(OSError(errno.ENOSPC, "No space"), DataError("make room")),
+    "anything": KeyError("x"),
+}
+
+
+@pytest.mark.parametrize("name", [*FULL, *OTHERS])
+def test_a_full_disk_is_known_however_it_is_told(name: str, tmp_path: Path) -> None:
+    error = (FULL | OTHERS)[name]
+    with pytest.raises(StorageError if name in FULL else type(error)), full_disk_named(tmp_path):
+        raise error
 
 
 def claimed(new: Path, *overrides: str) -> Path:

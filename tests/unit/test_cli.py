@@ -177,3 +177,18 @@ def test_a_server_is_ended_by_ctrl_c_without_a_fault(number: int, status: int) -
         assert any(line.startswith("open page") for line in door.stdout)  # after the server's own
         door.send_signal(number)
         assert door.wait(30) == status
+
+
+@pytest.mark.parametrize(("terminal", "loaded"), [(True, False), (True, True), (False, False)])
+def test_the_first_seconds_are_not_silent_at_a_terminal(
+    terminal: bool, loaded: bool, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if loaded:
+        monkeypatch.setitem(sys.modules, "torch", sys)
+    else:
+        monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    cli.say_loading()
+    monkeypatch.undo()
+    assert capsys.readouterr().err == ("loading PyTorch and MLflow ...\n" * (terminal > loaded))

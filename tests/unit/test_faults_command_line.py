@@ -328,6 +328,8 @@ SLIPS = {
     "hydra/job_logging=nope": "is not changed here",
     "hydra/launcher=jobli": "did you mean 'joblib'?",
     "hydra.run.dir=": "hydra.run.dir: got ''; give a folder",
+    "hydra.run.dir=.": "hydra.run.dir: '.' is the folder where the command is typed",
+    "hydra.sweep.dir=../..": "hydra.sweep.dir: '../..' is the folder where the command",
     "hydra.sweep.dir=a,b": "has one value for all jobs",
     "~hydra.run": "keys cannot be deleted",
 }

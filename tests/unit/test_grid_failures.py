@@ -1,14 +1,16 @@
 """A grid of which some jobs fail: all are run, each failure is named, the status is 1."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from asl_exp.config.errors import RunError
-from hydra_plugins.asl_exp_sweeper import _Outcomes
+from asl_exp.config.errors import PastHydra, RunError
+from hydra_plugins.asl_exp_sweeper import GridSweeper, _Outcomes
 
 JOBS = [["lr.transfer=1e-3", f"seed={seed}", "name=x y"] for seed in range(4)]
 
@@ -62,3 +64,39 @@ def test_all_jobs_are_run_and_the_failed_ones_named(what: str, batch: int) -> No
     said = outcomes.failures()
     assert (said is None) == (not told)
     assert all(part in (said or "") for part in told), said
+
+
+class Listed:
+    """Hydra's own grid: writes its listing, then launches."""
+
+    def __init__(self, folder: Path, launcher: Engine, beside: str | None) -> None:
+        self.folder, self.launcher, self.beside = folder, launcher, beside
+
+    def setup(self, **given: Any) -> None:
+        """Nothing to prepare."""
+
+    def sweep(self, arguments: Sequence[str]) -> None:
+        self.folder.mkdir()
+        for name in ("multirun.yaml", *([self.beside] if self.beside else [])):
+            (self.folder / name).touch()
+        self.launcher.launch(JOBS, 0)
+
+
+@pytest.mark.parametrize(
+    ("failed", "beside", "left"),
+    [(range(4), None, False), (range(4), "0", True), ((1, 2), None, True), ((), None, True)],
+)
+def test_a_grid_of_which_nothing_came_leaves_nothing(
+    failed: Sequence[int], beside: str | None, left: bool, tmp_path: Path
+) -> None:
+    folder, sweeper = tmp_path / "grid", GridSweeper()
+    engine = Engine(dict.fromkeys(failed, RunError("no data")))
+    sweeper._grid = Listed(folder, engine, beside)
+    config: Any = SimpleNamespace(hydra=SimpleNamespace(sweep=SimpleNamespace(dir=str(folder))))
+    sweeper.setup(hydra_context=Any, task_function=Any, config=config)  # type: ignore[arg-type]
+    if failed:
+        with pytest.raises(PastHydra):
+            sweeper.sweep([])
+    else:
+        sweeper.sweep([])
+    assert folder.exists() == left
