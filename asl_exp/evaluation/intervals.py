@@ -9,8 +9,9 @@ is Student's, from the drawn samples' spread, for shares on the logit scale (0.9
 0.96, at a mean accuracy of 0.66). It promises too much still where nearly all is right: at 0.89 two
 signers held 0.83 times, at 0.97 two, three, four and five 0.59, 0.79, 0.88 and 0.93. From FEW on
 percentiles are taken, widened as Hesterberg does (What Teachers Should Know About the Bootstrap,
-2015, section 5.3): alpha becomes the normal tail at sqrt(n / (n - 1)) times Student's quantile. One group alone has no interval. A share without spread, such as a perfect
-score, gets Wilson's, with the groups as trials.
+2015, section 5.3): alpha becomes the normal tail at sqrt(n / (n - 1)) times Student's quantile. One
+group alone has no interval. A share without spread, such as a perfect score, gets Wilson's, with
+the groups as trials.
 """
 
 import math
