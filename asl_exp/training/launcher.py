@@ -81,7 +81,7 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
     except (RendezvousTimeoutError, RendezvousConnectionError, RendezvousClosedError):
         raise _nobody_came(config) from None
     except ChildFailedError:
-        raise _first_error(faults, config.trainer.devices) from None
+        raise first_error(faults, config.trainer.devices) from None
     finally:
         private.cleanup()
         shutil.rmtree(faults, ignore_errors=True)
@@ -209,12 +209,13 @@ def _tell_parent(path: Path, error: BaseException) -> None:
     path.write_text(json.dumps(told))
 
 
-def _first_error(faults: Path, devices: int) -> Exception:
+def first_error(faults: Path, devices: int) -> Exception:
     """Return the error of the rank that failed first; the others only lost their partner."""
     told = sorted(faults.glob("rank*.json"), key=lambda path: path.stat().st_mtime_ns)
     killed = [rank for rank in range(devices) if not _ended(faults, str(rank)).exists()]
     content = json.loads(told[0].read_text()) if told else {"kind": _LOST[0], "message": ""}
-    if content["kind"] in _LOST and killed:
+    # A SIGTERM may be the launcher's own, which ends the others when it sees that one was killed.
+    if content["kind"] in (*_LOST, Interrupted.__name__) and killed:
         return WorkerError(
             f"worker {killed[0]} of this machine: its process ended with no error of its own: "
             "killed from outside, or out of memory"

@@ -1,7 +1,9 @@
 """On the CPU: out-of-memory errors name the settings that help; cores where none are told."""
 
+import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from asl_exp.config.errors import OutOfMemoryError
 from asl_exp.config.study_plan import plan_study
 from asl_exp.study.agent_launch import share_machine
 from asl_exp.training.device import one_thread, set_up
+from asl_exp.training.launcher import first_error
 from asl_exp.training.phase import memory_named
 
 CONFIG = compose_config(["data.batch_size=96", "trainer.accumulate=2"])
@@ -53,3 +56,20 @@ def test_a_system_that_binds_no_process_to_cores(monkeypatch: pytest.MonkeyPatch
         set_up(torch.device("cpu"), trainer)
         assert torch.get_num_threads() == 3
     share_machine(plan_study(["sweep=nadam_l2_dropout", "trainer.accelerator=cpu"]), 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ([0, 1], "rank 0: its process was terminated from outside (SIGTERM)"),
+        ([0], "worker 1 of this machine: its process ended with no error of its own"),
+    ],
+)
+def test_a_worker_that_was_killed_is_named_not_the_one_ended_for_it(
+    tmp_path: Path, ended: list[int], said: str
+) -> None:
+    told = {"kind": "Interrupted", "message": "terminated", "traceback": ""}
+    (tmp_path / "rank0.json").write_text(json.dumps(told))
+    for rank in ended:
+        (tmp_path / f"ended{rank}").touch()
+    assert said in str(first_error(tmp_path, 2))
