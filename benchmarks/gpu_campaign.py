@@ -75,6 +75,8 @@ class Setup:
 
 GPU: Final = Setup("cuda", "efficientnet_b0", "tf_efficientnet_b7", (224, 100), 100, 100, 64, 30)
 LESS: Final = ("epochs", "copies")
+"""Of a setup, what an option can make smaller."""
+
 TINY: Final = Setup("cpu", "asl_small_cnn", "asl_small_cnn", (32,), 2, 3, 16, 4)
 SIGNERS: Final = 30
 """Drawn signers of 29 letters: 870 images, and with 100 copies of each 87,000."""

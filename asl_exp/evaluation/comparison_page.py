@@ -116,9 +116,11 @@ def _score_row(one: Configuration, sets: Sequence[str], external: Sequence[str])
     split = (first.result.split or first.config.data.split) + (f" ({caution})" if caution else "")
     cells = [one.label, _network(first), split]
     for name in ("train", "val"):
-        values = [run.result.metrics.get(names.score_key(name, "accuracy")) for run in one.runs]
-        known = [value for value in values if value is not None]
-        cells.append(_cell(known, None, first.published.get(name)))
+        key = names.score_key(name, "accuracy")
+        known = [run.result.metrics[key] for run in one.runs if key in run.result.metrics]
+        bounds = first.result.intervals.get(key)
+        interval = (bounds[0], bounds[1]) if bounds else None
+        cells.append(_cell(known, interval, first.published.get(name)))
     for where in sets:
         scored = one.scored(where)
         interval = scored[0].intervals.of.get("accuracy") if len(scored) == 1 else None

@@ -152,12 +152,10 @@ class FeatureFile:
         what = (
             f"storing features, view {self.view + 1}" if self.augmentation else "storing features"
         )
-        device, batches = self.source.device, BatchLoader(mine, _CHUNK, shuffle=False, seed=0)
-        batches.pin_memory = device.type == "cuda"
         with progress(what, len(mine)) as advance, part.open("r+b") as file:
-            for images, labels, rows in batches:
+            for images, labels, rows in BatchLoader(mine, _CHUNK, shuffle=False, seed=0):
                 first = int(places[rows[0]])
-                features = self._features(images.to(device, non_blocking=True), labels, first)
+                features = self._features(images.to(self.source.device), labels, first)
                 file.seek(first * self._row_bytes)
                 file.write(features.data)
                 advance(int(rows[-1]) + 1)

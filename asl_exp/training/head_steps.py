@@ -1,8 +1,8 @@
 """Many steps of a head in one call: Lightning's loop takes longer around a step than the step does.
 
 What a step computes is the module's, in the same order and with the same random numbers as one by
-one. On a GPU, where launching a step's forty kernels takes longer than their work, a full batch's
-step is recorded once as a CUDA graph and replayed.
+one. On a GPU, where launching the many small kernels of a step takes longer than their work, a full
+batch's step is recorded once as a CUDA graph and replayed.
 """
 
 from typing import Any
@@ -38,9 +38,9 @@ class HeadSteps:
     def __init__(self, module: PhaseModule) -> None:
         self._module = module
         self._recorded: RecordedStep | None = None
-        self._record_failed = False
+        self._records = _can_be_recorded(module)
 
-    def __call__(self, group: Group, _group_idx: int) -> None:
+    def __call__(self, group: Group) -> None:
         """Take one step a batch."""
         features, labels, batches, first = group
         optimizer = self._module.optimizers(use_pl_optimizer=False)
@@ -76,16 +76,15 @@ class HeadSteps:
 
         The first step of all is, so that the optimizer has its state.
         """
-        config = self._module.config
-        full = n_images == config.data.batch_size
-        if not (full and features.is_cuda and optimizer.state and not self._record_failed):
+        full = n_images == self._module.config.data.batch_size
+        if not (self._records and full and features.is_cuda and optimizer.state):
             return None
-        if self._recorded is None and _can_be_recorded(self._module):
+        if self._recorded is None:
             try:
                 self._recorded = RecordedStep(self._module, optimizer, features, n_images)
             except RuntimeError as error:
+                self._records = False
                 say(f"steps of the head are not recorded as a CUDA graph: {error}", warning=True)
-        self._record_failed = self._recorded is None
         return self._recorded
 
 
@@ -151,15 +150,17 @@ class RecordedStep:
         held = [tensor.detach().clone() for tensor in changed]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
+        try:
+            with torch.cuda.stream(stream):
+                for _ in range(3):
+                    self._compute()
+            torch.cuda.current_stream().wait_stream(stream)
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 self._compute()
-        torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._compute()
-        with torch.no_grad():
-            for tensor, value in zip(changed, held, strict=True):
-                tensor.copy_(value)
+        finally:  # also where it cannot be recorded, and the run goes on without
+            with torch.no_grad():
+                for tensor, value in zip(changed, held, strict=True):
+                    tensor.copy_(value)
 
     def _compute(self) -> None:
         half = {"bf16-mixed": torch.bfloat16}.get(self._module.config.trainer.precision)

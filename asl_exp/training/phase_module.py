@@ -89,7 +89,7 @@ class PhaseModule(pl.LightningModule):
         decay = config.regularization.weight_mean
         self.weight_mean = WeightMean(decay, self) if decay else None
         self.strict_loading = self._saved is None
-        self.head_steps: Callable[[Any, int], None] | None = None  # takes groups of batches
+        self.head_steps: Callable[[Any], None] | None = None  # takes groups of batches
         self.steps_a_call = 1
 
     @property
@@ -157,7 +157,7 @@ class PhaseModule(pl.LightningModule):
         """
         if self.head_steps is None:
             return self.loss_of(batch, batch_idx)
-        self.head_steps(batch, batch_idx)
+        self.head_steps(batch)
         return None
 
     def loss_of(self, batch: Batch, batch_idx: int) -> torch.Tensor:

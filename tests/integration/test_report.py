@@ -44,6 +44,9 @@ def test_runs_are_set_side_by_side(runs: Path, tmp_path: Path) -> None:
     assert {p["set"] for p in content["pairs"]} == {"test", "external/synthetic_external"}
     assert len(content["pairs"]) == 2  # a and b are one configuration
     assert "common images |" in text
+    result = json.loads((runs / "c" / "result.json").read_text())
+    low, high = result["intervals"]["val/accuracy"]
+    assert f"{result['metrics']['val/accuracy']:.2f} [{low:.2f}, {high:.2f}]" in text
     for name, row in content["runs"].items():
         scores = pd.read_parquet(runs / name / "evaluation/test/predictions.parquet")
         assert row["measured"]["test"] == pytest.approx(scores["correct"].mean())
