@@ -254,12 +254,9 @@ def experiment(config: "Config", folder: Path) -> float:
 
         begin_forking()
     with collector_paused():
-        from asl_exp.training.folds import run_folds
-        from asl_exp.training.run import run_experiment
+        from asl_exp.training.folds import run_whole
 
-    if config.data.folds is not None and config.data.fold is None:
-        return run_folds(config, folder)
-    return run_experiment(config, folder)
+    return run_whole(config, folder)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -42,6 +42,10 @@ EPOCH_METRICS: Final = (
 
 SCORES: Final = ("accuracy", "f1_macro", "ece")
 
+FOLDS: Final = "folds"
+"""Instead of a split's name: the answers of all folds together; ``folds/mean`` is the mean of their
+accuracies, ``folds/spread`` its standard deviation."""
+
 HANDS_FOUND: Final = "hands_found"
 """Beside the scores of a set, where hands are looked for: the share of images that show one."""
 
@@ -162,7 +166,8 @@ class Artifact:
     PROFILE: Final = "profile.txt"
 
 
-_SCORE = re.compile(rf"^(test|external|external/[^/].*)/({'|'.join(SCORES)})$")
+_SCORE = re.compile(rf"^(test|external|external/[^/].*|{FOLDS})/({'|'.join(SCORES)})$")
+_FOLDS_MEAN = f"{FOLDS}/mean"
 _FALLING = ("loss", "l2_penalty", "ece")
 
 EVERY_EPOCH = tuple(key for key in EPOCH_METRICS if key != LEARNING_RATE)
@@ -170,7 +175,7 @@ EVERY_EPOCH = tuple(key for key in EPOCH_METRICS if key != LEARNING_RATE)
 
 def metric_fault(metric: str) -> str | None:
     """Return what is wrong with a metric key, or None where a run will have it."""
-    if metric in EVERY_EPOCH or _SCORE.match(metric):
+    if metric in EVERY_EPOCH or metric == _FOLDS_MEAN or _SCORE.match(metric):
         return None
     return (
         f"no metric '{metric}'{nearest(metric, _known())}; allowed: {', '.join(_known())} "
@@ -180,14 +185,20 @@ def metric_fault(metric: str) -> str | None:
 
 def _known() -> Iterator[str]:
     yield from EVERY_EPOCH
-    for split in ("test", EXTERNAL, "external/<set>"):
+    for split in ("test", EXTERNAL, "external/<set>", FOLDS):
         yield from (score_key(split, score) for score in SCORES)
+    yield _FOLDS_MEAN
 
 
 def direction(objective: Objective) -> Direction:
     """Return which way is better: as given, else by what the metric is."""
     falls = objective.metric.rpartition("/")[2] in _FALLING
     return objective.direction or ("minimize" if falls else "maximize")
+
+
+def is_of_folds(metric: str) -> bool:
+    """Return whether a metric is of all folds together."""
+    return metric.startswith(f"{FOLDS}/")
 
 
 def needs_scores(objectives: list[Objective]) -> bool:

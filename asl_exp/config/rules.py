@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from asl_exp.config.classes import LETTERS, parse_classes
 from asl_exp.config.machine_checks import visible_gpus
-from asl_exp.config.names import EVERY_EPOCH, metric_fault
+from asl_exp.config.names import EVERY_EPOCH, FOLDS, is_of_folds, metric_fault
 from asl_exp.config.redact import holds_secret, without_login
 from asl_exp.config.schema import (
     BackboneConfig,
@@ -597,6 +597,7 @@ def machine_faults(sweep: SweepConfig, base: Config) -> list[str]:
         )
     if base.resume is not False:
         faults.append("resume: a study goes on where it was left by itself; leave resume out")
+    faults += _objectives_of_folds(sweep, base.data)
     on_gpus = trainer.accelerator != "cpu" and gpus > 0
     if on_gpus and trainer.devices > 1 and sweep.agents * trainer.devices > gpus:
         faults.append(
@@ -604,3 +605,20 @@ def machine_faults(sweep: SweepConfig, base: Config) -> list[str]:
             f"{sweep.agents * trainer.devices} GPUs, but this machine shows {gpus}"
         )
     return faults
+
+
+def _objectives_of_folds(sweep: SweepConfig, data: DataConfig) -> Iterator[str]:
+    """Yield the objectives that are of one run where each trial has folds, and the reverse."""
+    folds = data.folds is not None and data.fold is None
+    for number, objective in enumerate(sweep.objectives):
+        key, metric = f"sweep.objectives.{number}.metric", objective.metric
+        if is_of_folds(metric) and not folds:
+            yield (
+                f"{key}: {metric} is of all folds together, but no folds are asked for; give "
+                "data.folds=source, group or a number, and no data.fold"
+            )
+        elif folds and not is_of_folds(metric):
+            yield (
+                f"{key}: {metric} is of one run, but data.folds={data.folds} makes a trial of "
+                f"several; choose {FOLDS}/accuracy, or one fold with data.fold=NAME"
+            )

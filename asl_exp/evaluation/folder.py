@@ -123,14 +123,13 @@ def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
         ValueError: parts of the set do not fit each other, or are no probabilities.
     """
     _check(answered)
-    folder.mkdir(parents=True, exist_ok=True)
     totals = answered.scores()
     groups = known_groups(answered.table["group"].astype(str).tolist())
     intervals = score_intervals(answered.probabilities, answered.labels, groups)
     ranked = risk_coverage_intervals(answered.probabilities, answered.labels, groups)
     intervals = replace(intervals, of={**intervals.of, **ranked})
     curves = _Curves.of(answered)
-    _write_predictions(folder, answered)
+    write_answers(folder, answered)
     _write_reports(folder, answered, (totals, intervals), curves)
     _draw_scores(folder, answered, totals)
     _draw_rankings(folder, answered, curves)
@@ -153,7 +152,9 @@ def predictions_table(
     return pd.concat([rows, answers], axis=1)
 
 
-def _write_predictions(folder: Path, answered: AnsweredSet) -> None:
+def write_answers(folder: Path, answered: AnsweredSet) -> None:
+    """Write predictions.parquet alone: every answer, with no figure made of them."""
+    folder.mkdir(parents=True, exist_ok=True)
     table = answered.table
     if answered.found is not None:
         table = table.assign(**{HAND_FOUND: answered.found})

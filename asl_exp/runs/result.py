@@ -1,4 +1,4 @@
-"""result.json: what a run came to; read and written here alone."""
+"""result.json, what a run came to, and folds.json, what folds did; read and written here alone."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from asl_exp.config.errors import UserError
-from asl_exp.config.names import EPOCH_METRICS, KEPT, Artifact
+from asl_exp.config.names import EPOCH_METRICS, FOLDS, KEPT, Artifact
 from asl_exp.config.schema import Config
 from asl_exp.runs.writing import replaced
 
@@ -101,6 +101,58 @@ class Result:
     def write(self, run_folder: Path) -> None:
         """Replace ``result.json`` in one step."""
         write_json(run_folder / Artifact.RESULT, asdict(self))
+
+
+FOLDS_FILE: Final = "folds.json"
+
+
+@dataclass
+class FoldsResult:
+    """The outcome of folds, in the folder above theirs, filled as they go.
+
+    Attributes:
+        status: RUNNING or FINISHED; each fold's own result says more.
+        folds: the accuracy of each.
+        scores: of all answers together, under the metric keys.
+        interval: of the accuracy of all, 95 %, where it has one.
+        images: how many were answered.
+        caution: what must stand beside the scores.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    status: str = "RUNNING"
+    folds: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    images: int = 0
+    caution: str = ""
+    mlflow_run_id: str | None = None
+
+    def write(self, folder: Path) -> None:
+        """Replace ``folds.json`` in one step."""
+        write_json(folder / FOLDS_FILE, asdict(self))
+
+    def as_run(self) -> Result:
+        """Return it as a run's result, without what only a run has."""
+        cautions = {FOLDS: self.caution} if self.caution else {}
+        return Result("folds", "", self.mlflow_run_id, self.status, cautions=cautions,
+                      metrics=self.scores)  # fmt: skip
+
+
+def outcome_of(folder: Path) -> Result | None:
+    """Return what a run, or the folds below a folder, came to; None where none has begun.
+
+    Raises:
+        UserError: the file is damaged, or of another version of asl_exp.
+    """
+    path = folder / FOLDS_FILE
+    if not path.is_file():
+        return Result.read(folder)
+    try:
+        return TypeAdapter(FoldsResult).validate_json(path.read_bytes()).as_run()
+    except ValidationError as error:
+        raise _unreadable(path, error.errors()[0]["msg"]) from error
 
 
 def spelled_cautions(cautions: Mapping[str, str]) -> str:

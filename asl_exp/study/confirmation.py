@@ -23,13 +23,13 @@ from asl_exp.config.names import Tag, needs_scores
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
 from asl_exp.config.study_plan import Plan
-from asl_exp.runs.result import Result
+from asl_exp.runs.result import Result, outcome_of
 from asl_exp.study.best_preset import trial_config
 from asl_exp.study.mlflow_parent import CONFIRMATION, child_tags
 from asl_exp.study.results import Survey, score
 from asl_exp.study.study import DATA_DIGEST, FEATURES_GB
+from asl_exp.training.folds import run_whole
 from asl_exp.training.observer import Evaluate
-from asl_exp.training.run import run_experiment
 
 
 @dataclass(frozen=True)
@@ -227,19 +227,19 @@ class Repeater:
 
     def _run(self, config: Config, folder: Path, tags: Mapping[str, str]) -> Result:
         """Return what a repetition came to; it is run unless it is finished."""
-        known = Result.read(folder)
+        known = outcome_of(folder)
         if known is None or known.status != "FINISHED":
             self.say(f"{config.name} ...")
             resume = str(folder) if known is not None else False
             evaluate: Evaluate = (
                 "scores" if needs_scores(self.plan.sweep.objectives) else "validation"
             )
-            run_experiment(
+            run_whole(
                 config.model_copy(update={"resume": resume}),
                 folder,
                 observer=_Tags(tags, self.features_gb),
                 evaluate=evaluate,
             )
-            known = Result.read(folder)
+            known = outcome_of(folder)
         assert known is not None
         return known

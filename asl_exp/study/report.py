@@ -20,7 +20,7 @@ from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.redact import scrubbed
 from asl_exp.config.study_plan import Plan
 from asl_exp.evaluation.figures import canvas
-from asl_exp.runs.result import Result, kept_scores
+from asl_exp.runs.result import FOLDS_FILE, kept_scores, outcome_of
 from asl_exp.study import results, trial_facts
 from asl_exp.study.best_preset import BEST, command, write_best
 from asl_exp.study.claims import COUNTED
@@ -177,7 +177,7 @@ def _metrics(survey: Survey) -> dict[str, float]:
     values = dict(zip(survey.metrics, survey.best.values, strict=True))
     folder, result = trial_facts.run_folder(survey.best), None
     with suppress(UserError):  # damaged since
-        result = Result.read(folder) if folder is not None else None
+        result = outcome_of(folder) if folder is not None else None
     scores = kept_scores({**(result.metrics if result is not None else {}), **values})
     single = {OBJECTIVE: survey.best.values[0]} if len(survey.metrics) == 1 else {}
     return {**counts, **single, **scores}
@@ -266,7 +266,7 @@ def look_at(opened: OpenStudy) -> Survey:
 def _complete_best(survey: Survey) -> None:
     """Give the best trial the files of a run of its own: figures, scores, the model."""
     folder = trial_facts.run_folder(survey.best) if survey.best else None
-    if folder is None or (folder / Artifact.MODEL).exists():
+    if folder is None or any((folder / name).exists() for name in (Artifact.MODEL, FOLDS_FILE)):
         return
     try:
         complete_run(folder)

@@ -24,15 +24,15 @@ from asl_exp.config.names import EVERY_EPOCH, Artifact, needs_scores
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import network_name
 from asl_exp.config.study_plan import Plan
-from asl_exp.runs.result import Result, spelled_cautions
+from asl_exp.runs.result import FOLDS_FILE, outcome_of, spelled_cautions
 from asl_exp.study.heartbeat import Heart
 from asl_exp.study.mlflow_parent import child_tags
 from asl_exp.study.pruning import TrialObserver
 from asl_exp.study.sampling import suggest
 from asl_exp.study.study import FEATURES_GB, PARENT_RUN, OpenStudy
 from asl_exp.study.trial_facts import CAUTION, MLFLOW_RUN, RUN_FOLDER
+from asl_exp.training.folds import run_whole
 from asl_exp.training.observer import Evaluate
-from asl_exp.training.run import run_experiment
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _compared(plan: Plan) -> str | None:
 def _new_folder(folder: Path) -> Path:
     """Return the folder, or one beside it where an earlier study of this name left one."""
     number, free = 1, folder
-    while (free / Artifact.RESULT).exists():
+    while any((free / name).exists() for name in (Artifact.RESULT, FOLDS_FILE)):
         number += 1
         free = folder.with_name(f"{folder.name}_{number}")
     return free
@@ -122,7 +122,7 @@ def _new_folder(folder: Path) -> Path:
 def _train(plan: Plan, config: Config, folder: Path, observer: TrialObserver) -> Outcome:
     evaluate: Evaluate = "scores" if needs_scores(plan.sweep.objectives) else "validation"
     try:
-        run_experiment(config, folder, observer=observer, evaluate=evaluate)
+        run_whole(config, folder, observer=observer, evaluate=evaluate)
     except PrunedError:
         return Outcome(TrialState.PRUNED)
     except RunError as error:
@@ -139,7 +139,7 @@ def _train(plan: Plan, config: Config, folder: Path, observer: TrialObserver) ->
 
 
 def _finished(plan: Plan, folder: Path) -> Outcome:
-    result = Result.read(folder)
+    result = outcome_of(folder)
     assert result is not None
     values = []
     for number, objective in enumerate(plan.sweep.objectives):
@@ -166,7 +166,7 @@ def _concerns_every_trial(error: UserError, plan: Plan) -> bool:
 
 def _note_run(trial: Trial, folder: Path) -> None:
     """Keep which MLflow run it was and its cautions, unless the trial was given up for dead."""
-    result = Result.read(folder)
+    result = outcome_of(folder)
     if result is None:
         return
     caution = spelled_cautions(result.cautions) if result.cautions else None

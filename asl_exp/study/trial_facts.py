@@ -6,7 +6,7 @@ from typing import Final
 from optuna.trial import FrozenTrial
 
 from asl_exp.config.redact import scrubbed
-from asl_exp.runs.result import Result
+from asl_exp.runs.result import outcome_of
 from asl_exp.study.claims import REASON
 
 RUN_FOLDER: Final = "run_folder"
@@ -29,7 +29,7 @@ def run_folder(trial: FrozenTrial) -> Path | None:
 def run_id(trial: FrozenTrial) -> str | None:
     """Return the MLflow run of a trial, also of one that was killed; None where none was made."""
     known = trial.user_attrs.get(MLFLOW_RUN)
-    if known is None and (folder := run_folder(trial)) and (result := Result.read(folder)):
+    if known is None and (folder := run_folder(trial)) and (result := outcome_of(folder)):
         return result.mlflow_run_id
     return known
 

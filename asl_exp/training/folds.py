@@ -2,13 +2,14 @@
 
 Each fold is a run of its own, in a folder of its own, and can be opened, predicted with and resumed
 as any other. The folder of all has ``folds.json``, the pooled ``evaluation/folds/`` and an MLflow
-run whose children they are.
+run whose children they are. Where the configuration says ``resume``, as a study's repetition may,
+folds that are finished stay as they are.
 """
 
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,25 +17,21 @@ import numpy as np
 import pandas as pd
 
 from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
-from asl_exp.config.errors import Interrupted
-from asl_exp.config.names import Artifact
+from asl_exp.config.errors import Interrupted, PrunedError, UserError
+from asl_exp.config.names import FOLDS, Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import run_name
 from asl_exp.data.manifest import label_indices, make_manifest
 from asl_exp.data.pixel_store import DecodedPixels, Geometry
 from asl_exp.data.sources.selection import list_images
 from asl_exp.data.split import fold_of_rows
-from asl_exp.evaluation.folder import HAND_FOUND, AnsweredSet, Evaluation, write_evaluation
-from asl_exp.runs.result import Result
-from asl_exp.runs.writing import replaced
+from asl_exp.evaluation.folder import HAND_FOUND, AnsweredSet, write_answers, write_evaluation
+from asl_exp.runs.lock import held
+from asl_exp.runs.result import FOLDS_FILE, FoldsResult, Result
 from asl_exp.tracking.recorder import Begin, Recorder
+from asl_exp.training.observer import Evaluate, Observer
 from asl_exp.training.run import run_experiment
-from asl_exp.training.terminal import say
-
-FOLDS: Final = "folds"
-"""Name of the pooled set: its scores are ``folds/accuracy`` and so on."""
-
-FILE: Final = "folds.json"
+from asl_exp.training.terminal import hushed, say
 
 _SHOWN: Final = 128
 """Side in pixels of the images in the figure of mistakes."""
@@ -43,28 +40,56 @@ _ANSWERS: Final = f"{Artifact.EVALUATION}/test/predictions.parquet"
 
 
 @dataclass
-class _Child:
-    """Makes a fold's MLflow run a child of the folds' run; ends nothing.
+class _OfFold:
+    """Makes a fold's MLflow run a child of the folds' run; a study's observer may end it.
 
     Attributes:
         tags: of the MLflow run.
-        features_gb: None: each fold's own configuration says.
+        features_gb: as the study decided; None: each fold's own configuration says.
+        study: the observer of the trial that the folds are.
     """
 
     tags: Mapping[str, str] = field(default_factory=dict)
     features_gb: float | None = None
+    study: Observer | None = None
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Let the run go on."""
-        return False
+        """Return whether the study ends it."""
+        return self.study is not None and self.study.after_epoch(epoch, metrics)
 
 
-def run_folds(config: Config, folder: Path) -> float:
+def run_whole(
+    config: Config,
+    folder: Path,
+    *,
+    observer: Observer | None = None,
+    evaluate: Evaluate = "everything",
+) -> float:
+    """Run an experiment: once, or once for each fold; the arguments are run_experiment's.
+
+    Returns:
+        The objective of the run, or the pooled accuracy of the folds.
+    """
+    folds = config.data.folds is not None and config.data.fold is None
+    run = run_folds if folds else run_experiment
+    return run(config, folder, observer=observer, evaluate=evaluate)
+
+
+def run_folds(
+    config: Config,
+    folder: Path,
+    *,
+    observer: Observer | None = None,
+    evaluate: Evaluate = "everything",
+) -> float:
     """Run every fold that ``data.folds`` names, then score all their answers together.
 
     Args:
         config: checked, with ``data.folds`` and without ``data.fold``.
         folder: of the folds; each has one below it.
+        observer: of a study, told of each epoch of each fold.
+        evaluate: unless it is everything, the answers are scored, no figures are made, and nothing
+            is printed.
 
     Returns:
         The pooled accuracy: of all images, each answered by the model that never saw its fold.
@@ -73,20 +98,58 @@ def run_folds(config: Config, folder: Path) -> float:
         UserError: as run_experiment; folds that are finished stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = fold_names(config)
-    recorder = _open_record(config, folder)
-    say(f"{len(names)} folds, one model each, tested on: {', '.join(names)}")
-    try:
-        for number, name in enumerate(names, start=1):
-            say(f"fold {number} of {len(names)}: {name}")
-            run = run_folder_of(folder, name)
-            run_experiment(_of_fold(config, name), run, observer=_child(recorder))
-        evaluation = _score_together(config, folder, names, recorder)
-    except BaseException as error:
-        recorder.end("KILLED" if isinstance(error, Interrupted) else "FAILED")
-        raise
-    recorder.end("FINISHED")
-    return evaluation.scores["accuracy"]
+    with hushed(evaluate != "everything"), _claimed(folder):
+        names = fold_names(config)
+        recorder = _open_record(config, folder, observer)
+        result = FoldsResult(mlflow_run_id=recorder.run_id)
+        result.write(folder)
+        say(f"{len(names)} folds, one model each, tested on: {', '.join(names)}")
+        try:
+            for number, name in enumerate(names, start=1):
+                say(f"fold {number} of {len(names)}: {name}")
+                _run_fold(config, name, folder, _child(recorder, observer), evaluate)
+            _score_together(config, folder, result, names, evaluate)
+            _record(recorder, folder, result)
+        except BaseException as error:
+            recorder.end(_ended_by(error))
+            raise
+        result.status = "FINISHED"
+        result.write(folder)
+        recorder.end("FINISHED")
+    _show(result)
+    return result.scores[f"{FOLDS}/accuracy"]
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder of all folds: between two of them no run of theirs shows that they go on."""
+    with held(folder) as mine:
+        if not mine:
+            raise UserError(f"{folder}: another process is running these folds")
+        yield
+
+
+def _ended_by(error: BaseException) -> str:
+    if isinstance(error, Interrupted):
+        return "KILLED"
+    return "PRUNED" if isinstance(error, PrunedError) else "FAILED"
+
+
+def _run_fold(
+    config: Config, name: str, folder: Path, observer: Observer, evaluate: Evaluate
+) -> None:
+    """Run one fold, unless the folds are resumed and it is finished."""
+    of_fold, run = _of_fold(config, name), run_folder_of(folder, name)
+    known = Result.read(run) if config.resume else None
+    if known is not None and known.status == "FINISHED":
+        return
+    resume = str(run) if known is not None else False
+    run_experiment(
+        of_fold.model_copy(update={"resume": resume}),
+        run,
+        observer=observer,
+        evaluate="everything" if evaluate == "everything" else "answers",
+    )
 
 
 def fold_names(config: Config) -> list[str]:
@@ -115,25 +178,45 @@ def _of_fold(config: Config, name: str) -> Config:
     return config.model_copy(update={"data": data, "name": named})
 
 
-def _open_record(config: Config, folder: Path) -> Recorder:
+def _open_record(config: Config, folder: Path, observer: Observer | None) -> Recorder:
     if config.tracking.mode == "off":
         return Recorder(None, None)
-    name = f"{config.name or run_name(config)} folds"
-    begin = Begin(Path(config.runs_dir), config.tracking.experiment, name, folder)
+    name = config.name if observer and config.name else f"{config.name or run_name(config)} folds"
+    tags = observer.tags if observer else {}
+    begin = Begin(Path(config.runs_dir), config.tracking.experiment, name, folder, tags)
     return Recorder.open(begin, run_id=None)
 
 
-def _child(recorder: Recorder) -> _Child:
-    return _Child({MLFLOW_PARENT_RUN_ID: recorder.run_id} if recorder.run_id else {})
+def _child(recorder: Recorder, observer: Observer | None) -> _OfFold:
+    tags = {MLFLOW_PARENT_RUN_ID: recorder.run_id} if recorder.run_id else {}
+    return _OfFold(tags, observer.features_gb if observer else None, observer)
 
 
 def _score_together(
-    config: Config, folder: Path, names: list[str], recorder: Recorder
-) -> Evaluation:
-    """Pool the folds' answers, write and record what they are worth, and print it."""
+    config: Config, folder: Path, result: FoldsResult, names: list[str], evaluate: Evaluate
+) -> None:
+    """Pool the folds' answers, write them, and put what they are worth into the result."""
     answers = {name: pd.read_parquet(run_folder_of(folder, name) / _ANSWERS) for name in names}
-    accuracies = {name: float(table["correct"].mean()) for name, table in answers.items()}
+    result.folds = {name: float(table["correct"].mean()) for name, table in answers.items()}
+    result.caution = _caution(run_folder_of(folder, name) for name in names)
     pooled = pd.concat(answers.values(), ignore_index=True)
+    answered = replace(_answered(config, pooled), caution=result.caution)
+    of_folds = folder / Artifact.EVALUATION / FOLDS
+    if evaluate == "everything":
+        evaluation = write_evaluation(of_folds, answered)
+        result.interval = evaluation.intervals.of.get("accuracy")
+        scores = evaluation.scores
+    else:
+        write_answers(of_folds, answered)
+        scores = answered.scores()
+    values = np.array(list(result.folds.values()))
+    result.scores = {f"{FOLDS}/{key}": value for key, value in scores.items()}
+    result.scores |= {f"{FOLDS}/mean": float(values.mean())}
+    result.scores |= {f"{FOLDS}/spread": float(values.std(ddof=1))}
+    result.images = len(pooled)
+
+
+def _answered(config: Config, pooled: pd.DataFrame) -> AnsweredSet:
     columns = [column for column in pooled if str(column).startswith("probability/")]
     classes = [str(column).removeprefix("probability/") for column in columns]
     images = DecodedPixels(
@@ -142,30 +225,15 @@ def _score_together(
         max_megapixels=config.data.max_megapixels,
         workers=config.data.workers,
     )
-    evaluation = write_evaluation(
-        folder / Artifact.EVALUATION / FOLDS,
-        AnsweredSet(
-            name=FOLDS,
-            probabilities=pooled[columns].fillna(0.0).to_numpy(np.float32),
-            labels=label_indices(pooled, tuple(classes)),
-            classes=classes,
-            table=pooled[["path", "label", "group", "source"]],
-            gather=images.gather,
-            found=pooled[HAND_FOUND].to_numpy(bool) if HAND_FOUND in pooled else None,
-            caution=_caution(run_folder_of(folder, name) for name in names),
-        ),
+    return AnsweredSet(
+        name=FOLDS,
+        probabilities=pooled[columns].fillna(0.0).to_numpy(np.float32),
+        labels=label_indices(pooled, tuple(classes)),
+        classes=classes,
+        table=pooled[["path", "label", "group", "source"]],
+        gather=images.gather,
+        found=pooled[HAND_FOUND].to_numpy(bool) if HAND_FOUND in pooled else None,
     )
-    values = np.array(list(accuracies.values()))
-    scores = {f"{FOLDS}/{key}": value for key, value in evaluation.scores.items()}
-    scores |= {f"{FOLDS}/mean": float(values.mean()), f"{FOLDS}/spread": float(values.std(ddof=1))}
-    interval = evaluation.intervals.of.get("accuracy")
-    told = {"folds": accuracies, "scores": scores, "interval": interval, "images": len(pooled)}
-    with replaced(folder / FILE) as part:
-        part.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
-    recorder.metrics(scores, step=0)
-    recorder.artifacts(folder, Artifact.EVALUATION, FILE)
-    _show(accuracies, scores, interval)
-    return evaluation
 
 
 def _caution(runs: Iterable[Path]) -> str:
@@ -175,14 +243,18 @@ def _caution(runs: Iterable[Path]) -> str:
     return "; ".join(dict.fromkeys(filter(None, said)))
 
 
-def _show(
-    accuracies: Mapping[str, float],
-    scores: Mapping[str, float],
-    interval: tuple[float, float] | None,
-) -> None:
-    for name, accuracy in accuracies.items():
+def _record(recorder: Recorder, folder: Path, result: FoldsResult) -> None:
+    result.write(folder)
+    recorder.metrics(result.scores, step=0)
+    recorder.artifacts(folder, Artifact.EVALUATION, FOLDS_FILE)
+
+
+def _show(result: FoldsResult) -> None:
+    for name, accuracy in result.folds.items():
         say(f"  {name}: accuracy {accuracy:.3f}")
-    between = f", 95 % {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+    scores, between = result.scores, ""
+    if result.interval is not None:
+        between = ", 95 % {:.3f} to {:.3f}".format(*result.interval)
     say(
         f"folds: accuracy {scores[f'{FOLDS}/accuracy']:.3f} of all images{between}; mean of the "
         f"folds {scores[f'{FOLDS}/mean']:.3f}, standard deviation {scores[f'{FOLDS}/spread']:.3f}"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
-Evaluate = Literal["everything", "scores", "validation"]
-"""What is made of the kept checkpoint: all files of a run; test and external scores; nothing more
-than the validation metrics of its epoch."""
+Evaluate = Literal["everything", "answers", "scores", "validation"]
+"""What is made of the kept checkpoint: all files of a run; test and external scores with the table
+of answers behind them; the scores alone; nothing more than the validation metrics of its epoch."""
 
 
 class Observer(Protocol):

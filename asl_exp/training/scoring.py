@@ -18,7 +18,7 @@ from asl_exp.data.hands.model_file import model_file
 from asl_exp.evaluation.calibration import fitted, not_calibrated, why_not
 from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.figures.curves import learning_curves
-from asl_exp.evaluation.folder import AnsweredSet, write_evaluation
+from asl_exp.evaluation.folder import AnsweredSet, write_answers, write_evaluation
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.evaluation.intervals import interval_of_mean, known_groups, score_intervals
 from asl_exp.evaluation.model_card import Facts, model_card
@@ -197,15 +197,18 @@ def _hand_model(run: Run) -> Path | None:
 
 
 def _score_split(run: Run, name: str) -> None:
-    """Score the test split or an external set; with ``everything`` it gets its folder."""
+    """Score the test split or an external set, and fill its folder as ``evaluate`` says."""
     split, batch_size = run.data.splits[name], step_images(run.config)
+    folder = run.folder / Artifact.EVALUATION / name
     answers = probabilities(run.model, split, batch_size=batch_size, device=run.device)
     answered = AnsweredSet.of(split, answers, run.data.classes)
     scores = answered.scores()
     if run.evaluate == "everything":
-        evaluation = write_evaluation(run.folder / Artifact.EVALUATION / name, answered)
+        evaluation = write_evaluation(folder, answered)
         run.result.intervals |= {
             names.score_key(name, key): list(interval)
             for key, interval in evaluation.intervals.of.items()
         }
+    elif run.evaluate == "answers":
+        write_answers(folder, answered)
     run.result.metrics |= {names.score_key(name, key): value for key, value in scores.items()}

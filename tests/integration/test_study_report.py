@@ -165,6 +165,42 @@ def test_the_confirmation_is_that_of_runs_with_other_seeds(
     assert sorted(found["winner"]) == ["1", "2"]
 
 
+def test_a_study_by_the_accuracy_of_all_folds(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    """Each trial trains both folds; a confirmation does, and goes on with what is finished."""
+    plan = planned(
+        tmp_path, tiny, "data.folds=2", "sweep.objectives=[{metric: folds/accuracy}]",
+        "sweep.n_trials=2", "sweep.confirm=1", "schedule.finetune.epochs=0", "data.external=[]",
+    )  # fmt: skip
+    opened, parent = studied(plan)
+    conclude(opened, parent, ["sweep=nadam_l2_dropout"])
+    for trial in opened.study.trials:
+        folder = Path(trial.user_attrs["run_folder"])
+        told = json.loads((folder / "folds.json").read_text())
+        answers = [
+            pd.read_parquet(folder / fold / "evaluation/test/predictions.parquet") for fold in "12"
+        ]
+        right = pd.concat(answers)["correct"]
+        assert len(right) == told["images"] == 4 * 3 * 4
+        assert trial.value == told["scores"]["folds/accuracy"] == right.mean()
+        assert told["mlflow_run_id"] == trial.user_attrs["mlflow_run_id"]
+        run = client(plan).get_run(told["mlflow_run_id"])
+        assert run.data.tags["mlflow.parentRunId"] == parent
+        assert run.data.metrics["folds/accuracy"] == trial.value
+        of_folds = runs(plan, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+        assert len(of_folds) == 2
+        assert not any(Tag.TRIAL in one.data.tags for one in of_folds), "a fold is no trial"
+    said = json.loads((plan.folder / "outcome/confirmation.json").read_text())
+    assert "folds/accuracy" in json.dumps(said)
+    assert (plan.folder / "outcome/trials.csv").is_file()
+    (repeated, *_) = (plan.folder / "confirm").iterdir()
+    (repeated / "folds.json").unlink()
+    (repeated / "folds.json").write_text(json.dumps({"status": "RUNNING"}))  # as a kill leaves it
+    before = (repeated / "1/result.json").stat().st_mtime_ns
+    conclude(opened, parent, ["sweep=nadam_l2_dropout"])
+    assert (repeated / "1/result.json").stat().st_mtime_ns == before
+    assert json.loads((repeated / "folds.json").read_text())["status"] == "FINISHED"
+
+
 def test_what_is_finished_is_not_run_again(concluded: tuple[OpenStudy, str]) -> None:
     opened, parent = concluded
     before = {run.info.run_id: run.info.end_time for run in runs(opened.plan)}
@@ -202,7 +238,7 @@ def test_an_interrupted_confirmation_goes_on(
         ran.append(config.seed)
         return run_experiment(config, *arguments, **named)
 
-    monkeypatch.setattr("asl_exp.study.confirmation.run_experiment", interrupted_second)
+    monkeypatch.setattr("asl_exp.study.confirmation.run_whole", interrupted_second)
     with pytest.raises(Interrupted):
         conclude(opened, parent, [])
     assert client(opened.plan).get_run(parent).info.status == "KILLED"

@@ -88,6 +88,18 @@ FAULTS = {
         ["sweep.objectives=[{metric: test/accuracy}]"],
         "sweep.pruner.name: median compares trials after every epoch, but test/accuracy is known",
     ),
+    "folds that are not asked for": (
+        ["sweep.objectives=[{metric: folds/accuracy}]", "sweep.pruner.name=none"],
+        "sweep.objectives.0.metric: folds/accuracy is of all folds together, but no folds are",
+    ),
+    "folds, but the objective of one run": (
+        ["data.folds=2"],
+        "sweep.objectives.0.metric: val/accuracy is of one run, but data.folds=2 makes a trial of",
+    ),
+    "a score that folds do not have": (
+        ["data.folds=2", "sweep.objectives=[{metric: folds/acuracy}]", "sweep.pruner.name=none"],
+        "no metric 'folds/acuracy'; did you mean 'folds/accuracy'?",
+    ),
     "cmaes with two objectives": (
         [
             "sweep.objectives=[{metric: val/loss},{metric: images_per_second}]",
