@@ -78,6 +78,7 @@ def clear(cache_dir: Path, kinds: Sequence[str]) -> tuple[int, int]:
         remove(entry.file)
     n_bytes = sum(entry.n_bytes for entry in chosen)
     left = [part for kind in kinds for part in (cache_dir / kind).glob("*.part") if _left(part)]
+    left += [database for kind in kinds for database in (cache_dir / kind).glob("*.sqlite")]
     for part in left:
         n_bytes += part.stat().st_size
         part.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from asl_exp.data.hands.crops import CropRule, CropStore, crop_of
 from asl_exp.data.hands.finder import FinderSettings
 from asl_exp.data.hands.hand import Hand, Hands, no_hand
 from asl_exp.data.hands.hand_store import HandSource, HandStore, find_in
+from asl_exp.data.hands.known_hands import NAME
 from asl_exp.data.hands.model_file import ModelFile, model_file
 from asl_exp.data.pixel_store import Geometry, pixels_of
 
@@ -68,11 +69,9 @@ def paths(tmp_path: Path) -> list[str]:
     return [image_of(number, tmp_path / "in") for number in range(5)]
 
 
-def make(
-    tmp_path: Path, paths: list[str], *, digest: str = "a" * 64, model: str = "m"
-) -> HandStore:
+def make(tmp_path: Path, paths: list[str], *, of: str = "a", model: str = "m") -> HandStore:
     source = HandSource(ModelFile(tmp_path / "none.task", model * 64), FinderSettings())
-    return HandStore(tmp_path / "cache", paths, digest, source)
+    return HandStore(tmp_path / "cache", paths, [f"{of}{path}" for path in paths], source)
 
 
 def opened(store: HandStore, limit_gb: float = 1.0) -> Hands:
@@ -102,8 +101,57 @@ def test_a_hand_is_looked_for_once(
     assert detector.n_looked == 5
     assert again.digest == first.digest
     np.testing.assert_array_equal(again.joints, first.joints)
-    opened(make(tmp_path, paths, digest="b" * 64))
+    opened(make(tmp_path, paths, of="b"))
     assert detector.n_looked == 10
+
+
+def test_another_choice_of_images_looks_for_new_ones_alone(
+    tmp_path: Path, paths: list[str], detector: MadeDetector
+) -> None:
+    first = opened(make(tmp_path, paths[:4]))
+    chosen = opened(make(tmp_path, [paths[3], paths[4], paths[0], paths[4]]))
+    assert detector.n_looked == 5
+    np.testing.assert_array_equal(chosen.joints[[0, 2]], first.joints[[3, 0]])
+    np.testing.assert_array_equal(chosen.joints[1], chosen.joints[3])
+    assert chosen.found.tolist() == [False, True, True, True]
+
+
+def test_a_search_that_was_killed_goes_on(
+    tmp_path: Path, paths: list[str], detector: MadeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asl_exp.data.decode_pool.CHUNK", 2)
+    find, looks = detector.find, iter(range(5))
+
+    def interrupted(image: np.ndarray) -> Hand:
+        if next(looks) == 3:
+            raise KeyboardInterrupt
+        return find(image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detector, "find", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            opened(make(tmp_path, paths))
+    assert detector.n_looked == 3
+    assert opened(make(tmp_path, paths)).found.sum() == 4
+    assert detector.n_looked == 6, "the first chunk of two was kept"
+
+
+@pytest.mark.parametrize("how", ["a number", "no database"])
+def test_damage_to_what_is_known_by_image_is_seen(
+    tmp_path: Path, paths: list[str], detector: MadeDetector, how: str
+) -> None:
+    before = opened(make(tmp_path, paths))
+    file = tmp_path / "cache" / NAME
+    if how == "a number":
+        content = file.read_bytes()
+        numbers = before.joints[0].tobytes()
+        assert content.count(numbers) == 1
+        file.write_bytes(content.replace(numbers, b"\x01" + numbers[1:]))
+    else:
+        file.write_bytes(b"no database" * 1000)
+    chosen = opened(make(tmp_path, paths[:2]))
+    assert detector.n_looked == (6 if how == "a number" else 7)
+    np.testing.assert_array_equal(chosen.joints, before.joints[:2])
 
 
 def test_another_detector_or_setting_is_another_store(
@@ -132,11 +180,11 @@ def test_a_damaged_store_is_found_anew(
     else:
         store.file.description_file.unlink()
     after = opened(store)
-    assert detector.n_looked == 10
+    assert detector.n_looked == 5, "it is made again of what is known by image"
     np.testing.assert_array_equal(after.joints, before.joints)
 
 
-def test_nothing_is_left_where_the_search_breaks_off(
+def test_no_store_is_left_where_the_search_breaks_off(
     tmp_path: Path, paths: list[str], detector: MadeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(image: np.ndarray) -> Hand:
@@ -147,7 +195,7 @@ def test_nothing_is_left_where_the_search_breaks_off(
         patch.setattr(detector, "find", interrupted)
         with pytest.raises(KeyboardInterrupt):
             opened(store)
-    assert [one.name for one in store.folder.iterdir() if one.suffix != ".lock"] == []
+    assert [one.name for one in store.folder.iterdir() if one.suffix != ".lock"] == [NAME]
     assert opened(store).found.sum() == 4
 
 
@@ -166,6 +214,8 @@ def test_an_unreadable_image_has_no_hand(
     assert opened(make(tmp_path, paths)).found.tolist() == [True, False, True, False, True]
     with pytest.raises(UnreadableImageError):
         find_in(detector, paths[1], 100)
+    image_of(1, tmp_path / "in")  # it could not be read, so nothing is known of it
+    assert opened(make(tmp_path, paths[:2])).found.tolist() == [True, True]
 
 
 def test_the_joints_are_in_pixels_of_the_upright_image(
@@ -237,7 +287,7 @@ from asl_exp.data.hands.model_file import model_file
 if __name__ == "__main__":
     folder, model, *paths = sys.argv[1:]
     source = HandSource(model_file(model, folder), FinderSettings())
-    store = HandStore(Path(folder), paths, "a" * 64, source)
+    store = HandStore(Path(folder), paths, paths, source)
     hands = store.open(max_megapixels=100, workers=2, limit_gb=1.0)
     print(hands.digest, int(hands.found.sum()))
 """
@@ -271,7 +321,7 @@ def test_two_commands_at_once_share_one_search_in_processes(
     assert sorted(searches) == [0, 1]
     model = model_file(str(hand_model), tmp_path)
     source = HandSource(model, FinderSettings())
-    store = HandStore(tmp_path / "cache", paths, "a" * 64, source)
+    store = HandStore(tmp_path / "cache", paths, paths, source)
     hands = store.open(max_megapixels=100, workers=1, limit_gb=1.0)
     one = find_in(source.open(), paths[70], 100)
     np.testing.assert_array_equal(hands.joints[70], one.joints)
@@ -280,4 +330,4 @@ def test_two_commands_at_once_share_one_search_in_processes(
 def test_made_images_have_no_hands(tmp_path: Path, hand_model: Path) -> None:
     source = HandSource(model_file(str(hand_model), tmp_path), FinderSettings())
     paths = [str(save(picture(number), tmp_path / f"{number}.png")) for number in range(2)]
-    assert not opened(HandStore(tmp_path / "cache", paths, "a" * 64, source)).found.any()
+    assert not opened(HandStore(tmp_path / "cache", paths, paths, source)).found.any()

@@ -30,7 +30,7 @@ def hands_of(
     store = HandStore(
         home_expanded(data.cache_dir) / "hands",
         paths,
-        manifest.pixel_digest,
+        manifest.table["sha256"].tolist(),
         hand_source(hand, data.cache_dir),
     )
     hands = store.open(

@@ -1,13 +1,16 @@
 """Stored hands: found once for each image, in parallel processes, kept for all trials.
 
-The bytes are (N, 130) float32: the joints, the joints in metres, confidence, left, width and height
-of each image. The name comes from the digests of the images' bytes and of the detector, so other
-images, networks or settings are another store; cache_files.py has the rest.
+The bytes of a set of images are (N, 130) float32: the joints, the joints in metres, confidence,
+left, width and height of each image. The name comes from the digests of the images' bytes and of
+the detector, so other images, networks or settings are another store; cache_files.py has the rest.
+What is found is kept by image as well, so that another choice of classes or sources, and a search
+that was killed, look for no hand twice.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +23,7 @@ from asl_exp.data.decode import READER_VERSION, Pixels, Source, UnreadableImageE
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.hands.finder import FinderSettings, HandFinder, finder_digest
 from asl_exp.data.hands.hand import N_JOINTS, Detector, Floats, Hand, Hands, no_hand, together
+from asl_exp.data.hands.known_hands import known_hands
 from asl_exp.data.hands.model_file import ModelFile
 from asl_exp.data.sources.listing import is_file_key
 
@@ -95,19 +99,24 @@ class HandStore:
     Attributes:
         folder: where they are kept.
         paths: of the images.
-        pixel_digest: of the images' bytes, in order.
+        digests: of each image's bytes.
         source: of the detector.
     """
 
     folder: Path
     paths: Sequence[str]
-    pixel_digest: str
+    digests: Sequence[str]
     source: HandSource
 
     @property
     def name(self) -> str:
         """The files' name without ending."""
-        return f"{self.pixel_digest[:24]}_{self.source.digest[:16]}_{READER_VERSION}"
+        images = sha256("".join(self.digests).encode()).hexdigest()
+        return f"{images[:24]}_{self._detector}"
+
+    @property
+    def _detector(self) -> str:
+        return f"{self.source.digest[:16]}_{READER_VERSION}"
 
     @property
     def file(self) -> CacheFile:
@@ -142,29 +151,43 @@ class HandStore:
         return _hands(numbers.reshape(len(self.paths), _N_NUMBERS), description.sha256)
 
     def _find(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
-        self.source.open()  # what is missing or damaged is said once, before processes start
-        work = partial(_fill, part, self.source, max_megapixels)
-        found = sum(for_chunks(work, self.paths, workers=workers, what="finding hands", few=_FEW))
-        about = {"images": len(self.paths), "found": found, "detector": self.source.digest}
+        with known_hands(self.folder, self._detector) as known:
+            rows = known.of(self.digests)
+            images = dict(zip(self.digests, self.paths, strict=True))
+            missing = [(image, path) for image, path in images.items() if image not in rows]
+            if missing:
+                self.source.open()  # what lacks or is damaged is said once, before processes start
+            work = partial(_searched, self.source, max_megapixels)
+            for found in for_chunks(work, missing, workers=workers, what="finding hands", few=_FEW):
+                known.keep({image: row for image, row, readable in found if readable})
+                rows |= {image: row for image, row, _ in found}
+        ordered = b"".join(rows[image] for image in self.digests)
+        part.write_bytes(ordered)
+        n_found = int(_hands(_rows_of(ordered), "").found.sum())
+        about = {"images": len(self.paths), "found": n_found, "detector": self.source.digest}
         return {**about, "confidence": self.source.settings.confidence}
 
 
-def _fill(
-    part: Path, source: HandSource, max_megapixels: float, start: int, paths: list[str]
-) -> int:
-    """Find some hands into their place in the file; return how many were found."""
+def _searched(
+    source: HandSource, max_megapixels: float, _start: int, images: list[tuple[str, str]]
+) -> list[tuple[str, bytes, bool]]:
+    """Return digest, numbers and whether it could be read, of each digest and path."""
     detector = source.open()
     hands = []
-    for path in paths:
+    for _, path in images:
         try:
             hands.append(find_in(detector, path, max_megapixels))
         except UnreadableImageError:
             hands.append(no_hand(0, 0))
-    numbers = _numbers(together(hands))
-    with part.open("r+b") as file:
-        file.seek(start * numbers[0].nbytes)
-        file.write(numbers.data)
-    return sum(hand.found for hand in hands)
+    rows = _numbers(together(hands))
+    return [
+        (image, row.tobytes(), hand.width > 0)
+        for (image, _), row, hand in zip(images, rows, hands, strict=True)
+    ]
+
+
+def _rows_of(numbers: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(numbers, np.float32).reshape(-1, _N_NUMBERS)
 
 
 def _numbers(hands: Hands) -> Floats:

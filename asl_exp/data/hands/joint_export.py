@@ -51,7 +51,7 @@ def export_joints(data: DataConfig, source: HandSource, file: Path) -> Export:
         manifest = make_manifest(listed, data, external=True)
         paths = manifest.table["path"].tolist()
         folder = home_expanded(data.cache_dir) / "hands"
-        hands = HandStore(folder, paths, manifest.pixel_digest, source).open(
+        hands = HandStore(folder, paths, manifest.table["sha256"].tolist(), source).open(
             max_megapixels=data.max_megapixels,
             workers=data.workers,
             limit_gb=data.cache_limit_gb,
