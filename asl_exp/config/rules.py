@@ -267,6 +267,12 @@ def _schedule(config: Config) -> list[str]:
         faults.append(f"schedule: every phase has 0 epochs ({phases}); give one of them epochs")
     for name, phase in config.schedule.items():
         faults += _phase(f"schedule.{name}", phase)
+    first = next((name for name, phase in config.schedule.items() if phase.epochs), None)
+    if first is not None and config.schedule[first].mix:
+        faults.append(
+            f"schedule.{first}.mix: no phase comes before it, so there is nothing to mix its "
+            "weights with; set it to false, or give an earlier phase epochs"
+        )
     return faults
 
 

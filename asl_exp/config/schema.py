@@ -348,6 +348,11 @@ class PhaseConfig(Group):
         "null: 16, or as many as epochs",
     )
     keep_every_epoch: bool = Field(False, description="keep a checkpoint of each epoch as well")
+    mix: bool = Field(
+        False,
+        description="of the weights that it kept and those of the phase before, the mix that is "
+        "best on val is what is kept (WiSE-FT)",
+    )
 
 
 class TrainerConfig(Group):
@@ -509,6 +514,7 @@ LATER_KEYS: dict[str, object] = {
     "hand.mode": "none",
     "regularization.weight_mean": 0.0,
     "schedule.*.keep": "best",
+    "schedule.*.mix": False,
 }
 """Keys that came when there were runs already, and the values that compute what those did.
 

@@ -45,6 +45,7 @@ from asl_exp.training.state import FOLDER as STATE
 from asl_exp.training.state import State
 from asl_exp.training.terminal import PhaseProgress
 from asl_exp.training.trainable import saves_part
+from asl_exp.training.weight_mix import keep_best_mix
 
 _STATES_APART_S = 1.0
 """Where an epoch takes milliseconds, writing a state after each would take most of the time."""
@@ -77,7 +78,8 @@ def train_phase(run: Run, name: str) -> None:
             record_views(run, name, len(features.train) if features else 0)
             _fit(run, name, features, state)
         say_learned(run, name)
-        run.phases.append(_take_kept(run, name))
+        kept = _take_kept(run, name)
+        run.phases.append(keep_best_mix(run, kept) if run.config.schedule[name].mix else kept)
 
 
 def _fit(run: Run, name: str, features: StoredFeatures | None, state: State | None) -> None:

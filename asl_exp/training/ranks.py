@@ -100,7 +100,7 @@ def state_digest(module: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def send_from_rank_zero(module: torch.nn.Module, values: list[int]) -> None:
+def send_from_rank_zero(module: torch.nn.Module, values: list[Any]) -> None:
     """Give every rank the parameters and buffers of rank 0, and its ``values``, in place."""
     if world_size() == 1:
         return

@@ -221,6 +221,31 @@ def test_finetune_starts_from_the_kept_epoch_not_the_last(run: Callable[..., Run
     assert done.epochs[4]["val/loss"] == pytest.approx(min(losses), rel=1e-6)
 
 
+def test_the_best_mix_of_two_phases_is_kept(run: Callable[..., Run], tiny: tuple[str, ...]) -> None:
+    """All eleven mixes are worked out by hand; finetune's own weights are far off."""
+    done = run(
+        "schedule.transfer.epochs=2", "lr.transfer=3e-3", "schedule.finetune.epochs=1",
+        "lr.finetune=0.02", "schedule.finetune.monitor=val/loss", "schedule.finetune.mix=true",
+    )  # fmt: skip
+    kept = load_kept_model(done.folder / done.result["checkpoints"]["finetune"])
+    network, of_best = kept.model, {n: t.clone() for n, t in kept.model.state_dict().items()}
+    transfer, finetune = done.kept("transfer"), done.kept("finetune")
+    losses, mixes = [], []
+    for share in torch.arange(11) / 10:
+        mixes.append({
+            name: (1 - share) * transfer[name] + share * end if end.is_floating_point() else end
+            for name, end in finetune.items()
+        })  # fmt: skip
+        network.load_state_dict(mixes[-1])
+        losses.append(val_scores(network, tiny)[0])
+    best = losses.index(min(losses))
+    assert best < 10, "finetune alone is the best: choose a higher rate"
+    assert done.objective == pytest.approx(losses[best], rel=1e-4)
+    assert done.result["metrics"]["val/loss"] == done.objective
+    for name, tensor in of_best.items():
+        assert torch.allclose(tensor, mixes[best][name], rtol=1e-4, atol=1e-6), name
+
+
 def test_a_phase_of_no_epochs_is_skipped(run: Callable[..., Run]) -> None:
     done = run("schedule.transfer.epochs=0", "schedule.finetune.epochs=1")
     assert list(done.result["checkpoints"]) == ["finetune"]

@@ -134,6 +134,10 @@ CONTRADICTIONS = {
         ["schedule.transfer.epochs=3", "schedule.transfer.views=4"],
         "schedule.transfer.views: 4 views in 3 epochs; epoch e sees view e mod views",
     ),
+    "a mix with nothing": (
+        ["schedule.transfer.mix=true"],
+        "schedule.transfer.mix: no phase comes before it",
+    ),
     "features of what changes": (
         ["schedule.finetune.features=always"],
         "schedule.finetune.features: always contradicts trainable=all",
