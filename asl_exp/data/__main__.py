@@ -3,7 +3,8 @@
 Exit status: 0 done; 1 audit found leaks; 2 the configuration or the data is wrong; 130 interrupted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ _USAGE: Final = """usage: python -m asl_exp.data prepare|audit|joints|cache [ove
                 (evaluation/folds/predictions.parquet of a run with data.folds)
   joints FILE   find the hand in every image and write its joints, without the images, to a
                 .csv, .csv.gz or .parquet file that data.joints reads
+                --video CLIP --label A [--signer NAME]: in the frames of a recording instead; may be
+                given for several, one after the other; --every S: seconds between frames (0.2)
   cache         list what is kept in data.cache_dir
   cache clear   remove it; all is made again when needed. Only some of it:
                 cache clear pixels|features|hands
@@ -64,6 +67,7 @@ def _joints(arguments: list[str]) -> int:
     from asl_exp.config.compose import compose_config
     from asl_exp.config.conf_folder import home_expanded
 
+    arguments, recorded, every_s = _recorded(arguments)
     files = [argument for argument in arguments if "=" not in argument]
     if len(files) != 1:
         raise UserError(f"joints: give one file to write, not {len(files)}\n{_USAGE}")
@@ -71,11 +75,77 @@ def _joints(arguments: list[str]) -> int:
     config = compose_config(["hand=joints", *overrides])
 
     from asl_exp.data.hands.detection import hand_source
-    from asl_exp.data.hands.joint_export import export_joints
+    from asl_exp.data.hands.joint_export import Clip, export_clips, export_joints
 
-    source = hand_source(config.hand, config.data.cache_dir)
-    print(f"{files[0]}: {export_joints(config.data, source, home_expanded(files[0]))}")
+    source, file = hand_source(config.hand, config.data.cache_dir), home_expanded(files[0])
+    if recorded:
+        clips = [Clip(one.label, one.signer, _frames(one.video, every_s)) for one in recorded]
+        told = export_clips(clips, source, file, max_megapixels=config.data.max_megapixels)
+    else:
+        told = export_joints(config.data, source, file)
+    print(f"{files[0]}: {told}")
     return 0
+
+
+@dataclass
+class _Recorded:
+    """A recording as it was given."""
+
+    video: Path
+    label: str = ""
+    signer: str = ""
+
+
+_EVERY_S: Final = 0.2
+
+
+def _recorded(words: list[str]) -> tuple[list[str], list[_Recorded], float]:
+    """Return the words without what is said of recordings, the recordings, seconds of a frame."""
+    left, found, every_s, rest = [], list[_Recorded](), _EVERY_S, iter(words)
+    for word in rest:
+        if not word.startswith("--"):
+            left.append(word)
+            continue
+        if word not in (options := ("--video", "--label", "--signer", "--every")):
+            raise UserError(f"joints: no option '{word}'{nearest(word, options)}\n{_USAGE}")
+        if (value := next(rest, None)) is None:
+            raise UserError(f"joints: {word} has no value\n{_USAGE}")
+        if word == "--every":
+            every_s = _seconds(value)
+        elif word == "--video":
+            found.append(_Recorded(Path(value).expanduser(), signer=Path(value).stem))
+        elif not found:
+            raise UserError(f"joints: {word} {value} belongs to a recording; give --video first")
+        else:
+            setattr(found[-1], word[2:], value)
+    for one in found:
+        if not one.label:
+            raise UserError(f"joints: --video {one.video} has no --label; give the letter it shows")
+        if not one.video.is_file():
+            raise UserError(f"joints: --video: there is no file '{one.video}'")
+    return left, found, every_s
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"joints: --every: got '{text}'; must be a number of seconds above 0")
+    return seconds
+
+
+def _frames(video: Path, every_s: float) -> Iterator[bytes]:
+    from asl_exp.data.decode import UnreadableImageError
+    from asl_exp.serving.inputs import frames
+
+    try:
+        for shown in frames(video, every_s):
+            assert isinstance(shown.image, bytes)
+            yield shown.image
+    except UnreadableImageError as error:
+        raise UserError(f"joints: --video: {error}") from error
 
 
 def _cache(arguments: list[str]) -> int:

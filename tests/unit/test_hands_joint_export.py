@@ -43,6 +43,27 @@ def test_joints_of_photos_are_what_data_joints_reads(
     assert (rows.joints[:, 0] == 0).all()
 
 
+def test_joints_of_recordings(
+    tmp_path: Path, photos: Path, hand_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    given = []
+    for label in ("L", "Y"):
+        clip = tmp_path / f"{label}.avi"
+        writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (200, 200))
+        photo = cv2.imread(str(next((photos / "images" / "t32rahman" / label).iterdir())))
+        for _ in range(10):
+            writer.write(cv2.resize(photo, (200, 200)))
+        writer.release()
+        given += ["--video", str(clip), "--label", label]
+    file = tmp_path / "joints.csv"
+    more = ["--signer", "ann", "--every", "0.5", f"hand.model={hand_model}"]
+    assert main(["joints", str(file), *given, *more]) == 0
+    assert capsys.readouterr().out == f"{file}: 4 hands, one in every image\n"
+    rows = read_joint_rows(str(file), ["L", "Y"])
+    assert rows.table.to_numpy().tolist() == [["L", "L", "L"]] * 2 + [["Y", "ann", "ann"]] * 2
+
+
 def test_where_no_hand_is_found_nothing_is_written(
     tmp_path: Path, photos: Path, hand_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +84,11 @@ def test_where_no_hand_is_found_nothing_is_written(
     [
         (["joints"], "joints: give one file to write, not 0"),
         (["joints", "a.csv", "b.csv"], "joints: give one file to write, not 2"),
+        (["joints", "a.csv", "--vido", "b.mp4"], "joints: no option '--vido'; did you mean '--vid"),
+        (["joints", "a.csv", "--label", "A"], "--label A belongs to a recording; give --video"),
+        (["joints", "a.csv", "--video", "b.mp4"], "--video b.mp4 has no --label; give the letter"),
+        (["joints", "a.csv", "--video", "b.mp4", "--label", "A"], "there is no file 'b.mp4'"),
+        (["joints", "a.csv", "--every", "no"], "--every: got 'no'; must be a number of seconds"),
         (["joints", "a.csv", "hand.model=none.task"], "hand.model: there is no file 'none.task'"),
     ],
 )

@@ -1,5 +1,7 @@
 """Joints of an experiment's photos as a file that can be shared where the photos cannot."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pandas as pd
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
-from asl_exp.data.hands.hand_store import HandSource, HandStore
+from asl_exp.data.hands.hand import together
+from asl_exp.data.hands.hand_store import HandSource, HandStore, find_in
 from asl_exp.data.hands.joint_rows import ABOUT, JointRows, require_ending, write_joint_rows
 from asl_exp.data.manifest import make_manifest
 from asl_exp.data.sources.listing import some
@@ -59,9 +62,46 @@ def export_joints(data: DataConfig, source: HandSource, file: Path) -> Export:
         about = manifest.table[list(ABOUT)]
         parts.append(JointRows(about, hands.joints[..., :2]).take(hands.found))
         missing.append(about["label"][~hands.found])
+    return _written(parts, pd.concat(missing).value_counts().to_dict(), file)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording of one person who shows one letter.
+
+    Attributes:
+        label: the letter.
+        signer: what the person is called in the file: its source and its group.
+        frames: its images, as the bytes of image files.
+    """
+
+    label: str
+    signer: str
+    frames: Iterable[bytes]
+
+
+def export_clips(
+    clips: Sequence[Clip], source: HandSource, file: Path, *, max_megapixels: float
+) -> Export:
+    """Find the hands in the frames of recordings, and write their joints.
+
+    Raises:
+        DataError: the file cannot be used, or no frame shows a hand.
+    """
+    require_ending(file)
+    detector, parts, missing = source.open(), [], Counter[str]()
+    for clip in clips:
+        hands = together([find_in(detector, frame, max_megapixels) for frame in clip.frames])
+        about = pd.DataFrame([(clip.label, clip.signer, clip.signer)] * len(hands), columns=ABOUT)
+        parts.append(JointRows(about, hands.joints[..., :2]).take(hands.found))
+        missing += Counter({clip.label: int((~hands.found).sum())})
+    return _written(parts, dict(missing.most_common()), file)
+
+
+def _written(parts: Sequence[JointRows], missing: dict[str, int], file: Path) -> Export:
     joints = np.concatenate([part.joints for part in parts])
     rows = JointRows(pd.concat([part.table for part in parts], ignore_index=True), joints)
     if not len(rows):
-        raise DataError(f"no hand was found in any of {sum(map(len, tables)):,} images")
+        raise DataError(f"no hand was found in any of {sum(missing.values()):,} images")
     write_joint_rows(rows, file)
-    return Export(len(rows), pd.concat(missing).value_counts().to_dict())
+    return Export(len(rows), missing)
