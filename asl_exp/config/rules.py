@@ -193,11 +193,9 @@ def _hand(config: Config) -> list[str]:
             "stored; leave it on, or choose hand=joints"
         )
     if hand.mode != "none" and hand.detector == "exact":
-        if data.source != "synthetic" or set(data.external) - {SYNTHETIC_EXTERNAL}:
-            faults.append(
-                "hand.detector: exact joints are known of the embedded signer alone "
-                "(data=synthetic, no other external set); use mediapipe for photos"
-            )
+        tables = {name for name in data.external if name.endswith((".csv", ".gz", ".parquet"))}
+        if data.source != "synthetic" or set(data.external) - tables - {SYNTHETIC_EXTERNAL}:
+            faults.append(EXACT_ALONE)
         if hand.model is not None:
             faults.append(
                 f"hand.model: '{hand.model}' is given, but hand.detector=exact reads no file; "
@@ -351,6 +349,11 @@ def _is_address(given: str) -> bool:
 
 SYNTHETIC_EXTERNAL = "synthetic_external"
 """The external set of the embedded signer, a name that `data.external` knows for every source."""
+
+EXACT_ALONE: Final = (
+    "hand.detector: exact joints are known of the embedded signer alone (data=synthetic, no other "
+    "external set of images); use mediapipe for photos"
+)
 
 
 def data_faults(data: DataConfig) -> list[str]:

@@ -17,7 +17,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.decode import Pixels
-from asl_exp.data.hand_splits import marked, splits_with_hands
+from asl_exp.data.hand_splits import joint_sets, marked, splits_with_hands
 from asl_exp.data.hands.crops import CropRule, CropStore
 from asl_exp.data.hands.found import hands_of
 from asl_exp.data.hands.hand import Floats, Hands
@@ -190,6 +190,7 @@ def load_letters(
     """
     listing = list_images(config)
     _require_no_answer(listing.classes, hand)
+    of_joints = joint_sets(listing, listing.classes, hand, image_size)
     config = followed(config, listing)
     tables = {MAIN: listing.images, **listing.external}
     manifests = {
@@ -207,7 +208,7 @@ def load_letters(
     assignment = split_manifest(sets[MAIN].manifest, listing.classes, config, seed)
     said = caution(sets[MAIN].manifest, assignment, config)
     splits, joints_digest = splits_with_hands(
-        _splits(sets, assignment, listing, said), listing, config, hand
+        _splits(sets, assignment, listing, said) | of_joints, listing, config, hand
     )
     return LetterData(
         classes=listing.classes,
@@ -274,6 +275,7 @@ def load_whole(
     unreadable = tuple(one for part in sets.values() for one in part.manifest.unreadable)
     require_readable(unreadable, config.max_unreadable)
     _say_left_out(unreadable)
+    of_joints = joint_sets(listing, classes, hand, geometry.size)
     splits = {
         name: part.split(
             f"external/{name}",
@@ -284,7 +286,8 @@ def load_whole(
         for name, part in sets.items()
     }
     return WholeSets(
-        splits={name: marked(split, classes, hand) for name, split in splits.items()},
+        splits={name: marked(split, classes, hand) for name, split in splits.items()}
+        | {name.removeprefix("external/"): split for name, split in of_joints.items()},
         left_out={
             name: dict(rows["label"][~rows["label"].isin(classes)].value_counts().sort_index())
             for name, rows in relabelled.items()

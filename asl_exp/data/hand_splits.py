@@ -1,23 +1,27 @@
 """What hands change of the splits: which rows can be trained on, which are answered "no hand", and
-the joints without images that are trained on beside the photos.
+the joints without images that are trained on beside the photos, or are external sets.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from asl_exp.config.classes import SIGNS
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
+from asl_exp.data.hands.drawn import DrawnJoints
+from asl_exp.data.hands.hand import Floats
 from asl_exp.data.hands.joint_rows import JointRows, read_joint_rows
 from asl_exp.data.hands.squares import NO_HAND_CLASS, answers_without_hand, in_squares
 from asl_exp.data.manifest import label_indices
 from asl_exp.data.renderer import LETTERS
 from asl_exp.data.renderer.exact_joints import exact_joints
-from asl_exp.data.sources.listing import Listing, some
+from asl_exp.data.sources.listing import Listing, left_out_words, some
 
 if TYPE_CHECKING:
     from asl_exp.data.dataset import Split
@@ -48,22 +52,101 @@ def splits_with_hands(
     train = splits["train"]
     if hand.mode == "joints":
         train = _with_a_hand(train, listing.classes)
-    for rows in _without_images(config, listing.classes):
+    for rows in _without_images(config, listing.classes, splits):
         train = _joined(train, rows, listing.classes, hand.margin)
     splits["train"] = train
     return splits, "-" + _digest(splits)
 
 
-def _without_images(config: DataConfig, classes: Sequence[str]) -> Iterator[JointRows]:
-    """Yield the hands that are trained on beside the photos: of files, then drawn ones."""
+def joint_sets(
+    listing: Listing, classes: tuple[str, ...], hand: HandConfig, side: int
+) -> dict[str, "Split"]:
+    """Return the external sets that have joints and no images, by their names.
+
+    Args:
+        listing: of the experiment.
+        classes: in the order of their indices.
+        hand: the group `hand`.
+        side: of the pictures that figures show in place of images, in pixels.
+
+    Raises:
+        DataError: a file cannot be used, or the network looks at pixels.
+    """
+    from asl_exp.data.dataset import Split
+
+    found = {}
+    for name, file in listing.external_joints.items():
+        if hand.mode != "joints":
+            raise DataError(
+                f"data.external: '{file}' has joints and no images, and a network with "
+                f"hand.mode={hand.mode} looks at images; choose hand=joints, or give images"
+            )
+        rows = read_joint_rows(file, tuple(dict.fromkeys([*classes, *SIGNS])), "data.external")
+        labels = rows.table["label"]
+        kept = rows.take(labels.isin(classes).to_numpy())
+        if not len(kept):
+            raise DataError(
+                f"data.external: '{file}' has no row of the classes {some(classes)}; its labels "
+                f"are {some(sorted(set(labels)))}"
+            )
+        joints = in_squares(kept.joints, hand.margin)
+        table = _table(kept, joints).assign(path=[f"{file}:{n}" for n in range(len(kept))])
+        split = Split(
+            name=f"external/{name}",
+            labels=label_indices(table, classes),
+            table=table,
+            pixels=DrawnJoints(joints, side),
+            rows=np.arange(len(kept)),
+            caution=left_out_words(labels, classes),
+            joints=joints,
+        )
+        found[split.name] = marked(split, classes, hand)
+    return found
+
+
+def _without_images(
+    config: DataConfig, classes: Sequence[str], splits: Mapping[str, "Split"]
+) -> Iterator[JointRows]:
+    """Yield the hands that are trained on beside the photos: of files, then drawn ones.
+
+    People of val, test and external sets are left out, and with folds of sources the whole source.
+    """
     for file in config.joints:
-        yield read_joint_rows(file, classes)
+        rows = read_joint_rows(file, classes)
+        held = _held(rows, splits, config)
+        if held.any():
+            sources = some(sorted(set(rows.table["source"][held])))
+            print(
+                f"{file}: {int(held.sum()):,} rows are of people of val, test or external sets "
+                f"({sources}); they are not trained on",
+                file=sys.stderr,
+            )
+        if not held.all():
+            yield rows.take(~held)
     if config.drawn_signers:
         known = [name for name in classes if name in LETTERS]
         drawn = exact_joints(known, config.drawn_signers, config.synthetic.seed)
         names = [f"drawn_{signer:04d}" for signer in drawn.signers.tolist()]
         table = pd.DataFrame({"label": drawn.labels, "source": names, "group": names}, dtype="str")
         yield JointRows(table, drawn.joints)
+
+
+def _held(
+    rows: JointRows, splits: Mapping[str, "Split"], config: DataConfig
+) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Return (N,): which rows are of a source and group that are validated or tested on."""
+    others = pd.concat([split.table for name, split in splits.items() if name != "train"])
+    pairs = pd.MultiIndex.from_frame(others[["source", "group"]])
+    held = pd.MultiIndex.from_frame(rows.table[["source", "group"]]).isin(pairs)
+    if config.folds == "source":
+        held |= rows.table["source"].isin(splits["test"].table["source"]).to_numpy()
+    return np.asarray(held)
+
+
+def _table(rows: JointRows, joints: Floats) -> pd.DataFrame:
+    """Return the table of a split whose rows have no images."""
+    numbers = [hashlib.sha256(hand.tobytes()).hexdigest() for hand in joints]
+    return rows.table.assign(path="", key=numbers, width=0, height=0, sha256=numbers)
 
 
 def marked(split: "Split", classes: Sequence[str], hand: HandConfig) -> "Split":
@@ -95,8 +178,7 @@ def _with_a_hand(train: "Split", classes: tuple[str, ...]) -> "Split":
 def _joined(train: "Split", rows: JointRows, classes: tuple[str, ...], margin: float) -> "Split":
     """Return the training split with hands of which only the joints are known, at its end."""
     joints = in_squares(rows.joints, margin)
-    numbers = [hashlib.sha256(hand.tobytes()).hexdigest() for hand in joints]
-    table = rows.table.assign(path="", key=numbers, width=0, height=0, sha256=numbers)
+    table = _table(rows, joints)
     assert train.joints is not None
     rejected = train.rejected
     if rejected is not None:
@@ -116,4 +198,6 @@ def _digest(splits: dict[str, "Split"]) -> str:
     for split in splits.values():
         assert split.joints is not None
         digest.update(split.joints.tobytes())
+        if isinstance(split.pixels, DrawnJoints):  # no manifest has its labels
+            digest.update(split.labels.tobytes())
     return digest.hexdigest()[:16]

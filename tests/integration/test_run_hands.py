@@ -277,3 +277,35 @@ def lose_hands(monkeypatch: pytest.MonkeyPatch, of: str, every: int = 1) -> None
         return hands, unreadable
 
     monkeypatch.setattr(dataset, "hands_of", miss)
+
+
+def test_joints_without_images_are_an_external_set(
+    tiny: tuple[str, ...], joint_file: Path, tmp_path: Path
+) -> None:
+    """Scored like any other; a file that is trained on as well is not trained on."""
+    data = data_of(*tiny, *JOINTS, f"data.external=[{joint_file}]", f"data.joints=[{joint_file}]")
+    alone = data_of(*tiny, *JOINTS, "data.external=[]")
+    assert data.splits["train"].table.equals(alone.splits["train"].table)
+    outside = data.splits["external/joints"]
+    assert len(outside) == len(pd.read_csv(joint_file))
+    assert set(outside.table["source"]) == {"shared"}
+    assert outside.table["path"].is_unique
+    pictures = outside.gather(np.arange(2))
+    assert pictures.shape == (2, 32, 32, 3)
+    assert pictures.std() > 5, "figures show the drawn hand"
+    result = finished(tmp_path, *tiny, *JOINTS, f"data.external=[{joint_file}]")
+    assert result.metrics["external/joints/accuracy"] > 0.8
+    with pytest.raises(DataError, match=r"has joints and no images, .* choose hand=joints"):
+        data_of(*tiny, f"data.external=[{joint_file}]")
+
+
+def test_nobody_who_is_tested_is_trained_on_by_their_joints(
+    tiny: tuple[str, ...], joint_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tested = data_of(*tiny, *JOINTS).splits["test"].table[["source", "group"]].iloc[0]
+    rows = pd.read_csv(joint_file)
+    rows.loc[:5, ["source", "group"]] = tested.tolist()
+    rows.to_csv(joint_file, index=False)
+    train = data_of(*tiny, *JOINTS, f"data.joints=[{joint_file}]").splits["train"]
+    assert (train.rows < 0).sum() == len(rows) - 6
+    assert "6 rows are of people of val, test or external sets" in capsys.readouterr().err

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from asl_exp.data.hands.features import BLOCKS, FINGERS, N_FEATURES, block, joint_features
+from asl_exp.data.hands.features import BLOCKS, N_FEATURES, block, joint_features
+from asl_exp.data.hands.hand import FINGERS
 
 TURNED_AWAY = ("distance", "bend", "order", "side", "thumb", "shape")
 MIRRORED_AWAY = ("distance", "order", "side", "thumb")

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from asl_exp.data.augment_ops import BatchRandom
-from asl_exp.data.hands.features import FINGERS
-from asl_exp.data.hands.hand import N_JOINTS
+from asl_exp.data.hands.hand import FINGERS, N_JOINTS
 
 _PALM: Final = (0, 5, 9, 13, 17)
 _NEAREST: Final = 0.3

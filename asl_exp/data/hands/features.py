@@ -43,12 +43,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from asl_exp.data.hands.hand import N_JOINTS
+from asl_exp.data.hands.hand import FINGERS, N_JOINTS
 
 KNUCKLES: Final = (5, 9, 13, 17)
-FINGERS: Final = tuple(tuple(range(first, first + 4)) for first in (1, 5, 9, 13, 17))
-"""The joints of each finger from its root to its tip; the thumb is the first."""
-
 _PALM: Final = (0, *KNUCKLES)
 _PAIRS: Final = tuple(combinations(range(N_JOINTS), 2))
 _NEIGHBOURS: Final = ((5, 9), (9, 13), (13, 17), (5, 13), (9, 17))

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from asl_exp.config.conf_folder import home_expanded
+from asl_exp.config.errors import DataError
+from asl_exp.config.rules import EXACT_ALONE
 from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.hands.detection import hand_source
 from asl_exp.data.hands.hand import Hands
 from asl_exp.data.hands.hand_store import HandStore
 from asl_exp.data.hands.rendered import rendered_hands
 from asl_exp.data.manifest import Manifest
+from asl_exp.data.sources.listing import is_file_key
 
 
 def hands_of(
@@ -26,6 +29,8 @@ def hands_of(
     """
     paths = manifest.table["path"].tolist()
     if hand.detector == "exact":
+        if any(is_file_key(path) for path in paths):  # a table among data.external was of photos
+            raise DataError(EXACT_ALONE)
         return rendered_hands(paths), {}
     store = HandStore(
         home_expanded(data.cache_dir) / "hands",

@@ -18,6 +18,9 @@ from asl_exp.data.decode import Pixels
 
 N_JOINTS: Final = 21
 
+FINGERS: Final = tuple(tuple(range(first, first + 4)) for first in (1, 5, 9, 13, 17))
+"""The joints of each finger from its root to its tip; the thumb is the first."""
+
 Floats = NDArray[np.float32]
 
 

@@ -70,6 +70,27 @@ def read_joint_rows(given: str, classes: Sequence[str], key: str = "data.joints"
     return read.take(read.table["label"].isin(list(classes)).to_numpy())
 
 
+def is_joint_file(given: str) -> bool:
+    """Tell whether a file has joints and no images: by its header, where it can be read."""
+    file = home_expanded(given)
+    try:
+        if not file.is_file() or not file.name.endswith((".csv", ".csv.gz", ".parquet")):
+            return False
+        columns = _columns(file)
+    except (ValueError, OSError, EOFError, zlib.error):
+        return False
+    return "path" not in columns and len(set(COORDINATES) & columns) > len(COORDINATES) // 2
+
+
+def _columns(file: Path) -> set[str]:
+    if file.suffix == ".parquet":
+        from pyarrow import parquet  # a manifest needs it not
+
+        return set(parquet.read_schema(file).names)
+    header = pd.read_csv(file, nrows=0, skipinitialspace=True, encoding="utf-8-sig")
+    return set(map(str, header.columns))
+
+
 def write_joint_rows(rows: JointRows, file: Path) -> None:
     """Write a CSV (.csv, .csv.gz) or a parquet file, in one step.
 

@@ -34,6 +34,7 @@ class Listing:
         classes: in the order of their indices.
         left_out: external set to the labels that are no classes and their counts, in words.
         notes: how a layout was read and what was passed over, in words.
+        external_joints: file of each external set that has joints and no images, by its name.
     """
 
     images: pd.DataFrame
@@ -41,6 +42,7 @@ class Listing:
     classes: tuple[str, ...]
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    external_joints: dict[str, str] = field(default_factory=dict)
 
 
 def table(

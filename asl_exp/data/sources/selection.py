@@ -13,6 +13,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.rules import SYNTHETIC_EXTERNAL
 from asl_exp.config.schema import DataConfig
+from asl_exp.data.hands.joint_rows import is_joint_file
 from asl_exp.data.sources import sign_mnist
 from asl_exp.data.sources.asl_alphabet import list_asl_alphabet, require_copy
 from asl_exp.data.sources.folder import list_folder
@@ -70,11 +71,12 @@ def list_images(config: DataConfig) -> Listing:
     classes = _classes(inside, config)
     kept = _of_classes(inside, classes)
     _require_group_spelling(inside, f"data.{'manifest' if config.manifest else 'root'}: the data")
+    of_images = [name for name in config.external if not is_joint_file(name)]
     external = {
         _unique_name(name, config): _external(name, everything, classes, config)
-        for name in config.external
+        for name in of_images
     }
-    for given in config.external if config.source == "folder" else ():
+    for given in of_images if config.source == "folder" else ():
         _require_elsewhere(given, external[set_name(given)], kept, config.root or "")
     for name, rows in external.items():
         _require_spelling(rows["label"], classes, f"data.external: '{name}'")
@@ -88,6 +90,9 @@ def list_images(config: DataConfig) -> Listing:
         classes=classes,
         left_out={name: left_out_words(rows["label"], classes) for name, rows in external.items()},
         notes=tuple(dict.fromkeys([*told, *unfollowed])),
+        external_joints={
+            _unique_name(name, config): name for name in config.external if is_joint_file(name)
+        },
     )
 
 

@@ -8,8 +8,8 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 from asl_exp.data.decode import Pixels
-from asl_exp.data.hands.features import FINGERS, KNUCKLES
-from asl_exp.data.hands.hand import Floats
+from asl_exp.data.hands.features import KNUCKLES
+from asl_exp.data.hands.hand import FINGERS, Floats
 from asl_exp.evaluation.explain import Explanation
 
 SIDE: Final = 448
