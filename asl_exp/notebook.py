@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from asl_exp.config import readable
 from asl_exp.config.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -360,4 +361,4 @@ def _as_png(pixels: Any) -> bytes:
 
 
 def _page(told: str, table: "pd.DataFrame") -> str:
-    return f"<p>{escape(told)}</p>{table.to_html(float_format='{:.3f}'.format, na_rep='')}"
+    return f"<p>{escape(told)}</p>{table.to_html(float_format=readable.score, na_rep='')}"

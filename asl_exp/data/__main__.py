@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from asl_exp import cli
+from asl_exp.config import readable
 from asl_exp.config.errors import UserError, nearest
 
 _COMMANDS: Final = ("prepare", "audit", "joints", "cache")
@@ -161,7 +162,7 @@ def _cache(arguments: list[str]) -> int:
     folder, console = home_expanded(data.cache_dir), Console()
     if kinds:
         n_files, n_bytes = clear(folder, kinds)
-        print(f"removed {n_files:,} files, {n_bytes / 1e6:,.1f} MB, from {folder}")
+        print(f"removed {n_files:,} files, {readable.size(n_bytes)}, from {folder}")
     elif found := entries(folder):
         console.print(table(found))
         print(total(found, folder, data.cache_limit_gb))

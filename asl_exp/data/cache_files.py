@@ -21,6 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from asl_exp.config import readable
 from asl_exp.config.errors import DataError
 from asl_exp.runs.full_disk import full_disk
 from asl_exp.runs.writing import replaced
@@ -158,7 +159,7 @@ class CacheFile:
     def _no_room(self, error: OSError) -> DataError:
         if full_disk(error) is not None:
             return NoRoomError(
-                f"data.cache_dir: no room in '{self.folder}' for {self.n_bytes / 1e9:.2f} GB of "
+                f"data.cache_dir: no room in '{self.folder}' for {readable.size(self.n_bytes)} of "
                 f"{self.what}; make room, give another folder with data.cache_dir=, or "
                 f"{self.otherwise}; nothing was left behind"
             )

@@ -14,6 +14,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 from rich.table import Table
 
+from asl_exp.config import readable
 from asl_exp.config.errors import UserError, nearest
 from asl_exp.data.cache_files import complete_files, remove
 
@@ -104,14 +105,14 @@ def table(found: Sequence[Entry]) -> Table:
     shown.add_column("last use", no_wrap=True)
     for entries in _by_set(found):
         when = datetime.fromtimestamp(max(one.last_use for one in entries))
-        size = _size(sum(one.n_bytes for one in entries))
+        size = readable.size(sum(one.n_bytes for one in entries))
         shown.add_row(entries[0].kind, _of(entries), size, when.strftime("%Y-%m-%d %H:%M"))
     return shown
 
 
 def total(found: Sequence[Entry], cache_dir: Path, limit_gb: float) -> str:
     """Say how much is kept, against the limit."""
-    used = _size(sum(entry.n_bytes for entry in found))
+    used = readable.size(sum(entry.n_bytes for entry in found))
     return f"{used} of data.cache_limit_gb={limit_gb:g} in {cache_dir}"
 
 
@@ -146,7 +147,3 @@ def _of(entries: Sequence[Entry]) -> str:
 
 def _count(number: object) -> str:
     return f"{number:,}" if isinstance(number, int) else str(number)
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:,.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from asl_exp.config import readable
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities, checked
 from asl_exp.model.calibration import UNCALIBRATED, Calibration
 
@@ -69,7 +70,7 @@ def fitted(
     before, after = _log_loss(logs, labels, 1.0), _log_loss(logs, labels, 1 / temperature)
     told = (
         f"temperature {temperature:.2f}, fitted on the {len(labels):,} images of val (log loss "
-        f"{before:.3f}, then {after:.3f})"
+        f"{readable.score(before)}, then {readable.score(after)})"
     )
     if wanted_accuracy is None:
         return Calibration(temperature, None, told)
@@ -115,6 +116,7 @@ def _threshold(probabilities: Floats, labels: Integers, wanted: float) -> tuple[
     below = confidence[n] if n < len(confidence) else 0.0
     threshold = round(float(confidence[n - 1] + below) / 2, 6)
     return threshold, (
-        f"below {threshold:.3f} the answer is 'not sure': of val {n / len(right):.0%} is answered, "
-        f"{accuracy[n - 1]:.3f} of that right (wanted {wanted:g})"
+        f"below {threshold:.3f} the answer is 'not sure': of val "
+        f"{readable.percent(n / len(right))} is answered, "
+        f"{readable.score(accuracy[n - 1])} of that right (wanted {wanted:g})"
     )

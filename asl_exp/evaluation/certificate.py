@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from asl_exp.config import readable
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
@@ -76,8 +77,9 @@ def _faults(certificate: Path, name: str, said: dict[str, Any]) -> Iterator[str]
     for score, value in said["scores"].items():
         if abs(made["scores"].get(score, float("nan")) - value) <= _TOLERANCE:
             continue
-        yield f"{name}: {score} is certified as {value:.4f}, the predictions give " + (
-            f"{made['scores'][score]:.4f}" if score in made["scores"] else "none"
+        yield (
+            f"{name}: {score} is certified as {readable.score(value, 4)}, the predictions give "
+            + (f"{readable.score(made['scores'][score], 4)}" if score in made["scores"] else "none")
         )
 
 

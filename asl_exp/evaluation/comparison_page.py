@@ -8,7 +8,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from asl_exp.config import names
+from asl_exp.config import names, readable
 from asl_exp.config.documents import html_document, html_image, html_table, markdown_table
 from asl_exp.config.signature import network_name
 from asl_exp.evaluation.comparison import (
@@ -158,11 +158,13 @@ def _network(run: Compared) -> str:
 def _cell(values: Sequence[float], interval: Interval | None, published: float | None) -> str:
     if not values:
         return "-"
-    text = f"{mean(values):.3f}"
+    text = readable.score(mean(values))
     if len(values) > 1:
-        text += f" ± {stdev(values):.3f}"
+        text += f" ± {readable.score(stdev(values))}"
     elif interval:
-        text = f"{values[0]:.{_digits(interval)}f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+        text = (
+            f"{readable.score(values[0], _digits(interval))} [{interval[0]:.2f}, {interval[1]:.2f}]"
+        )
     return text if published is None else f"{text} / {published:.2f}"
 
 

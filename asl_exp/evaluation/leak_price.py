@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from asl_exp.config import readable
 from asl_exp.evaluation.intervals import Interval, known_groups, mean_interval
 from asl_exp.evaluation.linear_head import Labelled, correct, reduced
 
@@ -65,15 +66,15 @@ class LeakPrice:
         interval = "no interval: all test images are of one group"
         if self.interval:
             low, high = (100 * bound for bound in self.interval)
-            interval = f"95 % {low:.1f} to {high:.1f}"
+            interval = f"95 % {readable.interval((low, high), 1)}"
         if self.unchanged:
             interval = "no interval: not one answer changed"
         lost = f"; no training image of {', '.join(self.lost)} is left" if self.lost else ""
         return (
             f"{self.n_copied:,} of {self.n_test:,} test images {_have(self.n_copied)} a "
             f"near-duplicate among the training images; without {_these(self.n_removed)} of "
-            f"{self.n_train:,} a linear head gets {self.without:.3f} instead of "
-            f"{self.accuracy:.3f}, and {self.control:.3f} "
+            f"{self.n_train:,} a linear head gets {readable.score(self.without)} instead of "
+            f"{readable.score(self.accuracy)}, and {readable.score(self.control)} "
             f"without as many others: they are worth {self.points:.1f} points ({interval}){lost}"
         )
 

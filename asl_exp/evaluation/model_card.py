@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from asl_exp.config import names
+from asl_exp.config import names, readable
 from asl_exp.config.documents import markdown_table
 from asl_exp.config.redact import printable
 from asl_exp.config.schema import DataConfig
@@ -101,8 +101,8 @@ def _scores(facts: Facts) -> Iterator[str]:
         cells = []
         for key in keys:
             low_high = intervals.get(key)
-            spread = "" if low_high is None else f" ({low_high[0]:.2f} to {low_high[1]:.2f})"
-            cells.append(f"{metrics[key]:.3f}{spread}" if key in metrics else "")
+            spread = "" if low_high is None else f" ({readable.interval(low_high)})"
+            cells.append(f"{readable.score(metrics[key])}{spread}" if key in metrics else "")
         rows.append([printable(name), f"{len(split):,}", *cells])
     yield "## What it is worth"
     yield markdown_table(["set", "images", *_SCORES.values()], rows)

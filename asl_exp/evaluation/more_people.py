@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from asl_exp.config import readable
 from asl_exp.config.errors import UserError
 from asl_exp.evaluation.intervals import Interval, known_groups
 from asl_exp.evaluation.linear_head import Labelled, correct, reduced
@@ -59,10 +60,11 @@ class PeopleCurve:
         interval = "no interval: all its images are of one group"
         if self.gain_interval:
             low, high = (100 * bound for bound in self.gain_interval)
-            interval = f"95 % {low:.1f} to {high:.1f}"
+            interval = f"95 % {readable.interval((low, high), 1)}"
         return (
             f"{MORE} more {self.unit}s are worth {100 * self.gain:.1f} points on {self.name}, "
-            f"{interval} (a linear head gets {self.accuracy[-1]:.3f} with the {known} of training)"
+            f"{interval} (a linear head gets {readable.score(self.accuracy[-1])} with the {known} "
+            "of training)"
         )
 
     def as_json(self) -> dict[str, Any]:

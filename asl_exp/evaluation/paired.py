@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from asl_exp.config import readable
 from asl_exp.evaluation.intervals import Interval, mean_interval
 
 Correct = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
@@ -101,7 +102,8 @@ def sentence(first: str, second: str, where: str, found: Difference, p: float) -
         return f"{told}; {counted} of one {found.unit}, which says nothing of others"
     low, high = sorted(100 * sign * bound for bound in found.interval)
     verdict = "shown" if is_shown(found, p) else "not shown"
-    return f"{told}, 95 % {low:.1f} to {high:.1f}, p {_p(p)}: {verdict} ({found.n_images:,} images)"
+    between = f"95 % {readable.interval((low, high), 1)}, p {_p(p)}"
+    return f"{told}, {between}: {verdict} ({found.n_images:,} images)"
 
 
 def _p(value: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asl_exp.config import readable
 from asl_exp.evaluation import risk_coverage, scores
 from asl_exp.evaluation.intervals import Interval, Intervals
 from asl_exp.evaluation.one_vs_rest import OneVsRest
@@ -100,7 +101,7 @@ class Report:
         heading = "\n".join(filter(None, (heading, self.caution)))
         numbers = {**self.totals, **macro_averages(table)}
         lines = [f"{k:<26}{_number(v)}{_spread(of.get(k))}" for k, v in numbers.items()]
-        rows = table.reset_index().to_string(index=False, na_rep="-", float_format="{:.4f}".format)
+        rows = table.reset_index().to_string(index=False, na_rep="-", float_format=_number)
         told = self.intervals.described()
         told = f"In brackets: {told}." if of else f"{told[0].upper()}{told[1:]}."
         note = f"Macro averages are over the classes that have images.\n{told}"
@@ -129,7 +130,7 @@ def _pairs(table: pd.DataFrame, confusion: Integers) -> list[str]:
         return ["No mistakes."]
     images = table["images"]
     return ["Most frequent mistakes (true -> predicted, share of the true class)"] + [
-        f"{true} -> {predicted}: {count} ({count / images[true]:.0%})"
+        f"{true} -> {predicted}: {count} ({readable.percent(count / images[true])})"
         for true, predicted, count in pairs
     ]
 
@@ -148,4 +149,4 @@ def _spread(interval: Interval | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return readable.score(value, 4)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from asl_exp.config import names
+from asl_exp.config import names, readable
 from asl_exp.evaluation import scores
 from asl_exp.evaluation.intervals import Interval, drawn_units, widened_interval
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities
@@ -143,5 +143,5 @@ def sentences(curve: RiskCoverage) -> Iterator[str]:
     for wanted in WANTED:
         told = "not even the surest answers reach it on this set"
         if at := curve.threshold(wanted):
-            told = f"answer from confidence {at[0]:.4f} on, {at[1]:.0%} of the images"
+            told = f"answer from confidence {at[0]:.4f} on, {readable.percent(at[1])} of the images"
         yield f"accuracy {wanted:.0%}: {told}"

@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from asl_exp.config import readable
 from asl_exp.config.console import Console
 from asl_exp.config.errors import StorageError, UserError
 from asl_exp.config.redact import printable
@@ -153,7 +154,7 @@ def _sent(outcome: Outcome) -> str:
     }  # fmt: skip
     counted = [f"{count:,} {name}" for name, count in parts.items() if count]
     if sent.size:
-        counted[-1] += f" ({sent.size / 1e6:.1f} MB)"
+        counted[-1] += f" ({readable.size(sent.size)})"
     return ", ".join(counted) or "-"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from asl_exp.config import names
+from asl_exp.config import names, readable
 from asl_exp.config.compose import compose_config
 from asl_exp.config.console import Console
 from asl_exp.config.debug import debug_caution, joined
@@ -361,6 +361,5 @@ def _cell(evaluation: Evaluation, column: str) -> str:
     if column == "images":
         return f"{evaluation.n_images:,}"
     if column == "95 %":
-        interval = evaluation.intervals.of.get("accuracy")
-        return "-" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
-    return f"{evaluation.scores[column]:.3f}" if column in evaluation.scores else "-"
+        return readable.interval(evaluation.intervals.of.get("accuracy"))
+    return readable.score(evaluation.scores.get(column))

@@ -20,6 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from asl_exp.compat.torch import without_export_remarks
+from asl_exp.config import readable
 from asl_exp.config.console import Console
 from asl_exp.config.errors import RunError, UserError
 from asl_exp.config.extras import require_extra
@@ -401,7 +402,7 @@ def show(exported: Exported) -> None:
         table.add_column(column, justify="right")
     for row in exported.rows:
         difference = "-" if row.difference is None else f"{row.difference:.1e}"
-        accuracy = "-" if row.accuracy is None else f"{row.accuracy:.3f}"
+        accuracy = readable.score(row.accuracy)
         table.add_row(
             row.name, f"{row.megabytes:.2f}", f"{row.images_per_second:,.0f}", difference, accuracy
         )

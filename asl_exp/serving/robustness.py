@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
+from asl_exp.config import readable
 from asl_exp.config.compose import compose_config
 from asl_exp.config.console import Console
 from asl_exp.config.errors import UserError
@@ -92,13 +93,15 @@ def show(found: dict[str, Robustness], folder: Path) -> None:
     console = Console()
     for name, one in found.items():
         plain = one.rows[0]
-        table = Table(title=f"{name}: {one.n_images:,} images, accuracy {plain.accuracy:.3f}")
+        table = Table(
+            title=f"{name}: {one.n_images:,} images, accuracy {readable.score(plain.accuracy)}"
+        )
         for column in ("disturbance", "accuracy at strength 1 to 3", "share of flipped answers"):
             table.add_column(column, justify="left" if column == "disturbance" else "right")
         for disturbance in one.disturbances:
             rows = one.of(disturbance)[1:]
             accuracies, flips = [r.accuracy for r in rows], [r.flips for r in rows]
-            told = ["  ".join(f"{value:.3f}" for value in part) for part in (accuracies, flips)]
+            told = ["  ".join(map(readable.score, part)) for part in (accuracies, flips)]
             table.add_row(disturbance, *told)
         console.print(table)
         for disturbance, reason in one.left_out.items():

@@ -14,6 +14,7 @@ from optuna import visualization
 from plotly.offline import get_plotlyjs
 
 from asl_exp.compat.optuna import quiet
+from asl_exp.config import readable
 from asl_exp.config.documents import html_document, html_table
 from asl_exp.study import results
 from asl_exp.study.figures import target
@@ -88,7 +89,7 @@ def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
 
 def _bars(shares: dict[str, float], told_of: str) -> go.Figure:
     names, values = list(reversed(shares)), list(reversed(shares.values()))
-    told = [f"{value:.2f}" for value in values]
+    told = [readable.score(value, 2) for value in values]
     bars = go.Bar(x=values, y=names, orientation="h", text=told, textposition="outside")
     return go.Figure(bars, {"xaxis": {"title": f"share of the objective's spread, {told_of}"}})
 

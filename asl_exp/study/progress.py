@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from asl_exp.config import readable
 from asl_exp.config.redact import without_login
 from asl_exp.config.study_plan import Plan
 from asl_exp.study.claims import COUNTED, REASON
@@ -74,7 +75,7 @@ class Lines:
     def _line(self, trial: FrozenTrial, ended: list[FrozenTrial]) -> str:
         params = " ".join(f"{short(key)}={shown(value)}" for key, value in trial.params.items())
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
-        told = [f"trial {trial.number}", self._outcome(trial), params, f"{seconds:.1f} s"]
+        told = [f"trial {trial.number}", self._outcome(trial), params, readable.duration(seconds)]
         if trial.state in COUNTED:
             told.append(self._best(ended))
         return " | ".join(part for part in told if part)
@@ -84,7 +85,7 @@ class Lines:
             return f"failed: {trial.user_attrs.get(REASON, 'for an unknown reason')}"
         metrics = [objective.metric for objective in self.opened.plan.sweep.objectives]
         values = zip(metrics, trial.values or [], strict=False)
-        told = ", ".join(f"{metric} {value:.4g}" for metric, value in values)
+        told = ", ".join(f"{metric} {readable.score(value, 4)}" for metric, value in values)
         if trial.state == TrialState.PRUNED:
             epochs = f"after {len(trial.intermediate_values)} epochs"
             return f"pruned {epochs}{f', {told}' if told else ''}"
@@ -99,7 +100,7 @@ class Lines:
             return f"{complete_front(self.opened.study)} on the front"
         rises = directions[0] == optuna.study.StudyDirection.MAXIMIZE
         best = (max if rises else min)(complete, key=lambda trial: trial.values[0])
-        return f"best {best.values[0]:.4g} (trial {best.number})"
+        return f"best {readable.score(best.values[0], 4)} (trial {best.number})"
 
     def _print(self, text: str) -> None:
         console.print(text, soft_wrap=True)

@@ -19,7 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from asl_exp.config import documents
+from asl_exp.config import documents, readable
 from asl_exp.config.redact import csv_cell
 from asl_exp.study import trial_facts
 
@@ -207,9 +207,7 @@ def best_rows(survey: Survey) -> list[list[str]]:
 
 def _time(trial: FrozenTrial) -> str:
     seconds = trial_facts.seconds(trial)
-    if seconds is None:
-        return "-"
-    return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return "-" if seconds is None else readable.duration(seconds)
 
 
 def rich_table(survey: Survey, title: str) -> Table:
@@ -255,8 +253,8 @@ def shown(value: Any, digits: int = 4) -> str:
 
 
 def score(value: float) -> str:
-    """Return a metric's value: four decimals, or a whole number where it is large."""
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+    """Return a metric's value."""
+    return readable.score(value, 4)
 
 
 def pairs(values: Mapping[str, Any]) -> str:

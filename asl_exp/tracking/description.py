@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from asl_exp.config import names
+from asl_exp.config import names, readable
 from asl_exp.config.names import Artifact
 from asl_exp.runs.result import spelled_cautions
 
@@ -91,7 +91,7 @@ def _results(story: Story) -> Iterator[str]:
 def _cell(story: Story, key: str) -> str:
     """Return a score with its interval, as far as it has them."""
     low_high = story.intervals.get(key)
-    spread = "" if low_high is None else f" ({low_high[0]:.2f} to {low_high[1]:.2f})"
+    spread = "" if low_high is None else f" ({readable.interval(low_high)})"
     return _number(story.metrics.get(key)) + spread
 
 
@@ -151,7 +151,7 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else readable.score(value)
 
 
 def _one_line(text: str) -> str:

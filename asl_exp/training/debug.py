@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import EarlyStopping
 
+from asl_exp.config import readable
 from asl_exp.config.debug import debug_caution, joined
 from asl_exp.config.names import VAL_ACCURACY, Artifact
 from asl_exp.config.schema import Config, DebugConfig
@@ -93,8 +94,8 @@ def say_learned(run: Run, phase: str) -> None:
     else:
         say(
             f"debug: phase {phase} did not learn its batch of {n} images in {len(rows)} epochs "
-            f"(val/accuracy {best:.3f}): the rate, the network, what is frozen, or the labels are "
-            "at fault",
+            f"(val/accuracy {readable.score(best)}): the rate, the network, what is frozen, or the "
+            "labels are at fault",
             warning=True,
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asl_exp.config import readable
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import AugmentationConfig, DataConfig, PhaseConfig
@@ -117,7 +118,7 @@ def _opened(run: Run, name: str, cut: Cut) -> StoredFeatures | str:
     needed = sum(one.n_bytes for one in files)
     began = run.result.stored_views.get(name)
     if phase.features == "auto" and not began and needed > 1e9 * allowed_gb:
-        return f"would take {needed / 1e9:.1f} GB of data.cache_limit_gb"
+        return f"would take {readable.size(needed)} of data.cache_limit_gb"
     keep = [one.kept.name for one in files]
     try:
         *train, val = (one.open(limit_gb=data.cache_limit_gb, keep=keep) for one in files)
@@ -128,7 +129,7 @@ def _opened(run: Run, name: str, cut: Cut) -> StoredFeatures | str:
     augmented = _augments(run.config.augmentation)
     views = f"{len(train)} augmented views" if augmented else "no augmentation"
     numbers = f"{np.prod(cut.shape):,} numbers an image"
-    say(f"{name}: trains on stored features: {views}, {numbers}, {needed / 1e6:,.1f} MB")
+    say(f"{name}: trains on stored features: {views}, {numbers}, {readable.size(needed)}")
     n_images = int((run.data.splits["train"].rows >= 0).sum())
     return StoredFeatures(cut, [RowsOfImages(view, n_images) for view in train], val)
 

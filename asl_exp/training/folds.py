@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
+from asl_exp.config import readable
 from asl_exp.config.errors import Interrupted, PrunedError, UserError
 from asl_exp.config.names import FOLDS, Artifact
 from asl_exp.config.schema import Config
@@ -251,11 +252,12 @@ def _record(recorder: Recorder, folder: Path, result: FoldsResult) -> None:
 
 def _show(result: FoldsResult) -> None:
     for name, accuracy in result.folds.items():
-        say(f"  {name}: accuracy {accuracy:.3f}")
-    scores, between = result.scores, ""
-    if result.interval is not None:
-        between = ", 95 % {:.3f} to {:.3f}".format(*result.interval)
+        say(f"  {name}: accuracy {readable.score(accuracy)}")
+    between = f", 95 % {readable.interval(result.interval, 3)}" if result.interval else ""
+    overall, mean, spread = (
+        readable.score(result.scores[f"{FOLDS}/{name}"]) for name in ("accuracy", "mean", "spread")
+    )
     say(
-        f"folds: accuracy {scores[f'{FOLDS}/accuracy']:.3f} of all images{between}; mean of the "
-        f"folds {scores[f'{FOLDS}/mean']:.3f}, standard deviation {scores[f'{FOLDS}/spread']:.3f}"
+        f"folds: accuracy {overall} of all images{between}; mean of the folds {mean}, standard "
+        f"deviation {spread}"
     )

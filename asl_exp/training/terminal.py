@@ -18,7 +18,7 @@ from rich.console import ConsoleOptions
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from asl_exp.config import names
+from asl_exp.config import names, readable
 from asl_exp.config.console import Console
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.config.signature import told_settings
@@ -123,9 +123,13 @@ class PhaseProgress(Callback):
         value = metrics[self.monitor]
         better = value < self.best if self.monitor == names.VAL_LOSS else value > self.best
         self.best = value if better else self.best
+        keys = (names.TRAIN_LOSS, names.TRAIN_ACCURACY, names.VAL_LOSS, names.VAL_ACCURACY)
+        train_loss, train_accuracy, val_loss, val_accuracy = (
+            readable.score(metrics[key]) for key in keys
+        )
         line = (
-            f"loss {metrics[names.TRAIN_LOSS]:.3f} acc {metrics[names.TRAIN_ACCURACY]:.3f} | "
-            f"val {metrics[names.VAL_LOSS]:.3f} {metrics[names.VAL_ACCURACY]:.3f} | "
+            f"loss {train_loss} acc {train_accuracy} | "
+            f"val {val_loss} {val_accuracy} | "
             f"{metrics[names.IMAGES_PER_SECOND]:.0f} img/s"
         )
         if rank() > 0:
@@ -195,15 +199,13 @@ def _score_table(
     for split, scores in rows.items():
         cells = [_cell(column, scores.get(column)) for column in columns]
         if interval := intervals.get(names.score_key(split, "accuracy")):
-            cells[columns.index("95 %")] = f"{interval[0]:.2f} to {interval[1]:.2f}"
+            cells[columns.index("95 %")] = readable.interval(interval)
         table.add_row(split, *cells)
     return table
 
 
 def _cell(column: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if column == "images" else f"{value:.3f}"
+    return f"{value:,.0f}" if value and column == "images" else readable.score(value)
 
 
 def show_outcome(
@@ -244,7 +246,9 @@ def show_outcome(
     for name, caution in data.cautions.items():
         if caution != data.caution:
             say(f"{name}: {caution}", warning=True)
-    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
+    spent = ", ".join(
+        f"{stage} {readable.duration(seconds)}" for stage, seconds in result.seconds.items()
+    )
     say(f"time: {spent}")
     say(f"run folder: {run_folder}")
     if address is not None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from asl_exp.config import readable
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import external_means, metric_fault
 from asl_exp.config.signature import run_name, told_settings
-from asl_exp.evaluation.figures import canvas
 from asl_exp.evaluation.figures.mistakes import _image_name
 from asl_exp.tracking.ui_port import ui_address, ui_port
 
@@ -97,7 +97,7 @@ SHARES = {
 
 @pytest.mark.parametrize("value", SHARES)
 def test_a_share_below_one_is_not_written_as_one(value: float) -> None:
-    assert canvas.share(value, 3) == SHARES[value]
+    assert readable.score(value) == SHARES[value]
 
 
 PERCENTS = {1.0: "100%", 0.997: ">99%", 0.994: "99%", 0.0: "0%", 0.001: "<1%"}
@@ -105,7 +105,17 @@ PERCENTS = {1.0: "100%", 0.997: ">99%", 0.994: "99%", 0.0: "0%", 0.001: "<1%"}
 
 @pytest.mark.parametrize("value", PERCENTS)
 def test_a_percentage_below_all_is_not_written_as_all(value: float) -> None:
-    assert canvas.percent(value) == PERCENTS[value]
+    assert readable.percent(value) == PERCENTS[value]
+
+
+def test_sizes_times_and_intervals_are_told_in_few_digits() -> None:
+    assert [readable.size(n) for n in (3_140_000, 1_236_000_000)] == ["3.1 MB", "1.24 GB"]
+    assert [readable.duration(s) for s in (41.23, 754, 12_600)] == ["41.2 s", "13 min", "3.5 h"]
+    assert readable.interval((0.912, 0.98)) == "0.91 to 0.98"
+    assert [readable.score(None), readable.score(float("nan")), readable.interval(None)] == [
+        "-"
+    ] * 3
+    assert readable.score(1234.5) == "1,234"
 
 
 def test_a_drawn_hand_is_named_by_who_shows_it() -> None:

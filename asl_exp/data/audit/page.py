@@ -7,6 +7,7 @@ from typing import Any, Final
 import pandas as pd
 from PIL import Image
 
+from asl_exp.config import readable
 from asl_exp.config.documents import html_document, html_image, html_table
 from asl_exp.config.schema import AugmentationConfig
 from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings
@@ -133,8 +134,9 @@ def _suspects(data: LetterData, findings: Findings) -> str:
         return ""
     figures = "".join(
         f"<figure>{_image(single_image(data, str(one.split), int(str(one.row))))}"
-        f"<figcaption>labelled <b>{escape(str(one.label))}</b> ({one.own:.3f}), answered "
-        f"<b>{escape(str(one.predicted))}</b> ({one.probability:.3f})<br>"
+        f"<figcaption>labelled <b>{escape(str(one.label))}</b> "
+        f"({_probability(one.own)}), answered "
+        f"<b>{escape(str(one.predicted))}</b> ({_probability(one.probability)})<br>"
         f"{escape(str(one.split))}: {escape(str(one.path))}</figcaption></figure>"
         for one in found.head(_SHOWN_SUSPECTS).itertuples()
     )
@@ -185,6 +187,10 @@ def _span(values: dict[str, float]) -> str:
     if shown == ["0", "0", "0"]:
         return "any"  # drawn, not read from a file
     return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
+
+
+def _probability(value: object) -> str:
+    return escape(readable.score(float(str(value))))
 
 
 def _image(image: Image.Image) -> str:

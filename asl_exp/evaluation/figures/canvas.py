@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from asl_exp.config import readable
 from asl_exp.data.fonts import drawable, families
 
 DPI: Final = 120
@@ -45,27 +46,11 @@ def title(figure: Figure, what: str, line: str) -> None:
     figure.suptitle("\n".join(map(plain, rows)), fontsize=12)
 
 
-def share(value: float, digits: int) -> str:
-    """Return a share of 1; one that is not 1 is never written as 1, nor one above 0 as 0."""
-    told = f"{value:.{digits}f}"
-    if value < 1 <= float(told):
-        return f">{1 - 10.0**-digits:.{digits}f}"
-    return f"<{10.0**-digits:.{digits}f}" if value > 0 >= float(told) else told
-
-
-def percent(value: float) -> str:
-    """Return a share of 1 in whole percents, by the same rule."""
-    told = f"{value:.0%}"
-    if value < 1 and told == "100%":
-        return ">99%"
-    return "<1%" if value > 0 and told == "0%" else told
-
-
 def line(n_images: int, **values: float) -> str:
     """Return ``717 images, accuracy 0.513``."""
     images = "1 image" if n_images == 1 else f"{n_images:,} images"
     known = {key.replace("_", " "): value for key, value in values.items() if not isnan(value)}
-    numbers = [f"{key} {share(value, 3)}" for key, value in known.items()]
+    numbers = [f"{key} {readable.score(value)}" for key, value in known.items()]
     return ", ".join([images, *numbers])
 
 

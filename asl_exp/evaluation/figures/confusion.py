@@ -10,6 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from asl_exp.config import readable
 from asl_exp.evaluation import scores
 from asl_exp.evaluation.figures import canvas
 from asl_exp.evaluation.scores import Floats, Integers
@@ -119,7 +120,7 @@ def _write_recall(axes: Axes, confusion: Integers, ticks: Sequence[int], letters
     """Write the recall of each true class beside its row."""
     recall = scores.recall_by_class(confusion)
     right = axes.secondary_yaxis("right")
-    texts = ["no image" if np.isnan(recall[i]) else canvas.percent(recall[i]) for i in ticks]
+    texts = ["no image" if np.isnan(recall[i]) else readable.percent(recall[i]) for i in ticks]
     right.set_yticks(ticks, texts, fontsize=letters, color="#666666")
     right.tick_params(length=0)
     axes.annotate(

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from asl_exp.config import names
+from asl_exp.config import names, readable
 from asl_exp.evaluation.figures import canvas
 
 FEW_EPOCHS = 40  # up to which every epoch gets a dot
@@ -162,7 +162,7 @@ def _mark_kept(axes: Axes, rows: pd.DataFrame, key: str, kept: Mapping[str, int]
     for epoch, value in zip(chosen["epoch"], chosen[key], strict=True):
         right = epoch <= middle
         axes.annotate(
-            f"{value:.3f}",
+            readable.score(value),
             (epoch, value),
             xytext=(9 if right else -9, 9),
             textcoords="offset points",

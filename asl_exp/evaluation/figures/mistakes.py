@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from asl_exp.config import readable
 from asl_exp.evaluation.figures import canvas
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities, predicted_classes
 
@@ -72,7 +73,7 @@ def captions(
 
 def _sureness(probability: float) -> str:
     """Return it in two digits; that of a mistake is never written as 1."""
-    return canvas.share(min(float(probability), np.nextafter(1, 0)), 2)
+    return readable.score(min(float(probability), np.nextafter(1, 0)), 2)
 
 
 def _image_name(path: str) -> str:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from asl_exp.config import readable
 from asl_exp.evaluation.figures import canvas
 from asl_exp.evaluation.one_vs_rest import Curve, OneVsRest
 
@@ -76,7 +77,7 @@ def _plot(
     axes: Axes, curve: Curve, name: str, steps: Steps, *, color: str, linewidth: float
 ) -> None:
     # The area comes first: matplotlib leaves labels with a leading underscore out of legends.
-    label = f"{canvas.share(curve.area, 3)}  {canvas.plain(name)}"
+    label = f"{readable.score(curve.area)}  {canvas.plain(name)}"
     (line,) = axes.plot(curve.x, curve.y, drawstyle=steps, label=label)
     line.set(color=color, linewidth=linewidth)
     if color == canvas.BLACK:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from asl_exp.config import readable
 from asl_exp.evaluation.figures import canvas
 from asl_exp.evaluation.risk_coverage import WANTED, RiskCoverage
 
@@ -20,7 +21,8 @@ def risk_coverage_figure(path: Path, curve: RiskCoverage, what: str, line: str) 
         if at := curve.threshold(wanted):
             axes.plot(
                 at[1], 1 - wanted, "o", color=colour,
-                label=f"accuracy {wanted:.0%}: {at[1]:.0%} answered, confidence from {at[0]:.3f}",
+                label=f"accuracy {wanted:.0%}: {readable.percent(at[1])} answered, "
+                f"confidence from {at[0]:.3f}",
             )  # fmt: skip
     axes.set(
         xlim=(0, 1), ylim=(0, min(1.0, float(curve.risk.max()) * 1.1 + 0.02)),

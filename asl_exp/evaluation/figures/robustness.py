@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from asl_exp.config import readable
 from asl_exp.data.decode import Pixels
 from asl_exp.evaluation.figures import canvas
 from asl_exp.evaluation.robustness import Robustness
@@ -18,7 +19,7 @@ def robustness_figure(path: Path, found: Robustness) -> None:
     names = found.disturbances
     rows = ceil(len(names) / _COLUMNS)
     figure = canvas.new_figure(9.6, 1.2 + 2.5 * rows)
-    line = f"{found.n_images:,} images, mean accuracy {canvas.share(found.mean_accuracy, 3)}"
+    line = f"{found.n_images:,} images, mean accuracy {readable.score(found.mean_accuracy)}"
     canvas.title(figure, f"Robustness: {found.name}", line)
     panels = list(figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
     for axes, name in zip(panels, names, strict=False):

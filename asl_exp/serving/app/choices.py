@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from asl_exp.config import names
+from asl_exp.config import names, readable
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.model.recognizer import find_checkpoint
@@ -61,9 +61,9 @@ class Choice:
         """Return both scores, which a person chooses by, and the name."""
         scores = []
         if self.external is not None:
-            scores.append(f"{self.external:.0%} other people")
+            scores.append(f"{readable.percent(self.external)} other people")
         if self.test is not None:
-            scores.append(f"{self.test:.0%} own test")
+            scores.append(f"{readable.percent(self.test)} own test")
         return f"{' · '.join(scores) or 'not scored'} · {self.name}"
 
 

@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from asl_exp.config import readable
 from asl_exp.data.decode import UnreadableImageError
 from asl_exp.serving.app import parts
 from asl_exp.serving.app.choices import Choice
@@ -37,7 +38,9 @@ def show(choice: Choice) -> None:
     name = st.selectbox("Set", choice.sets, index=len(choice.sets) - 1)
     answers = answers_of(choice, name)
     right = (answers["label"] == answers["predicted"]).mean()
-    st.markdown(f"{len(answers):,} pictures, **{right:.0%}** right. {parts.worth(choice)}")
+    st.markdown(
+        f"{len(answers):,} pictures, **{readable.percent(right)}** right. {parts.worth(choice)}"
+    )
     cells = cells_of(answers)
     keys = [tuple(pair) for pair in cells[[TRUE, ANSWERED]].to_numpy().tolist()]
     if st.session_state.get(_CELL) not in keys:
@@ -110,7 +113,7 @@ def _show_pictures(answers: pd.DataFrame, cell: tuple[str, str]) -> None:
         except UnreadableImageError as error:
             st.caption(plain(str(error)))
             continue
-        captions.append(f"{confidence:.0%} sure")
+        captions.append(f"{readable.percent(confidence)} sure")
     if shown:
         st.image(shown, caption=captions, width=_SIDE)
     if len(chosen) > _SHOWN:

@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
+from asl_exp.config import readable
 from asl_exp.model.recognizer import Recognizer
 from asl_exp.serving.app.spelling import DELETE, SPACE, Speller
 
@@ -41,7 +42,7 @@ def answered(recognizer: Recognizer, speller: Speller, frame: Mapping[str, Any])
     letter, probability = str(row["letter"]), float(row["probability"])
     known = letter in recognizer.kept.classes
     speller.see(letter if known and probability >= SURE else None, at_s)
-    sure = f"{probability:.0%}" if known else ""
+    sure = readable.percent(probability) if known else ""
     return shown(speller, frame["id"]) | {"letter": letter, "sure": sure}
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
+from asl_exp.config import readable
 from asl_exp.config.redact import printable, scrubbed
 from asl_exp.serving.app.choices import Choice
 
@@ -37,7 +38,11 @@ def plain(text: str) -> str:
 def answer(letter: str, probability: float | None) -> None:
     """Show the letter large and how sure the model is; None where it does not say."""
     word = " asl-word" if len(letter) > 2 else ""
-    sure = "" if probability is None else f"<span class='asl-sure'>{probability:.0%} sure</span>"
+    sure = (
+        ""
+        if probability is None
+        else f"<span class='asl-sure'>{escape(readable.percent(probability))} sure</span>"
+    )
     large = f"<span class='asl-letter{word}'>{escape(letter)}</span>"
     st.html(f"<div class='asl-answer'>{large}{sure}</div>")
 
@@ -51,19 +56,22 @@ def bars(probabilities: pd.Series) -> None:
         first = " class='first'" if place == 0 else ""
         rows.append(
             f"<b>{escape(str(name))}</b><div><i{first} style='width:{share:.1%}'></i></div>"
-            f"<span>{share:.1%}</span>"
+            f"<span>{escape(readable.percent(share, 1))}</span>"
         )
     if rest := len(ranked) - n_shown:
         share = ranked[n_shown:].sum()
-        rows.append(f"<span>{rest} others</span><div></div><span>{share:.1%}</span>")
+        told = escape(readable.percent(share, 1))
+        rows.append(f"<span>{rest} others</span><div></div><span>{told}</span>")
     st.html(f"<div class='asl-bars'>{''.join(rows)}</div>")
 
 
 def worth(choice: Choice) -> str:
     """Return, as Markdown, how often the model is right: what must stand beside its confidence."""
-    test = "" if choice.test is None else f"{choice.test:.0%} of its own test pictures"
+    test = (
+        "" if choice.test is None else f"{readable.percent(choice.test)} of its own test pictures"
+    )
     if choice.external is not None:
-        other = f"right on **{choice.external:.0%} of other people's pictures**"
+        other = f"right on **{readable.percent(choice.external)} of other people's pictures**"
         return f"This model is {other}" + (f", and {test}." if test else ".")
     if test:
         return f"This model is right on {test}; on other people it was never tried. Expect less."
