@@ -149,11 +149,11 @@ def test_lightning_trains_with_it() -> None:
             return torch.optim.SGD(self.parameters(), 0.1)
 
     net = Net()
-    trainer = pl.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-    )  # fmt: skip
     with without_known_warnings():
+        trainer = pl.Trainer(
+            max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        )  # fmt: skip
         trainer.fit(net, loader(split()))
     assert sorted(net.seen) == sorted([*range(23), *range(23)])
     assert trainer.global_step == 12
