@@ -12,14 +12,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.002
+START_S = 120
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["asl_exp.training.launcher_preload", "asl_exp.__main__"])
@@ -178,6 +182,45 @@ def _main(arguments: tuple[str, ...], cwd: str, log: str) -> None:
     from asl_exp.__main__ import main
 
     main()
+
+
+@contextmanager
+def served(
+    command: Sequence[str | Path], cwd: Path, port: int, ping: str, **variables: str
+) -> Iterator[str]:
+    """Run a server, wait until its page ``ping`` answers, and yield where it listens."""
+    url, log = f"http://127.0.0.1:{port}", cwd / "server.log"
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            command, cwd=cwd, stdout=said, stderr=said, env={**os.environ, **variables}
+        )
+    try:
+        deadline = time.monotonic() + START_S
+        while not _answers(f"{url}/{ping}"):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield url
+    finally:
+        top = psutil.Process(process.pid)
+        kill_all([top, *top.children(recursive=True)])
+        process.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def chromium() -> tuple[Any, str]:
+    """Return Playwright's module and the browser's file; skip where either is missing."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    return playwright, program
 
 
 def kill_all(processes: Iterable[psutil.Process]) -> None:

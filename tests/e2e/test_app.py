@@ -1,22 +1,17 @@
 """The app in a real browser: a signer before the camera spells a word, and the app types it."""
 
 import io
-import os
 import re
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import httpx
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
-from processes import kill_all
+from processes import chromium, served
 from servers.mlflow_server import free_port
 
 from asl_exp.config.compose import compose_config
@@ -108,40 +103,18 @@ def video(
 @pytest.fixture(scope="module")
 def address(runs_dir: Path) -> Iterator[str]:
     """Where ``python -m asl_exp.app`` listens."""
-    port, log = free_port(), (runs_dir / "app.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "asl_exp.app", "--headless", "--port", str(port),
-         "--runs-dir", str(runs_dir)],
-        cwd=runs_dir, stdout=log, stderr=log, env={**os.environ},
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
-            assert process.poll() is None, (runs_dir / "app.log").read_text()
-            assert time.monotonic() < deadline, (runs_dir / "app.log").read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        top = psutil.Process(process.pid)
-        kill_all([top, *top.children(recursive=True)])
-        process.wait(10)
-        log.close()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
+    port = free_port()
+    command = [sys.executable, "-m", "asl_exp.app", "--headless", "--port", str(port)]
+    with served(
+        [*command, "--runs-dir", str(runs_dir)], runs_dir, port, "_stcore/health"
+    ) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browse(video: Path) -> Iterator[Any]:
     """Open a page with the signer before the camera, or without a camera."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
+    playwright, program = chromium()
     signer = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
               f"--use-file-for-fake-video-capture={video}"]  # fmt: skip
     with playwright.sync_playwright() as started:

@@ -3,18 +3,14 @@
 import base64
 import io
 import os
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from PIL import Image
-from processes import Forked, kill_all, result_of, run_folders
+from processes import Forked, result_of, run_folders, served
 from replicas import copies
 from servers.mlflow_server import MlflowServer, free_port
 
@@ -25,7 +21,6 @@ from asl_exp.model.recognizer import Recognizer
 pytestmark = pytest.mark.heavy
 
 LENGTH = ("schedule.transfer.epochs=2", "schedule.finetune.epochs=0", "data.external=[]")
-START_S = 120
 
 
 def hand(tiny: tuple[str, ...]) -> bytes:
@@ -37,37 +32,15 @@ def hand(tiny: tuple[str, ...]) -> bytes:
     return encoded.getvalue()
 
 
-@contextmanager
-def served(model: str, address: str, folder: Path) -> Iterator[str]:
-    """Run ``mlflow models serve`` as the README says, and yield where it listens."""
-    port, log = free_port(), (folder / "serve.log").open("wb")
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("mlflow"), "models", "serve", "--model-uri", model,
-         "--env-manager", "local", "--port", str(port)],
-        cwd=folder, stdout=log, stderr=log,
-        env={**os.environ, "MLFLOW_TRACKING_URI": address,
-             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+def serve(model: str, address: str, folder: Path) -> AbstractContextManager[str]:
+    """Run ``mlflow models serve`` as the README says; the value is where it listens."""
+    here, port = Path(sys.executable).parent, free_port()
+    return served(
+        [here / "mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local",
+         "--port", str(port)],
+        folder, port, "ping",
+        MLFLOW_TRACKING_URI=address, PATH=f"{here}{os.pathsep}{os.environ['PATH']}",
     )  # fmt: skip
-    try:
-        deadline = time.monotonic() + START_S
-        while not _answers(f"http://127.0.0.1:{port}/ping"):
-            said = (folder / "serve.log").read_text()
-            assert process.poll() is None, said
-            assert time.monotonic() < deadline, said
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        top = psutil.Process(process.pid)
-        kill_all([top, *top.children(recursive=True)])
-        process.wait(10)
-        log.close()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def require_refused(url: str, image: str, folder: Path) -> None:
@@ -108,7 +81,7 @@ def test_a_model_is_served_from_its_run_on_a_server(
     image = hand(tiny)
     recognizer = Recognizer.load(folder)
     expected = recognizer.recognize([recognizer.look(image)]).to_dict("records")[0]
-    with served(f"runs:/{copy.info.run_id}/model", server.url, tmp_path) as url:
+    with serve(f"runs:/{copy.info.run_id}/model", server.url, tmp_path) as url:
         asked = {"dataframe_records": [{"image": base64.b64encode(image).decode()}]}
         answer = httpx.post(f"{url}/invocations", json=asked, timeout=60)
         require_refused(url, base64.b64encode(image).decode(), tmp_path)

@@ -3,7 +3,6 @@
 Screenshots lie in the test's temporary folder; what they show is asserted in words.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
-from processes import Forked
+from processes import Forked, chromium
 from servers.mlflow_server import MlflowServer
 
 from asl_exp.tracking.store import view_path
@@ -65,10 +64,7 @@ def runs(tiny: tuple[str, ...], browser: object, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
+    playwright, program = chromium()
     with playwright.sync_playwright() as started:
         opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield opened
