@@ -243,7 +243,6 @@ def config_of(composed: "DictConfig") -> "Config":
 
 def experiment(config: "Config", folder: Path) -> float:
     """Run an experiment, or all its folds, in a folder of its own; return the objective."""
-    cli.say_loading()
     if config.tracking.mode in ("server", "dagshub"):
         with collector_paused():
             from asl_exp.replica.background import begin_delivery
@@ -253,6 +252,7 @@ def experiment(config: "Config", folder: Path) -> float:
         from asl_exp.training.launcher import begin_forking
 
         begin_forking()
+    cli.load_packages("timm", "pytorch_lightning")
     with collector_paused():
         from asl_exp.training.folds import run_whole
 

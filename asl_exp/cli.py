@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from asl_exp.config.errors import Interrupted, PastHydra, RunError, UserError
-from asl_exp.config.process_setup import raise_interrupts
+from asl_exp.config.process_setup import collector_paused, raise_interrupts
 from asl_exp.config.redact import printable, scrubbed
 
 Door = Callable[[Sequence[str]], int | None]
@@ -93,6 +93,15 @@ def path_fault(error: OSError) -> UserError | None:
 
 
 _LONGEST: Final = 160  # characters of a path that are shown
+
+
+def load_packages(*packages: str) -> None:
+    """Import a command's large packages, quickly; say so at a terminal."""
+    say_loading()
+    from asl_exp.compat.quick_start import load_quickly
+
+    with collector_paused():
+        load_quickly(*packages)
 
 
 def say_loading() -> None:

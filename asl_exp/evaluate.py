@@ -51,6 +51,7 @@ def _evaluate(runs: Sequence[str], overrides: Sequence[str], given: argparse.Nam
     if not runs:
         raise UserError("give a run folder, an MLflow run id or a model folder to score")
     renamed = _renamed(given.map)
+    cli.load_packages("timm")
     if given.robustness:
         _disturb(runs, overrides, given)
         return

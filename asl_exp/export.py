@@ -47,6 +47,7 @@ def _export(given: argparse.Namespace) -> None:
         )
     if given.output is not None and given.output.suffix != ".onnx":
         raise UserError(f"--output: got '{given.output}'; the file's name must end in .onnx")
+    cli.load_packages("timm")
     from asl_exp.serving.export import Wish, export, show
 
     wish = Wish(given.output, given.with_preprocessing, given.int8, given.tolerance)

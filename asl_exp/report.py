@@ -60,6 +60,7 @@ def _report(given: argparse.Namespace) -> int:
             "give the runs to compare: run folders, folders of runs, MLflow run ids, a study's "
             "name, or --experiment NAME"
         )
+    cli.load_packages("timm")
     from asl_exp.evaluation import comparison, comparison_page, differences
     from asl_exp.evaluation.named_runs import find_folders
 

@@ -21,9 +21,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
 from asl_exp.evaluation import scores
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities
@@ -172,7 +170,7 @@ def widened_interval(values: Floats, value: float, n_units: int) -> Interval:
 
 def wilson(successes: float, trials: int) -> Interval:
     """Return the interval of a share by Wilson, JASA 1927."""
-    z = float(norm.ppf(0.5 + LEVEL / 2))
+    z = float(ndtri(0.5 + LEVEL / 2))
     share = successes / trials
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = (
@@ -303,10 +301,10 @@ def _interval(values: Floats, value: float, n_units: int, *, bounded: bool) -> I
     if bounded and np.ptp(values) == 0:
         return wilson(value * n_units, n_units)
     widening = math.sqrt(n_units / (n_units - 1))
-    quantile = float(student.ppf(0.5 + LEVEL / 2, n_units - 1)) * widening
+    quantile = float(stdtrit(n_units - 1, 0.5 + LEVEL / 2)) * widening
     if n_units < FEW:
         return _student(value, quantile * float(values.std()), bounded=bounded)
-    tail = float(norm.sf(quantile))
+    tail = float(ndtr(-quantile))
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 

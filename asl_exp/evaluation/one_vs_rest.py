@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities, checked
 
@@ -88,9 +87,21 @@ def _one_vs_rest(
     )
 
 
+def _positives(is_true: Integers, score: Floats) -> tuple[Floats, Floats]:
+    """Return how many true and how many false ones lie at or above each score, the highest first.
+
+    Both are `(1 + T,)` for T different scores, and begin with 0: above all of them.
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)  # of equal scores
+    true = np.append(0, np.cumsum(is_true[order], dtype=np.float64)[last])
+    return true, np.append(0, last + 1) - true
+
+
 def _roc_curve(is_true: Integers, score: Floats) -> Curve:
-    false_positives, true_positives, _ = roc_curve(is_true, score)  # rates, both from 0 to 1
-    return Curve(false_positives, true_positives, float(auc(false_positives, true_positives)))
+    true, false = _positives(is_true, score)
+    x, y = false / false[-1], true / true[-1]
+    return Curve(x, y, float(np.trapezoid(y, x)))
 
 
 def _roc_at_grid(curve: Curve) -> Floats:
@@ -100,11 +111,11 @@ def _roc_at_grid(curve: Curve) -> Floats:
 
 
 def _precision_recall_curve(is_true: Integers, score: Floats) -> Curve:
-    precision, recall, _ = precision_recall_curve(is_true, score, drop_intermediate=True)
-    # scikit-learn goes from the lowest threshold to the highest. Of the points of one recall the
-    # one with the highest threshold counts, which is the first once the order is turned.
-    recall, first = np.unique(recall[::-1], return_index=True)
-    precision = precision[::-1][first]
+    true, false = _positives(is_true, score)
+    precision = np.append(1.0, true[1:] / (true + false)[1:])
+    # Of the points of one recall the one with the highest score counts, which is the first.
+    recall, first = np.unique(true / true[-1], return_index=True)
+    precision = precision[first]
     return Curve(recall, precision, float(np.sum(np.diff(recall) * precision[1:])))
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from asl_exp.config.errors import RunError
 from asl_exp.config.names import Tag, needs_scores
@@ -101,7 +101,7 @@ class Comparison:
     def noise(self) -> float:
         """Return the difference that chance alone exceeds in 5 of 100 cases."""
         n = len(self.differences)
-        return float(student.ppf(0.975, n - 1)) * self.standard_error
+        return float(stdtrit(n - 1, 0.975)) * self.standard_error
 
     def metrics(self) -> dict[str, float]:
         """Return the figures for the study's run in MLflow."""

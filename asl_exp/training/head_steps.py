@@ -12,6 +12,7 @@ from torch import nn
 
 from asl_exp.config.schema import Config
 from asl_exp.training.features import Group
+from asl_exp.training.nadam import nadam_factors, nadam_step
 from asl_exp.training.optimizer import RateShape
 from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.ranks import world_size
@@ -176,49 +177,3 @@ class RecordedStep:
             moments = zip(self._weights, gradients, self._first, self._second, strict=True)
             for weight, gradient, first, second in moments:
                 nadam_step((weight, first, second), gradient, self._factors, self._group)
-
-
-def nadam_factors(
-    n_steps: int, product: float, group: dict[str, Any]
-) -> tuple[float, float, float, float]:
-    """Return the numbers of NAdam's step n: -lr (1 - m_n) / (1 - M_n), -lr m_n+1 / (1 - M_n+1),
-    1 - beta2^n, and M_n.
-
-    Here m_n = beta1 (1 - 0.96^(n decay) / 2) and M_n their product up to n: Dozat's schedule, as in
-    Keras and torch.
-
-    Args:
-        n_steps: n, from 1.
-        product: M of the step before; 1 at first.
-        group: of torch's NAdam: lr, betas, momentum_decay.
-    """
-    (beta1, beta2), decay = group["betas"], group["momentum_decay"]
-    here = beta1 * (1 - 0.5 * 0.96 ** (n_steps * decay))
-    after = beta1 * (1 - 0.5 * 0.96 ** ((n_steps + 1) * decay))
-    product *= here
-    lr = float(group["lr"])
-    of_gradient = -lr * (1 - here) / (1 - product)
-    return of_gradient, -lr * after / (1 - product * after), 1 - beta2**n_steps, product
-
-
-def nadam_step(
-    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    gradient: torch.Tensor,
-    factors: torch.Tensor,
-    group: dict[str, Any],
-) -> None:
-    """Move a weight and its two moments on, in place.
-
-    Args:
-        tensors: the weight, and the means of its gradient and of the gradient's square.
-        gradient: of the weight.
-        factors: (3,) the first three of `nadam_factors`.
-        group: of torch's NAdam: betas, eps.
-    """
-    weight, first, second = tensors
-    beta1, beta2 = group["betas"]
-    first.lerp_(gradient, 1 - beta1)
-    second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    below = (second / factors[2]).sqrt_().add_(group["eps"])
-    weight.addcdiv_(gradient * factors[0], below)
-    weight.addcdiv_(first * factors[1], below)

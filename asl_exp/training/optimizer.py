@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import LearningRateConfig, OptimizerConfig
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.training.nadam import Nadam
 
 
 def make_optimizer(
@@ -29,7 +30,7 @@ def make_optimizer(
     groups = list(_groups(model, lr, layer_decay, config.weight_decay))
     betas = (config.betas[0], config.betas[1])
     if config.name == "nadam":
-        return torch.optim.NAdam(
+        return Nadam(
             groups,
             lr=lr,
             betas=betas,

@@ -24,9 +24,9 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: Sequence[str]) -> Any:
         """Run the study of a command line; return its best value."""
-        from asl_exp.cli import say_loading
+        from asl_exp.cli import load_packages
 
-        say_loading()
+        load_packages("timm", "pytorch_lightning")
         from asl_exp.study.command import run_study_command
 
         if self.config is None or self.hydra_context is None:

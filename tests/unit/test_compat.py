@@ -8,6 +8,8 @@ import importlib
 import inspect
 import json
 import logging
+import subprocess
+import sys
 import warnings
 import zlib
 from importlib.metadata import version
@@ -36,6 +38,7 @@ PARTS = {
     "torch": (
         "torch.nn.modules.batchnorm._NormBase",
         "torch.cuda.default_generators",
+        "torch.optim.optimizer.Optimizer.add_param_group.__wrapped__",
         "torch.distributed.elastic.multiprocessing.DefaultLogsSpecs",
         "torch.distributed.elastic.multiprocessing.SignalException",
         "torch.distributed.elastic.multiprocessing.errors.ChildFailedError",
@@ -248,3 +251,37 @@ def test_dagshubs_client_logs_nothing_while_its_tokens_are_read(
     monkeypatch.setattr(TokenStorage, "_load_cache_file", load)
     assert stored_token("https://nowhere") is None
     assert not caplog.records
+
+
+def test_the_compiler_is_not_loaded_until_something_compiles() -> None:
+    """torchvision, timm and Lightning want names of it, and every optimizer of torch calls it."""
+    steps = """
+import sys
+from asl_exp.compat.quick_start import load_quickly
+load_quickly("timm", "pytorch_lightning")
+import torch, torchvision
+from lightning_fabric.wrappers import _unwrap_compiled
+from asl_exp.training.nadam import Nadam
+network = torch.nn.Linear(3, 2)
+optimizer = Nadam(network.parameters())
+optimizer.zero_grad()
+network(torch.ones(1, 3)).sum().backward()
+optimizer.step()
+optimizer.load_state_dict(optimizer.state_dict())
+loaded = [name for name in ("torch._dynamo", "scipy.signal") if name in sys.modules]
+assert not loaded, f"asl_exp/compat/quick_start.py no longer spares {loaded}"
+assert _unwrap_compiled(network) == (network, None)
+compiled = torch.compile(network, backend="eager")
+assert torch.equal(compiled(torch.ones(1, 3)), network(torch.ones(1, 3)))
+assert _unwrap_compiled(compiled)[0] is network
+assert torchvision.ops.roi_align.__module__ == "torchvision.ops.roi_align"
+boxes = torch.tensor([[0, 0.0, 0.0, 2.0, 2.0]])
+assert torchvision.ops.roi_align(torch.ones(1, 1, 4, 4), boxes, 2).shape == (1, 1, 2, 2)
+import scipy.signal
+assert scipy.signal.windows.hann(3)[1] == 1
+print("done")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", steps], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "done\n", ended.stderr

@@ -1,5 +1,6 @@
 """Optimizers: the published formula to the last digits, and who gets which rate and decay."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.preprocessing import resolve_preprocessing
-from asl_exp.training.head_steps import nadam_factors, nadam_step
+from asl_exp.training.nadam import Nadam, nadam_factors, nadam_step
 from asl_exp.training.optimizer import make_optimizer
 from asl_exp.training.phase_module import PhaseModule
 
@@ -218,3 +219,33 @@ def test_an_epoch_goes_on_in_calls_of_other_sizes(
     assert progress["epoch_loop.batch_progress"]["current"] == {
         name: count - batch + ready for name, count in current.items()
     }
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_our_nadam_equals_torch_to_the_bit_and_takes_its_state(
+    weight_decay: float, layout: torch.memory_format
+) -> None:
+    def started() -> tuple[nn.Module, dict[str, float]]:
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 1500),
+            nn.ReLU(), nn.Linear(1500, 29),
+        )  # fmt: skip
+        return network.to(memory_format=layout), {"lr": 1e-2, "weight_decay": weight_decay}
+
+    (theirs, options), (ours, _) = started(), started()
+    reference, optimizer = torch.optim.NAdam(theirs.parameters(), **options), None
+    for step in range(60):
+        if step in (0, 30):  # the second half goes on from torch's own state
+            optimizer = Nadam(ours.parameters(), **options)
+            optimizer.load_state_dict(copy.deepcopy(reference.state_dict()))
+        images = torch.randn(16, 3, 9, 9)
+        labels = torch.randint(0, 29, (16,))
+        for network, taken in ((theirs, reference), (ours, optimizer)):
+            assert taken is not None
+            taken.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()
+            taken.step()
+    pairs = zip(theirs.parameters(), ours.parameters(), strict=True)
+    assert all(torch.equal(mine, yours) for mine, yours in pairs)

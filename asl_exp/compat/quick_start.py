@@ -1,0 +1,96 @@
+"""Imports torchvision and Lightning without what they load for a single name.
+
+torch._dynamo, torch's compiler, takes 2 CPU s of every start: torchvision asks it one question,
+Lightning wants a class of it, and every optimizer of torch calls it. scipy.signal, 0.7 s, is loaded
+by torchmetrics for a window. Each gets a stand-in while the packages are imported. Whoever needs
+the compiler or the signals later imports the real ones.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any, Final
+
+_DYNAMO: Final = "torch._dynamo"
+_SPARED: Final = (_DYNAMO, "torch._dynamo.utils", "scipy.signal")
+_UNCOMPILED: Final = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
+
+
+def load_quickly(*packages: str) -> None:
+    """Import packages, with stand-ins for what they load needlessly.
+
+    Args:
+        packages: such as ``torchvision``; one that a later version cannot import so is imported
+            as it is.
+    """
+    _leave_optimizers_uncompiled()
+    if any(name in sys.modules for name in _SPARED):
+        return
+    _put_stand_ins()
+    try:
+        for package in packages:
+            importlib.import_module(package)
+    except (ImportError, AttributeError):
+        _remove_stand_ins()
+        for package in packages:
+            importlib.import_module(package)
+    finally:
+        _remove_stand_ins()
+
+
+class _StandIn(ModuleType):
+    """A module in place of another; asked for a name that it lacks, it makes way for the other."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        _remove_stand_ins()
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+class _CompiledKind(type):
+    """Lightning asks whether a module was compiled: none is before the compiler is loaded."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        compiler = sys.modules.get("torch._dynamo.eval_frame")
+        return compiler is not None and isinstance(instance, compiler.OptimizedModule)
+
+
+def _put_stand_ins() -> None:
+    dynamo, utils, signal = (_StandIn(name) for name in _SPARED)
+    dynamo.utils = utils  # type: ignore[attr-defined]
+    dynamo.OptimizedModule = _CompiledKind("OptimizedModule", (), {})  # type: ignore[attr-defined]
+    dynamo.disable = _as_it_is  # type: ignore[attr-defined]
+    utils.is_compile_supported = _is_compile_supported  # type: ignore[attr-defined]
+    signal.hamming = None  # type: ignore[attr-defined]  # torchmetrics adds it where it lacks
+    for module in (dynamo, utils, signal):
+        sys.modules[module.__name__] = module
+
+
+def _remove_stand_ins() -> None:
+    for name in _SPARED:
+        module = sys.modules.get(name)
+        if isinstance(module, _StandIn):
+            del sys.modules[name]
+            parent, _, child = name.rpartition(".")
+            if vars(sys.modules.get(parent, module)).get(child) is module:
+                delattr(sys.modules[parent], child)
+
+
+def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:
+    """Stand in for ``torch._dynamo.disable``: nothing that is so marked is ever compiled here."""
+    return function if function is not None else _as_it_is
+
+
+def _is_compile_supported(device: str) -> bool:
+    utils = importlib.import_module("torch._dynamo.utils")
+    return bool(utils.is_compile_supported(device))
+
+
+def _leave_optimizers_uncompiled() -> None:
+    """Keep torch's optimizers from loading the compiler to have themselves left out of it."""
+    optimizer = importlib.import_module("torch.optim.optimizer").Optimizer
+    for name in _UNCOMPILED:
+        plain = getattr(vars(optimizer).get(name), "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            plain.__dict__["__dynamo_disable"] = plain
