@@ -48,6 +48,21 @@ def set_up(device: torch.device, trainer: TrainerConfig, threads: int | None = N
     if device.type == "cpu":
         torch.set_num_threads(threads or max(1, n_cores() // trainer.devices))
         keep_freed_memory()
+    if trainer.deterministic:
+        _compute_deterministically(compiled=bool(trainer.compile))
+
+
+def _compute_deterministically(*, compiled: bool) -> None:
+    """Choose algorithms of equal bits, with a warning where there is none, as Lightning does.
+
+    Lightning's own key loads torch's compiler, in 2 s, to tell it too.
+    """
+    torch.backends.cudnn.benchmark = False
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    if compiled:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    else:
+        torch.set_deterministic_debug_mode("warn")
 
 
 def keep_freed_memory() -> None:

@@ -243,7 +243,6 @@ def _trainer(run: Run, phase: PhaseConfig, callbacks: list[Callback]) -> pl.Trai
         # Left to look for itself, Lightning takes a SLURM job's tasks for the run's devices.
         plugins=[TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment()],
         precision=config.trainer.precision,
-        deterministic="warn" if config.trainer.deterministic else None,
         max_epochs=phase.epochs,
         accumulate_grad_batches=config.trainer.accumulate,
         gradient_clip_val=config.optimizer.clip_norm,

@@ -89,9 +89,7 @@ def save(figure: Figure, path: Path) -> None:
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
         figure.set_layout_engine("none")  # else matplotlib draws everything twice to lay it out
-    figure.savefig(
-        path,
-        format="png",
-        dpi=DPI,
-        metadata={"Software": None, "Title": told.replace(r"\$", "$")},
-    )
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    # savefig would draw everything once more, to find a renderer
+    canvas.print_png(path, metadata={"Software": None, "Title": told.replace(r"\$", "$")})
