@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 ResizeRule = Literal["squash", "crop", "pad"]
 Source = str | Path | bytes
 
-READER_VERSION: Final = 2
+READER_VERSION: Final = 3
 """Part of every store's key: raise it when the pixels of any image change."""
 
 _ALWAYS: Final = {
@@ -126,7 +126,7 @@ def read_image(
             # JPEGs decode at 1/2, 1/4 or 1/8 where that is still no smaller than the target.
             if interpolation != "nearest":
                 image.draft("RGB", (size, size))
-            upright = _upright(_deep_colour(source, image))
+            upright = _upright(source, image)
             return np.asarray(_squared(_rgb(upright), size, resize, FILTERS[interpolation]))
         except _BROKEN as error:
             raise UnreadableImageError(_name(source), _reason(error)) from error
@@ -154,7 +154,7 @@ def read_upright(
             raise UnreadableImageError(_name(source), reason)
         try:
             image.draft("RGB", (enough, enough))
-            upright = _upright(image)
+            upright = _upright(source, image)
             turned = (upright.width > upright.height) != (image.width > image.height)
             return np.asarray(_rgb(upright)), (size[1], size[0]) if turned else size
         except _BROKEN as error:
@@ -195,13 +195,15 @@ def _opened(source: Source) -> Image.Image:
         raise UnreadableImageError(_name(source), _reason(error)) from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the camera's orientation.
+def _upright(source: Source, image: Image.Image) -> Image.Image:
+    """Load an image with its full depth, and apply the camera's orientation.
 
     Not by Pillow's exif_transpose: it writes the EXIF data anew, and fails where those are damaged.
     """
+    whole = _deep_colour(source, image)
+    image.load()  # a TIFF turns itself here, and a PNG's EXIF data may come last
     turn = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
-    return image if turn is None else image.transpose(turn)
+    return whole if turn is None else whole.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -223,12 +225,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(_scaled(np.asarray(image).astype(np.int64)))
 
 
-_DEPTHS: Final = (8, 10, 12)
+_DEPTHS: Final = (8, 10, 12, 14)
 """Bits of a pixel of cameras that write 16-bit files; the values alone tell."""
 
 
 def _scaled(values: NDArray[np.int64]) -> Pixels:
-    """Scale to 8 bits; values that all fit into 12, 10 or 8 bits are taken to be of so many."""
+    """Scale to 8 bits; values that all fit into 14 bits or fewer are taken to be of so many."""
     highest = int(values.max(initial=0))
     if values.min(initial=0) < 0 or highest > 65535:
         raise ValueError("grey values beyond 16 bits have no known range")
@@ -237,28 +239,30 @@ def _scaled(values: NDArray[np.int64]) -> Pixels:
     return scaled
 
 
-_DEEP: Final = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+_DEEP: Final = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
+"""How Pillow reads a PNG of 16 bits a colour, to how it gives the lower 8 bits too: as if the bytes
+were the other way round, or, of grey, both bytes of both values as four."""
 
 
 def _deep_colour(source: Source, image: Image.Image) -> Image.Image:
-    """Return a PNG of 16 bits a colour, of which Pillow reads the upper 8, as its values are.
-
-    Read as if its bytes were the other way round, Pillow gives the lower 8.
-    """
+    """Return a PNG of 16 bits a colour, of which Pillow reads the upper 8, as its values are."""
     if not isinstance(image, ImageFile.ImageFile) or image.format != "PNG" or not image.tile:
         return image
     raw = image.tile[0].args
     if raw not in _DEEP:
         return image
     upper = np.asarray(image)
-    if upper[..., :3].max(initial=0) >= 1 << (_DEPTHS[-1] - 8):
+    if upper.max((0, 1)).min() >= 1 << (_DEPTHS[-1] - 8):
         return image
     with _opened(source) as again:
         assert isinstance(again, ImageFile.ImageFile)
         again.tile = [again.tile[0]._replace(args=_DEEP[raw])]
-        values = upper.astype(np.int64) * 256 + np.asarray(again)
-    colours = _scaled(values[..., :3])
-    return Image.fromarray(np.concatenate([colours, upper[..., 3:]], 2))
+        lower = np.asarray(again)
+    if raw == "LA;16B":
+        upper, lower = lower[..., [0, 0, 0, 2]], lower[..., [1, 1, 1, 3]]
+    values = upper.astype(np.int64) * 256 + lower
+    parts = [_scaled(values[..., :3]), *([_scaled(values[..., 3:])] if values.shape[2] > 3 else [])]
+    return Image.fromarray(np.concatenate(parts, 2))
 
 
 def _squared(

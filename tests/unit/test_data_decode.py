@@ -19,6 +19,7 @@ from asl_exp.data.decode import (
     UnreadableImageError,
     read_image,
     read_size,
+    read_upright,
 )
 
 
@@ -80,16 +81,19 @@ def test_the_first_frame_of_an_animation_is_read(name: str, tmp_path: Path) -> N
     assert blue < 50
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_cameras_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
+def test_the_cameras_orientation_is_applied(orientation: int, name: str, tmp_path: Path) -> None:
     upright = Image.new("RGB", (64, 64))
     upright.paste((255, 255, 255), (0, 0, 32, 32))  # white: top left
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # what the camera did, as Image.Transpose
     turned = upright.transpose(undo[orientation]) if orientation in undo else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = save(turned, tmp_path / "photo.jpg", exif=exif, quality=95)
+    path = save(turned, tmp_path / name, exif=exif, quality=95)
     pixels = read(path)
+    assert np.array_equal(read_upright(path, enough=64, max_megapixels=1)[0][::4, ::4] > 128,
+                          pixels > 128)  # fmt: skip
     assert pixels[:6, :6].min() > 200
     assert pixels[10:, :, 0].max() < 60
     assert pixels[:, 10:, 0].max() < 60
@@ -227,10 +231,10 @@ def test_only_documented_formats_are_opened(name: str, form: str, tmp_path: Path
 
 
 def deep_png(values: np.ndarray) -> bytes:
-    """Return a PNG of 16 bits a channel: (H, W, 3), or (H, W, 4) with transparency."""
+    """Return a PNG of 16 bits a channel: (H, W, 3), (H, W, 1) or, transparent, one more."""
     height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(content))
@@ -241,22 +245,23 @@ def deep_png(values: np.ndarray) -> bytes:
     )
 
 
-@pytest.mark.parametrize("bits", [8, 10, 12, 16])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_fewer_bits_in_a_file_of_sixteen_are_not_dark(bits: int, channels: int) -> None:
-    ramp = np.linspace(0, (1 << bits) - 1, 64).astype(np.uint16)
-    if channels == 1:
-        buffer = BytesIO()
-        Image.fromarray(np.tile(ramp, (8, 1))).save(buffer, "PNG")
-        source = buffer.getvalue()
-    else:
-        colours = np.repeat(np.tile(ramp, (8, 1))[..., None], channels, 2)
-        colours[..., 3:] = 65535
-        source = deep_png(colours)
+@pytest.mark.parametrize("opaque", ["as deep", 65535])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_fewer_bits_in_a_file_of_sixteen_are_not_dark(
+    bits: int, channels: int, opaque: int | str
+) -> None:
+    highest = (1 << bits) - 1
+    ramp = np.linspace(0, highest, 64).astype(np.uint16)
+    values = np.repeat(np.tile(ramp, (64, 1))[..., None], channels, 2)
+    if channels in (2, 4):
+        values[..., -1] = highest if opaque == "as deep" else opaque
+    source = deep_png(values)
     pixels = read_image(source, size=64, resize="squash", interpolation="nearest", max_megapixels=1)
     assert pixels[0, -1].min() >= 254
     expected = np.linspace(0, 255, 64)
     assert np.abs(pixels[0].astype(float) - expected[:, None]).max() <= 2
+    assert np.array_equal(read_upright(source, enough=64, max_megapixels=1)[0], pixels)
 
 
 @pytest.mark.parametrize("ending", [".jpe", ".jp2", ".avif", ".JFIF", ".webp"])

@@ -92,6 +92,15 @@ def test_images_beside_splits_below_a_class_are_refused(tmp_path: Path) -> None:
         (["original/0", "original/1", "resized/0", "resized/1"], "look like versions of the same"),
         (["train", "valid", "test"], "has 3 images but no class folders"),
         (["train/images", "test/images"], "has 3 images but no class folders"),
+        (["images/train", "images/val"], "has 6 images but no class folders"),
+        (["A", "B", "C", "asl/A", "asl/B"], "hardly classes: asl beside A, B, C"),
+        (["A", "B", "asl/A", "asl/B"], "hardly classes: asl beside A, B"),
+        (["asl/A", "asl/B", "asl (1)/A", "asl (1)/B"], "asl (1) look like versions of the same"),
+        (["asl/A", "asl/B", "asl - Copy/A", "asl - Copy/B"], "asl - Copy look like versions"),
+        (["A/rgb", "A/depth", "B/rgb", "B/depth"], "depth, rgb, which look like versions of the"),
+        (["2024-01-01", "2024-01-02"], "none of them is a class"),
+        (["20240101", "20240102 night"], "none of them is a class"),
+        (["signer1", "signer2"], "none of them is a class"),
     ],
 )  # fmt: skip
 def test_what_lies_above_classes_and_is_no_group_is_refused(
@@ -102,7 +111,15 @@ def test_what_lies_above_classes_and_is_no_group_is_refused(
 
 
 @pytest.mark.parametrize(
-    "parts", [("fold1", "fold2"), ("part_0", "part_1"), ("Batch 1", "Batch 2")]
+    "parts",
+    [
+        ("fold1", "fold2"),
+        ("part_0", "part_1"),
+        ("Batch 1", "Batch 2"),
+        ("left", "right"),
+        ("left_hand", "right_hand"),
+        ("day", "night"),
+    ],
 )
 def test_parts_do_not_say_who_is_in_them(parts: tuple[str, ...], tmp_path: Path) -> None:
     made(tmp_path, *(f"{part}/{letter}" for part in parts for letter in "ABC"))
@@ -222,6 +239,12 @@ def test_signers_above_letters_are_groups(
     assert any("are groups" in note for note in listing.notes)
 
 
+def test_signers_with_letters_of_their_own_are_groups(tmp_path: Path) -> None:
+    made(tmp_path, "s1/A", "s1/B", "s2/C", "s2/D")
+    images = listed(tmp_path).images
+    assert sorted(set(images["label"] + images["group"])) == ["As1", "Bs1", "Cs2", "Ds2"]
+
+
 @pytest.mark.parametrize(
     ("letters", "below"),
     [(tuple("ABCDEFGH"), ("a", "b", "c")), (tuple("ABC"), ("anna", "bob")),
@@ -249,7 +272,8 @@ def test_what_could_be_either_is_refused_with_what_was_seen(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["logs", "@eaDir", "__MACOSX", ".git", "lightning_logs", "#recycle", "lost+found"],
+    ["logs", "@eaDir", "__MACOSX", ".git", "lightning_logs", "#recycle", "lost+found", "@tmp",
+     "#snapshot", "@Recycle", "Network Trash Folder", "tb_logs", "FOUND.000"],
 )  # fmt: skip
 def test_folders_of_programs_are_passed_over(name: str, tmp_path: Path) -> None:
     made(tmp_path, "A", "B", name, f"A/{name}")
@@ -276,10 +300,11 @@ def test_folders_of_programs_are_passed_over(name: str, tmp_path: Path) -> None:
         "checkpoints",
         "_deleted",
         "trainset",
-        "Thumbnails",
-        "A 2",
+        "Thumbnails", "A 2", "photos", "thumbs", "results_old", "New Folder (2)", "Новая папка",
+        "A - Kopie", "Copia de B", "old_A", "B~", "A.bak", "A (Bo's conflicted copy)", "B_left",
+        "2024-01-01", "signer1", "session_2", "unlabelled", "saved_models", "to_check", "B.zip",
     ],
-)
+)  # fmt: skip
 def test_folders_that_are_hardly_classes_are_refused(name: str, tmp_path: Path) -> None:
     made(tmp_path, "A", "B", name)
     said = refused(given(tmp_path))
@@ -288,9 +313,9 @@ def test_folders_that_are_hardly_classes_are_refused(name: str, tmp_path: Path) 
 
 
 def test_words_beside_letters_are_named(tmp_path: Path) -> None:
-    made(tmp_path, "A", "B", "C", "Dad", "nothing", "blank", "space")
+    made(tmp_path, "A", "B", "C", "I", "Dad", "I love you", "nothing", "blank", "space")
     (note,) = listed(tmp_path).notes
-    assert "beside letters these folders are classes: Dad;" in note
+    assert "beside letters these folders are classes: Dad, I love you;" in note
     assert not listed(tmp_path, classes=["A", "B", "C", "Dad"]).notes
 
 

@@ -136,7 +136,8 @@ class _Reader:
                 f"{self.key}: the folders {some(sorted(inner))} below the classes are splits: "
                 "data.split=column"
             )
-        self._require_classes(folder, full, empty)
+        self._require_one_version(folder, below)
+        self._require_classes(folder, below, empty)
         for name in full:
             for path in sorted(image_files(folder / name, self.found.other_files)):
                 top = Path(path).relative_to(folder / name).parts[0]
@@ -155,8 +156,8 @@ class _Reader:
         """
         splits = [name for name in names if words.is_split(name)]
         same = words.versions(names)
-        if splits or (same and len(same) > 1):
-            odd = splits or same
+        same = same if len(same) > 1 else [one for one in names if words.is_copy(one, names)]
+        if odd := splits or same:
             told = "splits" if splits else "versions of the same images"
             raise DataError(
                 f"{self.key}: '{folder}' has the folders {some(names)}, which all hold class "
@@ -182,6 +183,8 @@ class _Reader:
         if len(nested) < 2 or len(nested) < len(below):
             return False
         times = Counter(name for names in nested.values() for name in names)
+        if words.are_recorded(nested) and words.letterlike(list(times)):
+            return not set(self.wanted) & set(nested)
         inner = [name for name, count in times.items() if count > 1]
         if len(inner) < 2 or all(name.lower() in SPLITS for name in inner):
             return False
@@ -219,14 +222,33 @@ class _Reader:
             return {}
         return {name: SPLITS[name.lower()] for name in names}
 
-    def _require_classes(self, folder: Path, full: list[str], empty: list[str]) -> None:
+    def _require_one_version(self, folder: Path, below: dict[str, "_Inside"]) -> None:
+        """Refuse classes that each hold several versions of the same images."""
+        same = words.versions(
+            _sorted({name for inside in below.values() for name in inside.folders})
+        )
+        if len(same) > 1:
+            raise DataError(
+                f"{self.key}: the class folders of '{folder}' hold the folders {some(same)}, which "
+                "look like versions of the same images; keep one of them, and move the others "
+                "elsewhere"
+            )
+
+    def _require_classes(self, folder: Path, below: dict[str, "_Inside"], empty: list[str]) -> None:
         """Refuse class folders without an image, and folders that are hardly classes."""
+        full = list(below)
         asked = [name for name in empty if not self.wanted or name in self.wanted]
         if asked and not self.external:
             where = folder / asked[0]
             raise DataError(f"{self.key}: {where} {_what_instead(where)}")
         known = set(self.wanted)
-        odd = [name for name in full if name not in known and words.hardly_class(name, full)]
+        around = [name for name in full if len(set(full) & set(below[name].folders)) > 1]
+        around = around if len(around) < len(full) else []  # of which one is all over again
+        odd = [
+            name
+            for name in full
+            if name not in known and (name in around or words.hardly_class(name, full))
+        ]
         if odd and len(odd) < len(full) and not (known and known <= set(full)):
             raise DataError(
                 f"{self.key}: '{folder}' has folders that are hardly classes: {some(odd)} beside "
@@ -442,10 +464,10 @@ def _no_classes(folder: Path, key: str) -> str:
     names = [entry.name for entry in _entries(str(folder)) if not _is_folder(entry)]
     if inside.folders:
         where = folder / inside.folders[0]
-        if flat := _flat_below(where):
+        if n_images := sum(1 for _ in image_files(where)):
             return (
-                f"{key}: '{where}' has {flat} images but no class folders; put each image into a "
-                "sub-folder named by its class, or list path and label of each in a CSV file "
+                f"{key}: '{where}' has {n_images} images but no class folders; put each image into "
+                "a sub-folder named by its class, or list path and label of each in a CSV file "
                 "(data=manifest data.manifest=FILE.csv)"
             )
         return f"{key}: {where} {_what_instead(where)}"

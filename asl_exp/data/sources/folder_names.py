@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from asl_exp.config.classes import SIGNS
+from asl_exp.config.classes import LETTERS, SIGNS
 from asl_exp.data.recordings import SPLITS, is_person, is_take
 
 IGNORED: Final = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found",
     "__pycache__", "logs", "lightning_logs", "mlruns", "mlartifacts", "wandb", "tensorboard",
-    "node_modules", "venv", "ipynb_checkpoints",
+    "node_modules", "venv", "ipynb_checkpoints", "@tmp", "@recycle", "@recently-snapshot",
+    "@__thumb", "@synoresource", "@sharebin", "@appstore", "#snapshot", "recycler", "recycle bin",
+    "network trash folder", "temporary items", "found.000", "_gsdata_", "tb_logs", "catboost_info",
+    "site-packages", "clearml",
 }  # fmt: skip
 """Folders that programs and file servers make beside photos."""
 
@@ -24,6 +27,23 @@ _NO_CLASSES: Final = {
     "preview", "previews", "thumbnails", "scripts", "notebooks", "weights", "cache", "screenshots",
     "untitled folder", "neuer ordner", "nouveau dossier",
 }  # fmt: skip
+_NO_LETTERS: Final = _NO_CLASSES | {
+    "all", "annotated", "assets", "bad", "blurry", "build", "checkpoint", "csv", "data", "dataset",
+    "datasets", "debug", "demo", "discarded", "dist", "doc", "docs", "download", "downloads",
+    "dropbox", "dupes", "duplicates", "env", "errors", "eval", "evaluation", "events", "everything",
+    "example", "examples", "extra", "extras", "faces", "folder", "frames", "garbage", "holdout",
+    "icon", "icons", "ignore", "ignored", "image", "img", "imgs", "junk", "log", "metadata",
+    "model", "models", "old", "onedrive", "photo", "photos", "pics", "picture", "pictures",
+    "predictions", "readme", "rejected", "removed", "roll", "sample", "screenshot", "skipped",
+    "sort", "source", "thumb", "thumbnail", "thumbs", "todo", "unlabeled", "unlabelled", "untitled",
+    "unused", "upload", "uploads", "video", "videos", "drive", "check",
+}  # fmt: skip
+"""Words that may be signs of their own, but hardly beside letters."""
+_FOLDER_WORDS: Final = (
+    "ordner", "dossier", "cartella", "carpeta", "pasta", "mappe", "папка", "klasör", "文件夹",
+    "資料夾", "フォルダ", "폴더",
+)  # fmt: skip
+"""Of names that systems give new folders."""
 _VERSIONS: Final = {
     "rgb", "depth", "color", "colour", "gray", "grey", "grayscale", "greyscale", "raw", "processed",
     "preprocessed", "original", "originals", "orig", "resized", "cropped", "crops", "augmented",
@@ -35,7 +55,12 @@ _SPLIT_WORD: Final = re.compile(
     r"(?:^|[_\- ])(" + "|".join(SPLITS) + r")(?:[_\- ]?(?:set|data|images?|imgs?))?(?=$|[_\- \d])",
     re.I,
 )
-_PART: Final = re.compile(r"(?:fold|part|batch|chunk|shard|set)[ _-]?\d+", re.I)
+_PART: Final = re.compile(
+    r"(?:fold|part|batch|chunk|shard|set)[ _-]?\d+|(?:left|right|both)(?:[ _-]?hands?)?"
+    r"|day|night|(?:in|out)doors?|light|dark|bright|dim|easy|hard",
+    re.I,
+)
+_DATE: Final = re.compile(r"(?:19|20)\d\d([-_. ]?)(?:0\d|1[0-2])\1(?:[0-2]\d|3[01])(?:\D.*)?")
 _COPY: Final = re.compile(
     r"(.+?)(?:[ _-]+(?:copy|backup|bak|old|new|aug|augmented|resized|cropped|orig|original))*"
     r"(?:[ _]*\(\d+\)| \d+)?",
@@ -57,8 +82,8 @@ def is_split(name: str) -> bool:
 
 
 def are_recorded(names: Iterable[str]) -> bool:
-    """Tell whether all names are those of people or of recordings, such as signer3, session_2."""
-    return all(is_person(name) or is_take(name) for name in names)
+    """Tell whether all names are those of people or of recordings: signer3, session_2, a date."""
+    return all(is_person(name) or is_take(name) or _DATE.fullmatch(name) for name in names)
 
 
 def are_parts(names: Iterable[str]) -> bool:
@@ -79,12 +104,33 @@ def letterlike(names: Sequence[str]) -> bool:
 def hardly_class(name: str, among: Sequence[str]) -> bool:
     """Tell whether a folder is hardly a class: a split, a program's folder, a copy of another."""
     plain = name.lower().strip(" _-.")
-    copied = _COPY.fullmatch(name)
     return (
         plain in _NO_CLASSES
         or is_split(name)
-        or bool(copied and copied[1] != name and copied[1] in among)
+        or are_recorded([name])
+        or is_copy(name, among)
+        or (_is_no_letter(plain) and name in beside_letters(among))
     )
+
+
+def is_copy(name: str, among: Sequence[str]) -> bool:
+    """Tell whether a folder is a copy of another of these, by its name: "A - Kopie", "old_A"."""
+    name = name.strip()  # blanks are a matter of spelling
+    copied = _COPY.fullmatch(name)
+    if copied and copied[1] != name and copied[1] in among:
+        return True
+    if len(name) < 2 or _is_sign(name):
+        return False
+    ends = [name[0]] if not name[1].isalpha() else []
+    if not name[-2].isalnum():
+        ends.append(name[-1])
+    return any(one.upper() in LETTERS and one != "I" and one in among for one in ends)
+
+
+def _is_no_letter(plain: str) -> bool:
+    """Tell whether a name in small letters has a word of a folder that is no letter's."""
+    words = re.split(r"[\W\d_]+", plain)
+    return any(word in _NO_LETTERS for word in words) or any(w in plain for w in _FOLDER_WORDS)
 
 
 def is_around(name: str) -> bool:
