@@ -8,7 +8,8 @@ import os
 import re
 from typing import Final
 
-_USER_INFO: Final = re.compile(r"(?<=://)[^/\s'\"]+@")
+_USER_INFO: Final = re.compile(r"(?<=://)(?:[^/\s'\"]+|[^/\s:@'\"]*:(?!\d+/)[^\s@'\"]+)@")
+"""``user:password@`` of an address; the password may hold a slash."""
 _BARE_LOGIN: Final = re.compile(r"(?<![\w/:@])[\w.+-]+:[^\s@/\\:'\"]{4,}@(?=[\w-]+(?:\.[\w-]+)+)")
 """``user:password@host.org`` without a scheme."""
 _QUERY: Final = re.compile(
@@ -17,28 +18,50 @@ _QUERY: Final = re.compile(
     re.IGNORECASE,
 )
 _SECRET_NAME: Final = re.compile(
-    r"TOKEN|PASSW|PASSPHRASE|_PASS$|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|(^|_)AUTH$",
+    r"TOKEN|PASSW|PASSPHRASE|_PASS$|SECRET|CREDENTIAL|(^|_|API|ACCESS|PRIVATE)_?KEYS?$|ACCESS_?KEY|"
+    r"API_?KEY|PRIVATE_?KEY|(^|_)AUTH$|WEBHOOK|COOKIE",
     re.IGNORECASE,
 )
 _TOKEN: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:"
-    r"hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
-    r"|sk-[\w-]{20,}|AKIA[A-Z0-9]{16}|xox[abpr]-[\w-]{10,}|dapi[0-9a-f]{32}|AIza[\w-]{30,}"
-    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*|wandb_v1_\w{20,}|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{40,}"
-    r"|SG\.[\w-]{16,}\.[\w-]{16,}|ya29\.[\w-]{20,}|xapp-[\w-]{16,}|dckr_pat_[\w-]{20,}"
-    r"|[rsp]k_(?:live|test)_\w{16,}|nvapi-[\w-]{20,}|ASIA[A-Z0-9]{16}"
-    r"|(?<=Bearer )[\w.~+/=-]{12,}|(?<=Basic )[\w+/]{12,}={0,2}"
-    r"|(?<=PRIVATE KEY-----)[^-]*"
+    r"hf_(?:oauth_)?[A-Za-z0-9]{20,}|api_org_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}"
+    r"|github_pat_\w{20,}|gl(?:pat|rt|dt|ptt|cbt|soat|oas|ft|agent)-[\w-]{16,}|KGAT_\w{20,}"
+    r"|(?:sk|xai|pplx|tvly)-[\w-]{20,}|gsk_\w{20,}|r8_\w{20,}|AKIA[A-Z0-9]{16}|ASIA[A-Z0-9]{16}"
+    r"|xox[abeprs]-[\w-]{10,}|xapp-[\w-]{16,}|dapi[0-9a-f]{32}(?:-\d)?|AIza[\w-]{30,}"
+    r"|GOCSPX-[\w-]{20,}|1//0[\w-]{20,}|ya29\.[\w-]{20,}|y0_[\w-]{30,}"
+    r"|eyJ[\w-]{10,}\.[\w-]{6,}(?:\.[\w-]*)?|eyJ[A-Za-z0-9+/]{40,}"
+    r"|wandb_v1_\w{20,}|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{40,}|SG\.[\w-]{16,}\.[\w-]{16,}"
+    r"|dckr_(?:pat|oat)_[\w-]{20,}|[rsp]k_(?:live|test)_\w{16,}|whsec_\w{20,}|nvapi-[\w-]{20,}"
+    r"|dop_v1_[0-9a-f]{40,}|shp(?:at|ss|ca|pa)_\w{20,}|lin_api_\w{20,}|hvs\.[\w-]{20,}"
+    r"|dp\.pt\.\w{20,}|PMAK-[\w-]{20,}|SK[0-9a-f]{32}|key-[0-9a-f]{32}|\d{8,10}:AA[\w-]{30,}"
+    r"|(?<=hooks\.slack\.com/services/)[\w/]{20,}|(?<=/api/webhooks/)[\w/-]{20,}"
+    r"|(?i:(?<=bearer )|(?<=authorization: token ))[\w.~+/=-]{12,}"
+    r"|(?<=-u )[\w.+-]+:[^\s'\"]{4,}"
+    r"|(?i:(?<=authorization: basic ))[\w+/]{8,}={0,2}"
     r"|(?<![/\w.-])[0-9a-f]{40}(?![/\w.-])"  # DagsHub's; a commit in a path is none
+    # of anyone: letters of both cases with three numbers among them
+    r"|(?=[A-Z\d]*[a-z])(?=[a-z\d]*[A-Z])(?=(?:[A-Za-z]*\d+[A-Za-z]){3})[A-Za-z0-9]{24,}"
+    r"(?![/\w.-])"
     r")"
 )
+_PRIVATE_KEY: Final = re.compile(
+    r"(-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----)[\s\S]+?(?=-----END|\Z)"
+)
 _NAMED: Final = re.compile(
-    r"((?:\btoken|passw(?:or)?d|\bpwd|secret|api[_-]?key|access[_-]?key|[_-]token)"
-    r"[\"']?(?: ?= ?|: ?)[\"']?)"
-    r"(?=[\w+/-]*\d)[\w+/-]{8,}",
+    r"((?:\btoken|passw(?:or)?[dt]|\bpwd|secret|(?:api|access|account)[_-]?key|[_-](?:token|key))"
+    r"(?:[\"']?(?: ?= ?|: ?)[\"']?| ))"
+    r"(?=[^\s'\"&,;]*\d)[^\s'\"&,;]{6,}",
     re.IGNORECASE,
 )
-"""``token=...``, as in an address's query or a line of a file."""
+"""``token=...``, as in an address's query, a line of a file, a command or a .netrc."""
+_QUOTED: Final = re.compile(
+    r"((?:\btoken|passw(?:or)?[dt]|\bpwd|secret|api[_-]?key)[\"']?(?: ?= ?|: ?))"
+    r"(?:([\"'])(?!\*\*\*)[^\"'\n]{3,}\2|(?<=[dtDT]=)(?!\*\*\*|none\b|true\b|false\b|null\b|str\b)"
+    r"[^\s\"'()\[\]{}<>$*&,;]{4,})"
+    r"|(\"key\"\s*:\s*)([\"'])[0-9a-f]{32}\4",
+    re.IGNORECASE,
+)
+"""``password = "..."``, ``password=...`` of letters alone, and Kaggle's ``"key": "..."``."""
 
 _SHORTEST: Final = 6
 """Characters; a shorter value, such as "true", would be cut out of words that hold it by chance."""
@@ -50,8 +73,9 @@ def scrubbed(text: str) -> str:
     A whole address that may be faulty, such as one with a slash in its password, is safer with
     ``without_login``.
     """
-    text = _QUERY.sub(r"\1***", _USER_INFO.sub("***@", text))
+    text = _QUERY.sub(r"\1***", _USER_INFO.sub("***@", _PRIVATE_KEY.sub(r"\1***", text)))
     text = _NAMED.sub(r"\1***", _TOKEN.sub("***", _BARE_LOGIN.sub("***@", text)))
+    text = _QUOTED.sub(r"\1\2\3\4***\2\4", text)
     for secret in _secrets():
         text = text.replace(secret, "***")
     return text
@@ -67,7 +91,7 @@ def without_login(address: str) -> str:
 
 def holds_secret(text: str) -> bool:
     """Return whether a text holds a login, a token, or a long value of a secret variable."""
-    forms = (_USER_INFO, _BARE_LOGIN, _TOKEN, _NAMED, _QUERY)
+    forms = (_USER_INFO, _BARE_LOGIN, _TOKEN, _NAMED, _QUERY, _PRIVATE_KEY, _QUOTED)
     by_form = any(form.search(text) for form in forms)
     return by_form or any(secret in text for secret in _secrets() if len(secret) >= _LONG)
 

@@ -47,6 +47,28 @@ MORE_TOKENS = (
     "password = geheim1234",
     "api-key: abc123456789",
     "hf_token=abc123456789",
+    "AccountKey=" + "Zm9vYmFyYmF6cXV4" * 2 + "MTIzNA==",
+    "https://hooks.slack.com/services/T0AB1CD2E/B0AB1CD2E/" + "abC1" * 6,
+    "https://discord.com/api/webhooks/123456789012345678/" + "abC1" * 12,
+    "123456789:AA" + "f1B2" * 9,
+    "GOCSPX-" + "a1B2" * 7,
+    "api_org_" + "aBc1" * 8,
+    "glrt-" + "a1B2" * 5,
+    "dop_v1_" + "a1b2" * 16,
+    "KGAT_" + "a1b2" * 8,
+    '{"username":"me","key":"' + "a1b2" * 8 + '"}',
+    "KAGGLE_KEY=" + "a1b2" * 8,
+    "-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: AES-128-CBC,A\n\nMIIEowIBAAKCAQEA1234\n-----END x",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQOYBF1abc2345\n-----END",
+    "machine dagshub.com login me password geheim1234",
+    "--password geheim1234",
+    "MLFLOW_TRACKING_PASSWORD=hunter12!x",
+    'password = "correct-horse-1"',
+    "https://me:geheim/ss1234@host.org/x",
+    "curl -u me:geheim1234 https://x",
+    "Authorization: token abcdefgh12345678",
+    "client_secret=abc~DEF.123456",
+    "a vendor's own: " + "x7Yq" * 9,
 )
 PLAIN = (
     "photos of hands",
@@ -62,6 +84,13 @@ PLAIN = (
     "12:30 me@example.org",
     "keys=abc123456789",
     "password",
+    "EfficientNetB0_32px_3ep_2phase_seed0",
+    "TestEfficientNetV2B1Features",
+    "the run 0123456789abcdef0123456789abcdef",
+    "sha256:" + "a1b2" * 16,
+    "A12_jpg.rf.0123456789abcdef0123456789abcdef.jpg",
+    "https://host:5000/a@b",
+    "password=None",
 )
 
 
@@ -89,7 +118,18 @@ def test_secrets_of_further_kinds_are_known(token: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["PGPASSWORD", "DB_PASS", "SSH_PASSPHRASE", "MY_AUTH", "PRIVATE_KEY", "hf_token"]
+    "name",
+    [
+        "PGPASSWORD",
+        "DB_PASS",
+        "SSH_PASSPHRASE",
+        "MY_AUTH",
+        "PRIVATE_KEY",
+        "hf_token",
+        "KAGGLE_KEY",
+        "SLACK_WEBHOOK",
+        "OPENAI_API_KEYS",
+    ],
 )
 def test_values_of_variables_that_are_named_like_secrets_are_secrets(
     name: str, monkeypatch: pytest.MonkeyPatch
