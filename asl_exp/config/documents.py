@@ -1,7 +1,7 @@
 """What people read outside the terminal: HTML pages in one style, tables in HTML and Markdown.
 
 A page needs nothing but itself: style, scripts and images are inside. Every cell and title is
-escaped here; a body is HTML already.
+escaped here; a body is HTML already. Control characters are escaped in all of them.
 """
 
 import base64
@@ -10,7 +10,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
+from asl_exp.config.redact import printable
+
 _INTERVAL: Final = re.compile(r"(\S+) (\[-?[\d.].*)")
+
+_TAG: Final = re.compile(r"<[/!?a-zA-Z]")
 
 STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
@@ -40,11 +44,12 @@ def html_document(title: str, body: str, *, script: str = "") -> str:
         body: HTML.
         script: put inside the page once, before the body.
     """
+    body, heading = printable(body, lines=True), escape(printable(title))
     scripts = f"<script>{script}</script>" if script else ""
     return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}"
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{heading}"
         "</title><meta name='viewport' content='width=device-width'>"
-        f"<style>{STYLE}</style>{scripts}</head><body><h1>{escape(title)}</h1>{body}</body></html>"
+        f"<style>{STYLE}</style>{scripts}</head><body><h1>{heading}</h1>{body}</body></html>"
     )
 
 
@@ -79,4 +84,10 @@ def markdown_table(
 
 
 def _markdown(cell: object) -> str:
-    return str(cell).replace("|", "\\|").replace("\n", " ")
+    return markdown_text(str(cell)).replace("|", "\\|")
+
+
+def markdown_text(text: str) -> str:
+    """Return a name in Markdown: in one line, without tags of HTML and control characters."""
+    text = printable(text.replace("\n", " "))
+    return text.replace("<", "&lt;") if _TAG.search(text) else text

@@ -128,6 +128,11 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii") if code != 0xA0 else character
 
 
+_WIDE: Final = "\uff1d\uff0b\uff0d\uff20"
+"""The same signs as a spreadsheet of East Asia takes them."""
+
+
 def csv_cell(text: str) -> str:
     """Return a name as a cell of a CSV file that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    formula = text.startswith(("\t", "\r")) or text.lstrip().startswith((*"=+-@", *_WIDE))
+    return f"'{text}" if formula else text

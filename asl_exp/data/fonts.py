@@ -9,6 +9,8 @@ from pathlib import Path
 from matplotlib import get_data_path
 from matplotlib.font_manager import fontManager, get_font
 
+from asl_exp.config.redact import printable
+
 DEFAULT: str = str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 """Comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew and many more."""
 
@@ -33,14 +35,14 @@ def _glyphs(file: str) -> frozenset[int]:
 
 
 def drawable(text: str, *, default_alone: bool = False) -> str:
-    r"""Return the text with ``\u4f60`` for what no font can draw.
+    r"""Return the text with ``\u4f60`` for what no font can draw, ``\x1b`` for what none may.
 
     Args:
         text: any.
         default_alone: only the default font is at hand.
     """
     kept = []
-    for character in text:
+    for character in printable(text, lines=True):
         family = "" if character.isspace() else family_with(character)
         missing = family is None or (default_alone and family != "")
         kept.append(character.encode("unicode_escape").decode() if missing else character)
@@ -49,5 +51,5 @@ def drawable(text: str, *, default_alone: bool = False) -> str:
 
 def families(text: str) -> list[str]:
     """Return the further families that a text needs."""
-    found = dict.fromkeys(family_with(one) for one in text if not one.isspace())
+    found = dict.fromkeys(family_with(one) for one in text if one.isprintable() and one != " ")
     return [family for family in found if family]

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from asl_exp.config import names
-from asl_exp.config.redact import csv_cell
+from asl_exp.config.redact import csv_cell, printable
 from asl_exp.data.dataset import Split
 from asl_exp.evaluation import one_vs_rest, report, scores
 from asl_exp.evaluation.figures import mistakes
@@ -193,7 +193,8 @@ def _write_reports(
         answered.name, scored[0], table, confusion, scored[1], curve, answered.caution
     )
     (folder / "classification_report.json").write_text(written.as_json(), encoding="utf-8")
-    (folder / "classification_report.txt").write_text(written.as_text(), encoding="utf-8")
+    told = printable(written.as_text(), lines=True)
+    (folder / "classification_report.txt").write_text(told, encoding="utf-8")
 
 
 def _draw_scores(folder: Path, answered: AnsweredSet, totals: dict[str, float]) -> None:

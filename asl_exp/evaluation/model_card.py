@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from asl_exp.config import names, readable
-from asl_exp.config.documents import markdown_table
+from asl_exp.config.documents import markdown_table, markdown_text
 from asl_exp.config.redact import printable
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.dataset import LetterData
@@ -77,11 +77,11 @@ def _what(facts: Facts) -> Iterator[str]:
         "both": f"the square round the hand that is found in an image, {_size(kept)}, and its 21 "
         "joints",
     }[kept.config.hand.mode]
-    yield f"# {printable(facts.result.name)}"
+    yield f"# {markdown_text(facts.result.name)}"
     yield (
         f"Names the letter of the American Sign Language alphabet that a hand shows. The network "
         f"{network} ({millions:.1f} million parameters) sees {sees}, and answers with "
-        f"one of {len(kept.classes)} classes: {', '.join(map(printable, kept.classes))}."
+        f"one of {len(kept.classes)} classes: {', '.join(map(markdown_text, kept.classes))}."
     )
     yield "```\npython -m asl_exp.predict FOLDER IMAGE...\n```"
 

@@ -251,14 +251,15 @@ def _json(asked: Asked, classes: tuple[str, ...]) -> Write:
 def _csv(asked: Asked, classes: tuple[str, ...]) -> Write:
     lines = csv.writer(sys.stdout, lineterminator="\n")
     header = ["image", "letter", "probability", *(f"probability/{name}" for name in classes)]
-    lines.writerow(map(csv_cell, header))
+    lines.writerow(csv_cell(printable(name)) for name in header)
 
     def write(found: Iterator[Answer]) -> None:
         for answer in found:
             ranked = answer.ranked
             numbers = [f"{ranked[name]:.6g}" if ranked else "" for name in classes]
             first = f"{max(ranked.values()):.6g}" if ranked else ""
-            lines.writerow([csv_cell(answer.name), csv_cell(answer.letter), first, *numbers])
+            names = (csv_cell(printable(name)) for name in (answer.name, answer.letter))
+            lines.writerow([*names, first, *numbers])
 
     return write
 

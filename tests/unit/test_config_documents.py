@@ -2,7 +2,15 @@
 
 import re
 
-from asl_exp.config.documents import html_document, html_image, html_table, markdown_table
+import pytest
+
+from asl_exp.config.documents import (
+    html_document,
+    html_image,
+    html_table,
+    markdown_table,
+    markdown_text,
+)
 
 
 def test_a_page_needs_nothing_but_itself() -> None:
@@ -21,3 +29,19 @@ def test_cells_are_text_and_intervals_stand_below() -> None:
 def test_a_table_in_markdown_keeps_its_columns() -> None:
     table = markdown_table(["run", "score"], [["a|b\nc", 0.5]])
     assert table.splitlines() == ["| run | score |", "| --- | ---: |", "| a\\|b c | 0.5 |"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["\x1b[31mC", "a\x07b", "\u202eD", "\u2066s", "x\x9by", "<script>alert(1)</script>", "</p>",
+     "<!--", "a\r\nb", "z\u200by"],
+)  # fmt: skip
+def test_a_name_is_neither_markup_nor_control(name: str) -> None:
+    texts = [
+        html_document(name, html_table([name], [[name]])),
+        markdown_table([name, "n"], [[name, 1]]),
+        markdown_text(name),
+    ]
+    for text in texts:
+        assert all(one.isprintable() or one == "\n" for one in text)
+        assert name not in text

@@ -231,6 +231,14 @@ def test_many_classes_with_hard_names(tmp_path: Path) -> None:
     assert max(size_of(tmp_path / "confusion_matrix.png")) < 2500
 
 
+def test_no_class_is_a_control_character_in_what_is_read(tmp_path: Path) -> None:
+    names = ["\x1b[31mC", "\u202eD", "a\x07", "$x^2$"]
+    write_evaluation(tmp_path, AnsweredSet(**some_set(classes=names)))
+    told = (tmp_path / "classification_report.txt").read_text("utf-8")
+    assert all(one.isprintable() or one == "\n" for one in told)
+    assert "\\x1b[31mC" in told
+
+
 def test_no_display_and_no_pyplot_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,16 +160,16 @@ def test_no_class_is_a_formula_in_a_table(tmp_path: Path) -> None:
 
     from asl_exp.evaluation.folder import AnsweredSet
 
-    names = ("=HYPERLINK(1)", "+1", "-x", "@y")
+    names = ("=HYPERLINK(1)", "+1", "-x", "@y", " =1", "\t=1", "\uff1d1", "\uff0b1")
     fields = {f.name for f in AnsweredSet.__dataclass_fields__.values()}
     assert {"probabilities", "labels", "classes"} <= fields
     from asl_exp.config.redact import csv_cell
 
-    frame = pd.DataFrame(np.eye(4, dtype=int), index=list(names), columns=list(names))
+    frame = pd.DataFrame(np.eye(len(names), dtype=int), index=list(names), columns=list(names))
     file = tmp_path / "confusion_matrix.csv"
     frame.rename(index=csv_cell, columns=csv_cell).to_csv(file)
     cells = [cell for line in file.read_text().splitlines() for cell in line.split(",")]
-    assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@")]
+    assert not [cell for cell in cells if cell.strip()[:1] in tuple("=+-@\uff1d\uff0b")]
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.uint8, torch.bool])
