@@ -10,8 +10,8 @@ One run's evaluation/ gets more by
   --people RUN      what more training people would be worth, extrapolated
   --embedding RUN   all its images in two dimensions, as an interactive page
 
-``--verify FILE`` recomputes every score of an evaluation/certificate.json from the predictions
-beside it and says what does not hold.
+``--verify FILE`` recomputes every score and interval of an evaluation/certificate.json from the
+predictions beside it and says what does not hold.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def _report(given: argparse.Namespace) -> int:
         from asl_exp.evaluation.certificate import verify
 
         faults = verify(given.verify)
-        print("\n".join(faults) if faults else f"{given.verify}: every score holds")
+        print("\n".join(faults) if faults else f"{given.verify}: every score and interval holds")
         return 1 if faults else 0
     asked = {name: run for name in _OF_ONE_RUN if (run := getattr(given, name)) is not None}
     for name, run in asked.items():

@@ -13,6 +13,9 @@ from typing import Final
 from asl_exp.config.redact import printable
 
 _INTERVAL: Final = re.compile(r"(\S+) (\[-?[\d.].*)")
+_NUMBER: Final = re.compile(r"-?[\d.,]+( ± [\d.]+)?( / [\d.]+)?|-")
+_LONG: Final = 30
+"""Rows from which on a table has a height of its own, below a header that stays."""
 
 _TAG: Final = re.compile(r"<[/!?a-zA-Z]")
 
@@ -20,11 +23,24 @@ STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
        color: #222; background: #fff; }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
-td { white-space: nowrap; }
+th, td { padding: .2rem .5rem; border-bottom: 1px solid #ddd; text-align: right;
+         overflow-wrap: anywhere; }
 th:first-child, td:first-child { text-align: left; }
+td.number, td small { white-space: nowrap; }
 td small { color: #666; display: block; }
 .scroll { overflow-x: auto; }
+.long { max-height: 40rem; overflow-y: auto; }
+.long tr:first-child th { position: sticky; top: 0; background: #fff; }
+@media (max-width: 45rem) {
+  .scroll table, .scroll tbody, .scroll tr { display: block; }
+  .scroll tr:first-child { display: none; }
+  .scroll tr { margin: 0 0 1rem; }
+  .scroll td { display: flex; padding: .1rem 0; }
+  .scroll td::before { content: attr(data-name); color: #666; margin-right: auto;
+                       padding-right: 1rem; text-align: left; }
+  .scroll td:first-child { font-weight: bold; }
+  td small { display: inline; margin-left: .4rem; }
+}
 .note { padding: .5rem 1rem; border-left: .4rem solid; }
 .bad { border-color: #b00020; background: #fdecee; }
 .unsure { border-color: #b36b00; background: #fdf4e3; }
@@ -54,18 +70,25 @@ def html_document(title: str, body: str, *, script: str = "") -> str:
 
 
 def html_table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table that scrolls where it is wider than the page."""
-    head = "".join(f"<th>{escape(str(cell))}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(_html_cell(str(cell)) for cell in row)}</tr>" for row in rows)
-    return f"<div class='scroll'><table><tr>{head}</tr>{body}</table></div>"
+    """Return a table; on a narrow screen each row is a list, and a long one scrolls by itself."""
+    names = [str(cell) for cell in header]
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    cells = [
+        "".join(_html_cell(str(cell), name) for cell, name in zip(row, names, strict=True))
+        for row in rows
+    ]
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    kind = "scroll long" if len(cells) > _LONG else "scroll"
+    return f"<div class='{kind}'><table><tr>{head}</tr>{body}</table></div>"
 
 
-def _html_cell(cell: str) -> str:
+def _html_cell(cell: str, name: str) -> str:
     """Return a cell; an interval behind a number, such as ``0.81 [0.75, 0.86]``, stands below."""
     found = _INTERVAL.fullmatch(cell)
     value, interval = found.groups() if found else (cell, "")
-    small = f"<small>{escape(interval)}</small>" if interval else ""
-    return f"<td>{escape(value)}{small}</td>"
+    kind = " class='number'" if _NUMBER.fullmatch(value) else ""
+    text = escape(value) + (f"<small>{escape(interval)}</small>" if interval else "")
+    return f"<td data-name='{escape(name)}'{kind}>{text}</td>"
 
 
 def html_image(content: bytes, kind: str = "png", *, alt: str = "") -> str:

@@ -53,6 +53,30 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def without_places(config: Config) -> Config:
+    """Return a configuration to hand on: of a file's absolute path its name, none of own folders.
+
+    Folders of this machine alone, such as ``runs_dir``, are the defaults again.
+    """
+    values = config.model_dump()
+    for group, key in _FILES:
+        given = values[group][key]
+        values[group][key] = [*map(_name, given)] if isinstance(given, list) else _name(given)
+    values["data"].pop("cache_dir")
+    values.pop("runs_dir")
+    return Config.model_validate(values)
+
+
+_FILES: Final = (
+    ("backbone", "weights"), ("hand", "model"), ("data", "root"), ("data", "manifest"),
+    ("data", "joints"),
+)  # fmt: skip
+
+
+def _name(path: str | None) -> str | None:
+    return path if path is None or not Path(path).is_absolute() else Path(path).name
+
+
 def _is_machine_key(key: str) -> bool:
     return any(key == machine or key.startswith(machine + ".") for machine in MACHINE_KEYS)
 

@@ -1,20 +1,24 @@
 """certificate.json: a run's scores with all that is needed to check them, and the check.
 
-Beside the scores stand the digests of the data and of predictions.parquet, the split and whether it
-may leak, seeds and versions. ``verify`` makes every score anew from the predictions.
+Beside the scores stand the digests of the data, of each split and of predictions.parquet, what the
+split leaks, the calibration, seeds and versions. ``verify`` makes every score and every interval
+anew from the predictions. The pooled answers of folds have one of their own.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from asl_exp.config import readable
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
+from asl_exp.data.dataset import LetterData
 from asl_exp.evaluation.answers_file import PREDICTIONS, score_file
 from asl_exp.runs.result import Result
 from asl_exp.runs.writing import replaced
@@ -24,8 +28,17 @@ _PACKAGES: Final = ("asl-exp", "torch", "timm", "pytorch-lightning", "numpy", "s
 _TOLERANCE: Final = 1e-9
 
 
-def write_certificate(run_folder: Path, config: Config, result: Result) -> Path:
-    """Write ``evaluation/certificate.json`` of a run that has been scored; return its path."""
+def write_certificate(
+    run_folder: Path, config: Config, result: Result, data: LetterData | None = None
+) -> Path:
+    """Write ``evaluation/certificate.json`` of a run that has been scored; return its path.
+
+    Args:
+        run_folder: of the run.
+        config: of the run.
+        result: of the run.
+        data: of the run; None: what an earlier certificate says of its splits stays.
+    """
     evaluation = run_folder / Artifact.EVALUATION
     content = {
         "name": result.name,
@@ -37,8 +50,36 @@ def write_certificate(run_folder: Path, config: Config, result: Result) -> Path:
             "leaks": result.split_leaks,
             "cautions": result.cautions,
         },
+        "audit": _known_audit(evaluation / FILE) if data is None else _audit(data),
         "seed": config.seed,
+        "calibration": result.calibration,
         "checkpoints": result.checkpoints,
+    }
+    return _write(evaluation, content)
+
+
+def write_folds_certificate(folder: Path, config: Config, folds: Mapping[str, Result]) -> Path:
+    """Write the same of the pooled answers of folds; each fold's run has one of its own.
+
+    Args:
+        folder: of the folds.
+        config: of all.
+        folds: name to the outcome of its run.
+    """
+    content = {
+        "folds": {
+            name: {"signature": run.signature, "data_digest": run.start.get("data")}
+            for name, run in folds.items()
+        },
+        "split": {"rule": f"folds={config.data.folds}", "seed": config.data.split_seed},
+        "seed": config.seed,
+    }
+    return _write(folder / Artifact.EVALUATION, content)
+
+
+def _write(evaluation: Path, content: Mapping[str, Any]) -> Path:
+    whole = {
+        **content,
         "versions": {name: _version(name) for name in _PACKAGES},
         "sets": {
             file.parent.relative_to(evaluation).as_posix(): _scores(file)
@@ -47,12 +88,43 @@ def write_certificate(run_folder: Path, config: Config, result: Result) -> Path:
     }
     path = evaluation / FILE
     with replaced(path) as part:
-        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
+def _audit(data: LetterData) -> dict[str, Any]:
+    """Return each split's images, their digest, and how many of them training has as well.
+
+    Near copies take a look at every image: ``data audit`` lists them.
+    """
+    trained = data.splits["train"].table
+    bytes_of, groups_of = set(trained["sha256"]) - {""}, set(trained["group"]) - {""}
+    return {
+        "groups": data.grouping.kind,
+        "splits": {
+            name: {
+                "images": len(split),
+                "digest": hashlib.sha256(
+                    "\n".join(sorted(split.table["sha256"])).encode()
+                ).hexdigest(),
+                "exact_copies_in_train": int(split.table["sha256"].isin(bytes_of).sum()),
+                "of_groups_in_train": int(split.table["group"].isin(groups_of).sum()),
+            }
+            for name, split in data.splits.items()
+        },
+    }
+
+
+def _known_audit(certificate: Path) -> dict[str, Any] | None:
+    try:
+        known: dict[str, Any] = json.loads(certificate.read_text(encoding="utf-8"))["audit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return known
+
+
 def verify(certificate: Path) -> list[str]:
-    """Return what does not hold: one sentence each, none where every score is what it says.
+    """Return what does not hold: one sentence each, none where scores and intervals are as said.
 
     Raises:
         UserError: the file is no certificate.
@@ -74,13 +146,19 @@ def _faults(certificate: Path, name: str, said: dict[str, Any]) -> Iterator[str]
     made = _scores(file)
     if made["images"] != said["images"]:
         yield f"{name}: {said['images']} images are certified, {made['images']} are there"
-    for score, value in said["scores"].items():
-        if abs(made["scores"].get(score, float("nan")) - value) <= _TOLERANCE:
-            continue
-        yield (
-            f"{name}: {score} is certified as {readable.score(value, 4)}, the predictions give "
-            + (f"{readable.score(made['scores'][score], 4)}" if score in made["scores"] else "none")
-        )
+    for what, kind in (("", "scores"), ("the interval of ", "intervals")):
+        for score, value in said[kind].items():
+            found = made[kind].get(score)
+            if found is None or not np.allclose(found, value, rtol=0, atol=_TOLERANCE):
+                yield (
+                    f"{name}: {what}{score} is certified as {_told(value)}, the predictions give "
+                    f"{'none' if found is None else _told(found)}"
+                )
+
+
+def _told(value: float | list[float]) -> str:
+    """Return a score, or an interval as ``0.5000 to 0.9000``."""
+    return readable.score(value, 4) if isinstance(value, float) else readable.interval(value, 4)
 
 
 def _scores(file: Path) -> dict[str, Any]:

@@ -199,6 +199,14 @@ def differing_settings(runs: Sequence[Compared]) -> dict[str, list[Any]]:
     return {key: given for key, given in values.items() if len(set(map(repr, given))) > 1}
 
 
+def shown(values: Sequence[Any]) -> list[str]:
+    """Return one setting of several runs as text; of paths the ends by which they differ."""
+    texts = [", ".join(map(str, one)) if isinstance(one, list) else str(one) for one in values]
+    paths = sorted({text for text in texts if "/" in text and "," not in text})
+    ends = dict(zip(paths, _labels([Path(path) for path in paths]), strict=True))
+    return [ends.get(text, text) for text in texts]
+
+
 def run_as_json(run: Compared) -> dict[str, Any]:
     """Return plain values of one run, for other programs."""
     return {

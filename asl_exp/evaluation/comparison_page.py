@@ -1,5 +1,6 @@
 """The report on several runs as Markdown and as one HTML file that needs nothing else."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from io import BytesIO
@@ -18,6 +19,7 @@ from asl_exp.evaluation.comparison import (
     configurations,
     differing_settings,
     set_names,
+    shown,
 )
 from asl_exp.evaluation.differences import (
     MOST_PAIRED,
@@ -200,23 +202,36 @@ def _differences(found: Sequence[Pair]) -> Iterable[str]:
 
 def settings_table(runs: Sequence[Compared]) -> Table:
     """Return the settings in which the runs differ: a row a setting, or a run where many are."""
-    differing = differing_settings(runs)
+    differing = {key: shown(values) for key, values in differing_settings(runs).items()}
+    rows = [[key, *values] for key, values in differing.items()]
     if len(runs) <= _MOST_COLUMNS:
-        rows = [[key, *map(str, values)] for key, values in differing.items()]
         return ["setting", *(run.label for run in runs)], rows
-    rows = [
-        [run.label, *(str(values[index]) for values in differing.values())]
-        for index, run in enumerate(runs)
+    if len(rows) <= _MOST_COLUMNS:
+        return _turned((["run", *(run.label for run in runs)], rows))
+    usual = {key: Counter(values).most_common(1)[0][0] for key, values in differing.items()}
+    own = [
+        [f"{key}={values[at]}" for key, values in differing.items() if values[at] != usual[key]]
+        for at in range(len(runs))
     ]
-    return ["run", *differing], rows if differing else []
+    most = ["what most have", ", ".join(f"{key}={value}" for key, value in usual.items())]
+    alone = [[run.label, ", ".join(part) or "-"] for run, part in zip(runs, own, strict=True)]
+    return ["run", "settings of its own"], [most, *alone]
+
+
+def _turned(table: Table) -> Table:
+    """Return a table with a row for each of its columns."""
+    header, *rows = zip(table[0], *table[1], strict=True)
+    return list(header), [list(row) for row in rows]
 
 
 def cost_table(runs: Sequence[Compared]) -> Table:
     """Return what each network and run took: its size, speed, and seconds by stage."""
+    few = len(runs) <= _MOST_COLUMNS
     stages = list(dict.fromkeys(stage for run in runs for stage in run.result.seconds))
     phases = list(dict.fromkeys(phase for run in runs for phase in run.cost.epoch_seconds))
     header = ["run", "parameters", "GFLOPs an image", "images/s in training"]
-    header += [f"s an epoch, {phase}" for phase in phases] + [f"s, {stage}" for stage in stages]
+    header += [f"s an epoch, {phase}" for phase in phases]
+    header += [f"s, {stage}" for stage in stages] if few else ["s in all"]
     rows = []
     for run in runs:
         one = run.cost
@@ -226,9 +241,12 @@ def cost_table(runs: Sequence[Compared]) -> Table:
             "-" if one.images_per_second is None else f"{one.images_per_second:,.0f}",
         ]
         cells += [_seconds(one.epoch_seconds.get(phase)) for phase in phases]
-        cells += [_seconds(run.result.seconds.get(stage)) for stage in stages]
+        spent = run.result.seconds
+        cells += (
+            [_seconds(spent.get(one)) for one in stages] if few else [f"{sum(spent.values()):.4g}"]
+        )
         rows.append([run.label, *cells])
-    return header, rows
+    return _turned((header, rows)) if few else (header, rows)
 
 
 def _seconds(value: float | None) -> str:

@@ -6,12 +6,14 @@ between far clusters mean little; what lies within one does.
 
 from collections.abc import Mapping
 from html import escape
+from pathlib import PurePath
 from typing import Final
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
+from plotly.colors import qualitative
 from plotly.offline import get_plotlyjs
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -22,6 +24,7 @@ from asl_exp.evaluation.linear_head import Labelled
 _MOST: Final = 3000
 _COMPONENTS: Final = 50
 _MOST_COLOURS: Final = 40
+_FOLDERS: Final = 3  # last parts of a path that are shown
 _BY: Final = {"class": "label", "source": "source", "split": "split", "group": "group"}
 
 
@@ -67,9 +70,11 @@ def html_page(table: pd.DataFrame, title: str) -> str:
         for name in _BY
     ]  # fmt: skip
     figure.update_layout(
-        template="plotly_white", height=760, legend={"itemsizing": "constant"},
-        updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons,
-                      "x": 0, "xanchor": "left", "y": 1.08}],
+        template="plotly_white", height=820, margin={"l": 8, "r": 8, "t": 56, "b": 8},
+        colorway=qualitative.Alphabet if table["label"].nunique() > 10 else qualitative.D3,
+        legend={"itemsizing": "constant", "orientation": "h", "y": 0, "yanchor": "top"},
+        updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons, "x": 0,
+                      "xanchor": "left", "y": 1, "yanchor": "bottom", "font": {"size": 11}}],
         xaxis={"visible": False}, yaxis={"visible": False, "scaleanchor": "x"},
     )  # fmt: skip
     drawn = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
@@ -79,7 +84,8 @@ def html_page(table: pd.DataFrame, title: str) -> str:
 
 def _points(rows: pd.DataFrame, name: str, visible: bool) -> go.Scattergl:
     told = [
-        f"{escape(str(one.label))}, {escape(str(one.split))}<br>{escape(str(one.path))}"
+        f"{escape(str(one.label))}, {escape(str(one.split))}<br>"
+        + escape("/".join(PurePath(str(one.path)).parts[-_FOLDERS:]))
         for one in rows.itertuples()
     ]
     return go.Scattergl(

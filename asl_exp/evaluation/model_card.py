@@ -7,7 +7,7 @@ import csv
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from asl_exp.config import names, readable
@@ -184,11 +184,22 @@ def _repeat(facts: Facts) -> Iterator[str]:
     versions = f"{made_by()}, signature `{facts.result.signature}`, seed "
     yield "## How to repeat"
     if facts.command:
-        yield f"```\n{printable(shlex.join(facts.command))}\n```"
+        words = [_handed_on(word) for word in facts.command if not word.startswith(_OWN_FOLDERS)]
+        yield f"```\n{printable(shlex.join(words))}\n```"
     yield (
         f"{versions}{facts.kept.config.seed}; the exact packages are in `requirements.txt`. "
         f"The weights are those of epoch {facts.kept.epoch + 1}, phase `{facts.kept.phase}`."
     )
+
+
+def _handed_on(word: str) -> str:
+    """Return a word of a command; of a file's absolute path its name alone."""
+    key, equals, value = word.partition("=")
+    return f"{key}={PurePath(value).name}" if equals and PurePath(value).is_absolute() else word
+
+
+_OWN_FOLDERS: Final = ("runs_dir=", "data.cache_dir=")
+"""Words of a command that say where something lies on the machine of the run."""
 
 
 def _files() -> Iterator[str]:

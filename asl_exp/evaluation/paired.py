@@ -92,6 +92,11 @@ def is_shown(found: Difference, p: float) -> bool:
 
 def sentence(first: str, second: str, where: str, found: Difference, p: float) -> str:
     """Return ``B7 is better than V2-B1 on test by 1.2 points, 95 % -0.4 to 2.8: not shown``."""
+    if not found.only_first and not found.only_second:
+        return (
+            f"{first} and {second} are right on the same images of {where} "
+            f"({found.n_images:,} images)"
+        )
     better, worse, sign = (first, second, 1) if found.value >= 0 else (second, first, -1)
     if found.value == 0:
         told = f"{first} and {second} are equally good on {where}"

@@ -1,7 +1,7 @@
 """How a model stands up to disturbed pictures: accuracy, and the share of answers that flip.
 
-Owns the table, its curve and its files, robustness.csv, .json and .png; disturbances.py makes the
-pictures. Flips are counted against the answer to the undisturbed picture, right or wrong.
+Owns the table and its files, robustness.csv, .json and .png, and flips.png; disturbances.py makes
+the pictures. Flips are counted against the answer to the undisturbed picture, right or wrong.
 """
 
 import json
@@ -104,8 +104,8 @@ def scored_row(
 
 
 def write_robustness(folder: Path, found: Robustness) -> None:
-    """Write robustness.csv, .json and .png into a folder."""
-    from asl_exp.evaluation.figures.robustness import robustness_figure
+    """Write robustness.csv, .json and .png, and flips.png, into a folder."""
+    from asl_exp.evaluation.figures.robustness import flips_figure, robustness_figure
 
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame([_flat(row) for row in found.rows])
@@ -122,6 +122,7 @@ def write_robustness(folder: Path, found: Robustness) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False)
     (folder / "robustness.json").write_text(text + "\n", encoding="utf-8")
     robustness_figure(folder / "robustness.png", found)
+    flips_figure(folder / "flips.png", found)
 
 
 def _flat(row: Row) -> dict[str, object]:

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 
 from asl_exp.config.errors import UserError
+from asl_exp.config.signature import without_places
 from asl_exp.model.kept import (
     KeptModel,
     checkpoint_metadata,
@@ -77,7 +78,8 @@ def write_model(kept: KeptModel, folder: Path, beside: Iterable[str] = ()) -> No
     }
     safetensors.torch.save_file(tensors, folder / WEIGHTS)
     flush(folder / WEIGHTS)
-    about = checkpoint_metadata(kept.config, kept.classes, kept.preprocessing, kept.detector)
+    config = without_places(kept.config)
+    about = checkpoint_metadata(config, kept.classes, kept.preprocessing, kept.detector)
     about["preprocessing"][_RESIZE] = kept.config.data.resize
     content = {
         "format": FORMAT,

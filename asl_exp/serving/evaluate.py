@@ -29,6 +29,7 @@ from asl_exp.evaluation.scores import Probabilities
 from asl_exp.model.checkpoint import KeptModel, load_kept_model
 from asl_exp.model.recognizer import find_checkpoint, hand_settings
 from asl_exp.runs.result import Result
+from asl_exp.runs.run_folder import read_config
 from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.tracking.store import folder_of, store_above
 from asl_exp.training.device import set_up
@@ -149,6 +150,8 @@ def open_member(given: str, runs_dir: Path, hand_model: Path | None) -> Member:
     result = Result.read(folder) if folder else None
     checkpoint = find_checkpoint(where)
     kept = load_kept_model(checkpoint)
+    if folder is not None:  # a model folder does not say where its images lie
+        kept = replace(kept, config=read_config(folder))
     return Member(given, kept, hand_settings(kept, checkpoint, hand_model), folder, result)
 
 

@@ -26,6 +26,7 @@ from asl_exp.data.manifest import label_indices, make_manifest
 from asl_exp.data.pixel_store import DecodedPixels, Geometry
 from asl_exp.data.sources.selection import list_images
 from asl_exp.data.split import fold_of_rows
+from asl_exp.evaluation.certificate import write_folds_certificate
 from asl_exp.evaluation.folder import HAND_FOUND, AnsweredSet, write_answers, write_evaluation
 from asl_exp.runs.lock import held
 from asl_exp.runs.result import FOLDS_FILE, FoldsResult, Result
@@ -199,12 +200,14 @@ def _score_together(
     """Pool the folds' answers, write them, and put what they are worth into the result."""
     answers = {name: pd.read_parquet(run_folder_of(folder, name) / _ANSWERS) for name in names}
     result.folds = {name: float(table["correct"].mean()) for name, table in answers.items()}
-    result.caution = _caution(run_folder_of(folder, name) for name in names)
+    results = {name: Result.read(run_folder_of(folder, name)) for name in names}
+    result.caution = _caution(results.values())
     pooled = pd.concat(answers.values(), ignore_index=True)
     answered = replace(_answered(config, pooled), caution=result.caution)
     of_folds = folder / Artifact.EVALUATION / FOLDS
     if evaluate == "everything":
         evaluation = write_evaluation(of_folds, answered)
+        write_folds_certificate(folder, config, {n: run for n, run in results.items() if run})
         result.interval = evaluation.intervals.of.get("accuracy")
         scores = evaluation.scores
     else:
@@ -237,9 +240,8 @@ def _answered(config: Config, pooled: pd.DataFrame) -> AnsweredSet:
     )
 
 
-def _caution(runs: Iterable[Path]) -> str:
+def _caution(results: Iterable[Result | None]) -> str:
     """Return what must stand beside the pooled score: what stands beside any fold's own."""
-    results = (Result.read(run) for run in runs)
     said = (result.cautions.get("test") for result in results if result)
     return "; ".join(dict.fromkeys(filter(None, said)))
 

@@ -107,7 +107,6 @@ def _evaluate(run: Run) -> None:
         with run.stages("evaluation"):
             val = _answers_of_val(run)
             run.result.intervals |= _val_intervals(run, val)
-        write_certificate(run.folder, run.config, run.result)
         with run.stages("figures"):
             learning_curves(
                 pd.read_csv(run.folder / Artifact.EPOCHS),
@@ -118,6 +117,7 @@ def _evaluate(run: Run) -> None:
             )
         with run.stages("model"):
             _keep_model(run, val)
+            write_certificate(run.folder, run.config, run.result, run.data)
 
 
 def _intervals_of_means(result: Result) -> dict[str, list[float]]:

@@ -87,6 +87,7 @@ def test_disturbed_pictures_are_told_in_a_table_and_a_curve(runs: Path) -> None:
     assert table["accuracy"][0] == pytest.approx(predictions["correct"].mean(), abs=1e-9)
     assert table["flips"].max() > 0.1
     assert (folder / "robustness.png").stat().st_size > 20_000
+    assert (folder / "flips.png").stat().st_size > 10_000
     assert (folder / "examples.png").stat().st_size > 20_000
 
 

@@ -99,16 +99,24 @@ def test_a_certificate_holds_until_something_is_changed(
     shutil.copytree(runs / "a", run)
     file = run / "evaluation" / "certificate.json"
     assert main(["--verify", str(file)]) == 0
-    assert "every score holds" in capsys.readouterr().out
+    assert "every score and interval holds" in capsys.readouterr().out
 
     content = json.loads(file.read_text())
     assert set(content["sets"]) == {"test", "external/synthetic_external"}
+    splits = content["audit"]["splits"]
+    assert {name: one["of_groups_in_train"] for name, one in splits.items() if name != "train"} == {
+        "val": 0, "test": 0, "external/synthetic_external": 0,
+    }  # fmt: skip
+    assert len({one["digest"] for one in splits.values()}) == 4
+    assert content["calibration"]["temperature"] == 1.0
     true = content["sets"]["test"]["scores"]["accuracy"]
     content["sets"]["test"]["scores"]["accuracy"] = 0.99
+    content["sets"]["test"]["intervals"]["f1_macro"][1] = 0.5
     file.write_text(json.dumps(content))
     assert main(["--verify", str(file)]) == 1
     told = capsys.readouterr().out
     assert f"test: accuracy is certified as 0.9900, the predictions give {true:.4f}" in told
+    assert "test: the interval of f1_macro is certified as " in told
 
     predictions = run / "evaluation/external/synthetic_external/predictions.parquet"
     pd.read_parquet(predictions).iloc[1:].to_parquet(predictions)

@@ -19,6 +19,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import DataError, Interrupted
 from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.data.hands.joint_rows import COORDINATES
+from asl_exp.evaluation.certificate import verify
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.runs.result import Result
@@ -180,6 +181,7 @@ def test_folds_are_scored_together_and_each_is_a_run(
     assert told["scores"][f"folds/{names.HANDS_FOUND}"] == 1.0
     predictions = pd.read_parquet(tmp_path / "all/evaluation/folds/predictions.parquet")
     assert predictions["path"].is_unique
+    assert verify(tmp_path / "all/evaluation/certificate.json") == []
     client = open_store(tmp_path)
     of_folds = [Result.read(tmp_path / "all" / name).mlflow_run_id for name in "12"]
     parents = {client.get_run(i).data.tags[MLFLOW_PARENT_RUN_ID] for i in of_folds}

@@ -22,8 +22,13 @@ def test_a_page_needs_nothing_but_itself() -> None:
 
 def test_cells_are_text_and_intervals_stand_below() -> None:
     table = html_table(["name", "score"], [["<b>", "0.81 [0.75, 0.86]"], ["runs [old]", 3]])
-    assert "<td>&lt;b&gt;</td><td>0.81<small>[0.75, 0.86]</small></td>" in table
-    assert "<td>runs [old]</td><td>3</td>" in table
+    assert "<td data-name='name'>&lt;b&gt;</td>" in table
+    assert "<td data-name='score' class='number'>0.81<small>[0.75, 0.86]</small></td>" in table
+    assert (
+        "<td data-name='name'>runs [old]</td><td data-name='score' class='number'>3</td>" in table
+    )
+    assert "class='scroll'" in table
+    assert "class='scroll long'" in html_table(["n"], [[n] for n in range(31)])
 
 
 def test_a_table_in_markdown_keeps_its_columns() -> None:

@@ -35,6 +35,14 @@ def test_a_title_is_no_wider_than_its_figure() -> None:
     assert 0 <= left < right <= 6 * canvas.DPI
 
 
+def test_what_must_stand_beside_a_score_is_never_cut_off() -> None:
+    figure = canvas.new_figure(6, 3)
+    canvas.mark(figure, "left out 466 of 717 images, of other labels: " + "J 38, K 27, " * 20)
+    figure.draw_without_rendering()
+    left, right = _edges(figure)
+    assert 0 <= left < right <= 6 * canvas.DPI
+
+
 def _edges(figure: Figure) -> tuple[float, float]:
     box = figure.texts[0].get_window_extent()
     return box.x0, box.x1

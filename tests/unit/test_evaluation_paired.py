@@ -75,6 +75,12 @@ def test_the_sentence(
         assert float(low) < float(high)
 
 
+def test_equal_answers_have_no_interval_to_tell() -> None:
+    found = difference(*answers(8, 0, 0, 2), None)
+    told = sentence("A", "B", "test", found, found.p)
+    assert told == "A and B are right on the same images of test (10 images)"
+
+
 def test_answers_of_different_images_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="3 and 2 answers"):
         difference(np.ones(3, bool), np.ones(2, bool), None)

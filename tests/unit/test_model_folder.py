@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,10 @@ def test_what_was_written_is_read_back(kept: KeptModel, folder: Path) -> None:
     }
     said = json.loads((folder / "model.json").read_text())
     assert said["preprocessing"]["resize"] == "pad"
+    machine = compose_config(["data=folder", "data.root=/home/me/photos", "runs_dir=/home/me/runs"])
+    write_model(replace(kept, config=machine), folder)
+    assert "/home" not in (folder / "model.json").read_text()
+    assert load_kept_model(folder / "model.json").config.data.root == "photos"
     assert said["classes"] == list(CLASSES)
 
 

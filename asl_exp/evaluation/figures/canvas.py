@@ -4,10 +4,14 @@ Figures are made through matplotlib's object API alone: no pyplot, so no display
 no state is left behind in a process that goes on training.
 """
 
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
+from textwrap import wrap
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +21,8 @@ from asl_exp.config import readable
 from asl_exp.data.fonts import drawable, families
 
 DPI: Final = 120
+
+Shares = npt.NDArray[np.float64]
 
 # Okabe and Ito's palette, told apart with every common colour blindness.
 BLUE: Final = "#0072B2"
@@ -77,10 +83,27 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=13, transform=axes.transAxes)
 
 
+def shares_map(axes: Axes, values: Shares, rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Draw shares of 0 to 1 `(R, C)` as a map of colours with whole percents; NaN stays empty."""
+    image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(columns)), [plain(name) for name in columns], fontsize=8)
+    axes.set_yticks(range(len(rows)), [plain(name) for name in rows], fontsize=8)
+    for row, column in np.ndindex(values.shape):
+        if not np.isnan(values[row, column]):
+            shade = "black" if values[row, column] > 0.6 else "white"
+            axes.text(
+                column, row, f"{100 * values[row, column]:.0f}",
+                ha="center", va="center", fontsize=7, color=shade,
+            )  # fmt: skip
+    if (figure := axes.get_figure(root=True)) is not None:
+        figure.colorbar(image, ax=axes, fraction=0.02)
+
+
 def mark(figure: Figure, caution: str) -> None:
     """Write below everything what must stand beside the scores shown, if there is anything."""
     if caution:
-        figure.supxlabel(plain(caution), fontsize=10, color=ORANGE)
+        rows = wrap(caution, int(figure.get_figwidth() / 0.085))
+        figure.supxlabel("\n".join(map(plain, rows)), fontsize=10, color=ORANGE)
 
 
 def save(figure: Figure, path: Path) -> None:

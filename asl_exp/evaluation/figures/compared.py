@@ -28,10 +28,10 @@ def curves_figure(compared: Sequence[Configuration]) -> Figure:
     rows = ceil(len(compared) / columns)
     figure = canvas.new_figure(max(5.0, 3.6 * columns), 1.1 + 2.7 * rows)
     canvas.title(figure, "Learning curves", "orange: val/accuracy, blue dashed: train/accuracy")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
     for axes, one in zip(panels, compared, strict=False):
         _draw_curves(axes, one)
-    for axes in list(panels)[len(compared) :]:
+    for axes in panels[len(compared) :]:
         axes.set_visible(False)
     return figure
 
@@ -75,18 +75,8 @@ def recall_figure(compared: Sequence[Configuration], where: str) -> Figure:
     figure = canvas.new_figure(max(6.0, 0.36 * len(classes) + 3), 1.6 + 0.4 * len(tested))
     axes = figure.add_subplot()
     canvas.title(figure, f"Recall by class: {where}", "percent of a class's images recognised")
-    image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    axes.set_xticks(range(len(classes)), [canvas.plain(name) for name in classes], fontsize=8)
-    labels = [canvas.plain(canvas.shortened(one.label, _LONGEST_NAME)) for one in tested]
-    axes.set_yticks(range(len(tested)), labels, fontsize=8)
-    for row, column in np.ndindex(values.shape):
-        if not np.isnan(values[row, column]):
-            shade = "black" if values[row, column] > 0.6 else "white"
-            axes.text(
-                column, row, f"{100 * values[row, column]:.0f}",
-                ha="center", va="center", fontsize=7, color=shade,
-            )  # fmt: skip
-    figure.colorbar(image, ax=axes, fraction=0.02)
+    labels = [canvas.shortened(one.label, _LONGEST_NAME) for one in tested]
+    canvas.shares_map(axes, values, labels, classes)
     return figure
 
 

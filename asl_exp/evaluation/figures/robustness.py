@@ -1,9 +1,10 @@
-"""Accuracy by strength of each disturbance, and what the disturbed pictures look like."""
+"""Accuracy by strength of each disturbance, flips by letter, and the disturbed pictures."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from asl_exp.config import readable
@@ -28,6 +29,20 @@ def robustness_figure(path: Path, found: Robustness) -> None:
         axes.set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+    canvas.save(figure, path)
+
+
+def flips_figure(path: Path, found: Robustness) -> None:
+    """Draw the share of answers that flip by letter into a PNG, the mean over three strengths."""
+    letters = list(found.rows[0].flips_by_class)
+    values = np.array([
+        np.mean([[row.flips_by_class[letter] for letter in letters] for row in rows], axis=0)
+        for rows in (found.of(name)[1:] for name in found.disturbances)
+    ])  # fmt: skip
+    figure = canvas.new_figure(max(6.0, 0.36 * len(letters) + 3), 1.6 + 0.4 * len(values))
+    line = f"percent, mean over three strengths; {found.n_images:,} images"
+    canvas.title(figure, f"Answers that flip, by letter: {found.name}", line)
+    canvas.shares_map(figure.add_subplot(), values, found.disturbances, letters)
     canvas.save(figure, path)
 
 
