@@ -3,15 +3,15 @@
 The images of one signer or one recording resemble each other, so that the group is what is drawn
 again, not the image; where no groups are known, images are drawn, and `Intervals.unit` says so.
 
-Percentiles cannot lie outside of what the groups themselves scored: of 2, 3, 4 and 5 signers they
-held the true accuracy 0.49, 0.75, 0.85 and 0.90 times in simulations. Under FEW groups the interval
-is Student's, from the drawn samples' spread, for shares on the logit scale (0.93, 0.96, 0.95 and
-0.96, at a mean accuracy of 0.66). It promises too much still where nearly all is right: at 0.89 two
-signers held 0.83 times, at 0.97 two, three, four and five 0.59, 0.79, 0.88 and 0.93. From FEW on
-percentiles are taken, widened as Hesterberg does (What Teachers Should Know About the Bootstrap,
-2015, section 5.3): alpha becomes the normal tail at sqrt(n / (n - 1)) times Student's quantile. One
-group alone has no interval. A share without spread, such as a perfect score, gets Wilson's, with
-the groups as trials.
+An interval is Student's, from the drawn samples' spread, for shares on the logit scale. Where the
+groups' scores are skewed, which is so where nearly all is right and one signer is not, the mean of
+a few of them flatters: the bound on that side is Hall's (On the Removal of Skewness by
+Transformation, J. R. Stat. Soc. B 1992) if that lies further out. One group alone has no interval.
+A share without spread, such as a perfect score, gets Wilson's, with the groups as trials.
+
+Simulated, a mean accuracy of 0.9 to 0.995, 3 to 25 signers of 20 to 100 images whose accuracies
+spread by up to 1 on the logit scale: the interval held the true accuracy 0.93 to 1.00 times, above
+0.97 mostly for 3 to 8 signers. Spread by 2, some signers at half and most at all, 0.90 or more.
 """
 
 import math
@@ -21,17 +21,16 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit, ndtr, ndtri, stdtrit
+from scipy.special import expit, logit, ndtri, stdtrit
 
 from asl_exp.evaluation import scores
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities
 
 LEVEL: Final = 0.95
 N_DRAWS: Final = 2000
-FEW: Final = 30
-"""Groups or images under which percentiles are not trusted."""
 
 _SEED: Final = 0
+_SKEWED: Final = 0.2  # skewness of 2,000 drawn samples, above which it is no accident
 _UNITS_TOGETHER: Final = 4096  # draws times this many counts are in memory at once
 
 Interval = tuple[float, float]
@@ -163,7 +162,7 @@ def drawn_units(
         yield counts.astype(np.float32).reshape(n_draws, n_units)[:, units]
 
 
-def widened_interval(values: Floats, value: float, n_units: int) -> Interval:
+def share_interval(values: Floats, value: float, n_units: int) -> Interval:
     """Return the interval of a share of 0 to 1 from its drawn values."""
     return _interval(values, value, n_units, bounded=True)
 
@@ -300,13 +299,21 @@ def _interval(values: Floats, value: float, n_units: int, *, bounded: bool) -> I
     values = values[np.isfinite(values)]
     if bounded and np.ptp(values) == 0:
         return wilson(value * n_units, n_units)
-    widening = math.sqrt(n_units / (n_units - 1))
-    quantile = float(stdtrit(n_units - 1, 0.5 + LEVEL / 2)) * widening
-    if n_units < FEW:
-        return _student(value, quantile * float(values.std()), bounded=bounded)
-    tail = float(ndtr(-quantile))
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+    quantile = float(stdtrit(n_units - 1, 0.5 + LEVEL / 2))
+    spread = float(values.std())
+    skewness = float(np.mean((values - values.mean()) ** 3)) / spread**3 if spread else 0.0
+    spread *= math.sqrt(n_units / (n_units - 1))
+    low, high = _student(value, quantile * spread, bounded=bounded)
+    if abs(skewness) > _SKEWED:
+        further = value - spread * _hall(math.copysign(quantile, -skewness), skewness)
+        if not bounded or 0 < further < 1:
+            low, high = min(low, further), max(high, further)
+    return low, high
+
+
+def _hall(quantile: float, skewness: float) -> float:
+    """Return Hall's quantile of a mean whose drawn samples have a skewness."""
+    return 3 / skewness * (float(np.cbrt(1 + skewness * quantile - skewness**2 / 6)) - 1)
 
 
 def _student(value: float, reach: float, *, bounded: bool) -> Interval:

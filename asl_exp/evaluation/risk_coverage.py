@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from asl_exp.config import names, readable
 from asl_exp.evaluation import scores
-from asl_exp.evaluation.intervals import Interval, drawn_units, widened_interval
+from asl_exp.evaluation.intervals import Interval, drawn_units, share_interval
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities
 
 WANTED: Final = (0.90, 0.95, 0.99)
@@ -95,8 +95,8 @@ def risk_coverage_intervals(
     areas, surest = zip(*(_of_draws(weights, errors, last) for weights in drawn), strict=True)
     curve = risk_coverage(probabilities, labels)
     return {
-        names.RISK_COVERAGE_AREA: widened_interval(np.concatenate(areas), curve.area, n_units),
-        names.ACCURACY_SUREST: widened_interval(np.concatenate(surest), curve.surest, n_units),
+        names.RISK_COVERAGE_AREA: share_interval(np.concatenate(areas), curve.area, n_units),
+        names.ACCURACY_SUREST: share_interval(np.concatenate(surest), curve.surest, n_units),
     }
 
 
