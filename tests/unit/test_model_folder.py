@@ -60,7 +60,8 @@ def test_what_was_written_is_read_back(kept: KeptModel, folder: Path) -> None:
     }
     said = json.loads((folder / "model.json").read_text())
     assert said["preprocessing"]["resize"] == "pad"
-    machine = compose_config(["data=folder", "data.root=/home/me/photos", "runs_dir=/home/me/runs"])
+    data = kept.config.data.model_copy(update={"root": "/home/me/photos"})
+    machine = kept.config.model_copy(update={"data": data, "runs_dir": "/home/me/runs"})
     write_model(replace(kept, config=machine), folder)
     assert "/home" not in (folder / "model.json").read_text()
     assert load_kept_model(folder / "model.json").config.data.root == "photos"

@@ -1,7 +1,4 @@
-"""The pairs of classes that are confused most, with images of both side by side.
-
-Drawn with Pillow: a picture of pictures needs no axes, and takes a tenth of the time.
-"""
+"""The pairs of classes that are confused most, with images of both side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +6,19 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 
-from asl_exp.data.fonts import DEFAULT, drawable
 from asl_exp.evaluation.figures import canvas
-from asl_exp.evaluation.figures.mistakes import Images
+from asl_exp.evaluation.figures.mistakes import (
+    LINE,
+    MARGIN,
+    Images,
+    heading,
+    new_sheet,
+    paste,
+    save_sheet,
+    write,
+)
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities, predicted_classes
 
 _PAIRS: Final = 8
@@ -22,8 +26,6 @@ _MISTAKES: Final = 4  # of a pair
 _BESIDE: Final = 2  # images of each class
 _SIDE: Final = 96
 _GAP: Final = 6
-_LINE: Final = 20
-_MARGIN: Final = 14
 
 
 @dataclass(frozen=True)
@@ -85,18 +87,12 @@ def pairs_figure(
         line: below it; may have several lines.
     """
     rows = [what, *line.split("\n")] + ([] if pairs else ["no mistakes"])
-    top = _MARGIN + _LINE * len(rows) + _GAP
-    columns = _MISTAKES + 2 * _BESIDE
-    width = 2 * _MARGIN + columns * (_SIDE + _GAP) + 2 * _MARGIN
-    sheet = Image.new("RGB", (width, top + len(pairs) * (_SIDE + _LINE + _GAP) + _MARGIN), "white")
-    pen = ImageDraw.Draw(sheet)
-    for place, told in enumerate(rows):
-        _write(pen, (_MARGIN, _MARGIN + place * _LINE), told, canvas.BLACK)
+    top, columns = heading(rows), _MISTAKES + 2 * _BESIDE
+    width = 2 * MARGIN + columns * (_SIDE + _GAP) + 2 * MARGIN
+    sheet = new_sheet(rows, width, top + len(pairs) * (_SIDE + LINE + _GAP) + MARGIN)
     for row, (pair, images) in enumerate(pairs):
-        _draw_pair(sheet, top + row * (_SIDE + _LINE + _GAP), pair, images, classes)
-    described = PngInfo()
-    described.add_text("Title", "\n".join(rows))
-    sheet.save(path, "PNG", pnginfo=described)
+        _draw_pair(sheet, top + row * (_SIDE + LINE + _GAP), pair, images, classes)
+    save_sheet(sheet, path, rows)
 
 
 def _draw_pair(
@@ -108,16 +104,10 @@ def _draw_pair(
         (pair.wrong, f"{true} \u2192 {predicted}", canvas.ORANGE, _MISTAKES),
         (pair.others, predicted, canvas.BLACK, _BESIDE),
     )
-    pen, left, taken = ImageDraw.Draw(sheet), _MARGIN, iter(images)
+    left, taken = MARGIN, iter(images)
     for rows, caption, colour, columns in parts:
         if len(rows):
-            _write(pen, (left, top), caption, colour)
+            write(sheet, (left, top), caption, colour)
         for place in range(len(rows)):
-            shown = Image.fromarray(next(taken)).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-            sheet.paste(shown, (left + place * (_SIDE + _GAP), top + _LINE))
-        left += columns * (_SIDE + _GAP) + _MARGIN
-
-
-def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, colour: str) -> None:
-    font = ImageFont.truetype(DEFAULT, 14)
-    pen.text(place, drawable(text, default_alone=True), fill=colour, font=font)
+            paste(sheet, (left + place * (_SIDE + _GAP), top + LINE), next(taken), _SIDE)
+        left += columns * (_SIDE + _GAP) + MARGIN

@@ -1,4 +1,7 @@
-"""A contact sheet of the mistakes that the model was most sure of."""
+"""A contact sheet of the mistakes that the model was most sure of, and what such sheets share.
+
+Drawn with Pillow: a picture of pictures needs no axes, and takes a tenth of the time.
+"""
 
 import re
 from collections.abc import Sequence
@@ -6,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from asl_exp.config import readable
+from asl_exp.data.fonts import DEFAULT, drawable
 from asl_exp.evaluation.figures import canvas
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities, predicted_classes
 
@@ -18,6 +23,11 @@ LONGEST_NAME = 22  # characters of a file name that fit below an image
 LONGEST_CLASS = 8  # characters of a class that fit twice above an image
 
 _DRAWN = re.compile(r"^synthetic:.*/(\w+)/session(\d+)/[^/]+/(\d+)@seed\d+$")
+
+SIDE = 156  # pixels of an image on the sheet
+GAP = 10
+LINE = 20  # pixels from one row of text to the next
+MARGIN = 14
 
 Images = npt.NDArray[np.uint8]
 
@@ -33,23 +43,57 @@ def mistakes_figure(
     path: Path, images: Images, captions: Sequence[tuple[str, str]], what: str, line: str
 ) -> None:
     """Draw images `(M, S, S, 3)` with a caption and a file name each."""
-    rows = max(1, int(np.ceil(len(images) / COLUMNS)))
-    columns = min(COLUMNS, len(images))
-    figure = canvas.new_figure(1.75 * max(3, columns), 2.15 * rows + 0.8)
-    canvas.title(figure, what, line)
-    if not captions:
-        canvas.say(figure.add_subplot(), "no mistakes")
+    told = [what, *line.split("\n")] + ([] if captions else ["no mistakes"])
+    top, columns = heading(told), max(3, min(COLUMNS, len(images)))
+    tall = SIDE + 2 * LINE + GAP
+    width = 2 * MARGIN + columns * (SIDE + GAP)
+    sheet = new_sheet(told, width, top + -(-len(images) // columns) * tall + MARGIN)
     for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        _draw_image(figure.add_subplot(rows, columns, place + 1), image, caption)
-    canvas.save(figure, path)
+        row, column = divmod(place, columns)
+        left, above = MARGIN + column * (SIDE + GAP), top + row * tall
+        write(sheet, (left, above), caption[0])
+        paste(sheet, (left, above + LINE), image, SIDE)
+        name = canvas.shortened(caption[1], LONGEST_NAME)
+        write(sheet, (left, above + LINE + SIDE + 2), name, canvas.GREY, 11)
+    save_sheet(sheet, path, told)
 
 
-def _draw_image(axes: Axes, image: Images, caption: tuple[str, str]) -> None:
-    axes.imshow(image, interpolation="antialiased")
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(canvas.plain(caption[0]), fontsize=9.5 if len(caption[0]) < 18 else 8)
-    name = canvas.plain(canvas.shortened(caption[1], LONGEST_NAME))
-    axes.set_xlabel(name, fontsize=7, color=canvas.GREY)
+def heading(told: Sequence[str]) -> int:
+    """Return the pixels that a sheet's title takes, a row a line."""
+    return MARGIN + LINE * len(told) + GAP
+
+
+def new_sheet(told: Sequence[str], width: int, height: int) -> Image.Image:
+    """Return a white sheet with its title, no row of which is wider."""
+    sheet = Image.new("RGB", (width, height), "white")
+    for place, row in enumerate(told):
+        write(sheet, (MARGIN, MARGIN + place * LINE), canvas.shortened(row, width // 7))
+    return sheet
+
+
+def write(
+    sheet: Image.Image,
+    place: tuple[int, int],
+    text: str,
+    colour: str = canvas.BLACK,
+    size: int = 14,
+) -> None:
+    """Write a line of text whose upper left corner is there."""
+    font = ImageFont.truetype(DEFAULT, size)
+    shown = drawable(text, default_alone=True)
+    ImageDraw.Draw(sheet).text(place, shown, fill=colour, font=font)
+
+
+def paste(sheet: Image.Image, place: tuple[int, int], image: Images, side: int) -> None:
+    """Put an image (S, S, 3) there, so many pixels wide and high."""
+    sheet.paste(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR), place)
+
+
+def save_sheet(sheet: Image.Image, path: Path, told: Sequence[str]) -> None:
+    """Write a PNG whose title is in its metadata as well."""
+    described = PngInfo()
+    described.add_text("Title", "\n".join(told))
+    sheet.save(path, "PNG", pnginfo=described)
 
 
 def captions(
