@@ -111,12 +111,12 @@ def test_a_certificate_holds_until_something_is_changed(
     assert content["calibration"]["temperature"] == 1.0
     true = content["sets"]["test"]["scores"]["accuracy"]
     content["sets"]["test"]["scores"]["accuracy"] = 0.99
-    content["sets"]["test"]["intervals"]["f1_macro"][1] = 0.5
+    content["sets"]["test"]["intervals"]["f1_macro"] = [0.1, 0.2]  # of one group
     file.write_text(json.dumps(content))
     assert main(["--verify", str(file)]) == 1
     told = capsys.readouterr().out
     assert f"test: accuracy is certified as 0.9900, the predictions give {true:.4f}" in told
-    assert "test: the interval of f1_macro is certified as " in told
+    assert "the interval of f1_macro is certified as 0.1000 to 0.2000, the predictions g" in told
 
     predictions = run / "evaluation/external/synthetic_external/predictions.parquet"
     pd.read_parquet(predictions).iloc[1:].to_parquet(predictions)
