@@ -119,7 +119,9 @@ class Configuration:
         if where not in self._answers:
             tables = pd.concat([one.table for one in self.scored(where)], ignore_index=True)
             parts = [name for name in ("key", "label", "sha256") if name in tables]
-            identity = tables[parts].astype(str).agg("\x1f".join, axis=1)
+            identity = tables[parts[0]].astype(str)
+            for name in parts[1:]:
+                identity = identity + "\x1f" + tables[name].astype(str)
             grouped = tables.groupby(identity, sort=False)
             self._answers[where] = grouped.agg(
                 correct=("correct", "mean"), group=("group", "first")
