@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 
 class UserError(Exception):
@@ -97,3 +98,17 @@ def nearest(given: str, known: Iterable[str]) -> str:
     if not matches and len(given) > 2:
         matches = [name for name in names if name.startswith(given)]
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Refuse what needs an extra that is not installed.
+
+    Raises:
+        UserError: with the command that installs it.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"this needs the extra '{extra}': pip install 'asl-exp[{extra}]' (not installed: "
+            f"{', '.join(missing)})"
+        )

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from asl_exp.config.errors import DataError
 
 Pixels = NDArray[np.uint8]
-ResizeRule = Literal["squash", "crop", "pad"]
 Source = str | Path | bytes
 
 READER_VERSION: Final = 3

@@ -60,15 +60,6 @@ def small_pixels(path: str) -> Pixels:
     )
 
 
-def hash_of_file(path: str) -> bytes:
-    """Return the 32 bytes of an image file's hash.
-
-    Raises:
-        UnreadableImageError: the file cannot be decoded.
-    """
-    return hash_of_pixels(small_pixels(path))
-
-
 def hash_of_pixels(pixels: Pixels) -> bytes:
     """Return the 32 bytes of the hash of (H, W, 3)."""
     bits = imagehash.phash(Image.fromarray(pixels), _HASH_SIDE).hash

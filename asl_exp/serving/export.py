@@ -22,16 +22,22 @@ from torch import Tensor, nn
 from asl_exp.compat.torch import without_export_remarks
 from asl_exp.config import readable
 from asl_exp.config.console import Console
-from asl_exp.config.errors import RunError, UserError
-from asl_exp.config.extras import require_extra
+from asl_exp.config.errors import RunError, UserError, require_extra
 from asl_exp.config.schema import HandConfig
 from asl_exp.data.dataset import Split, load_letters
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.model.checkpoint import KeptModel
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.onnx_network import IMAGES, JOINTS, KEY, SCORES, OnnxNetwork, described
-from asl_exp.model.photo_input import PhotoInput
+from asl_exp.model.onnx_network import (
+    IMAGES,
+    JOINTS,
+    KEY,
+    SCORES,
+    OnnxNetwork,
+    PhotoInput,
+    described,
+)
 from asl_exp.runs.writing import replaced
 from asl_exp.serving.evaluate import Member, open_member
 from asl_exp.serving.int8 import write_int8

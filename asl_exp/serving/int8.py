@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from asl_exp.config.extras import require_extra
+from asl_exp.config.errors import require_extra
 
 _QUANTISED: Final = ("Conv", "Gemm", "MatMul")
 

@@ -114,10 +114,6 @@ class Survey:
         found = [t.distributions[key] for t in self.trials if key in t.distributions]
         return found[-1] if found else None
 
-    def is_log(self, key: str) -> bool:
-        """Return whether a key was searched by its logarithm."""
-        return bool(getattr(self.distribution(key), "log", False))
-
     def choices(self, key: str) -> list[Any] | None:
         """Return the choices of a key that has no numbers, in order; None for numbers."""
         distribution = self.distribution(key)

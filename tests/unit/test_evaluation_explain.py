@@ -18,8 +18,7 @@ from asl_exp.data.hands.rendered import rendered_hands
 from asl_exp.data.sources.synthetic import PREFIX
 from asl_exp.evaluation.explain import explain
 from asl_exp.evaluation.figures.explained import SIDE, picture
-from asl_exp.model.classifier import LetterClassifier, build_classifier
-from asl_exp.model.head import Head, Pooling
+from asl_exp.model.classifier import Head, LetterClassifier, Pooling, build_classifier
 from asl_exp.model.preprocessing import Preprocessing
 from asl_exp.model.recognizer import NO_HAND, KeptModel, Recognizer
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from asl_exp.config.errors import UserError
-from asl_exp.config.extras import require_extra
+from asl_exp.config.errors import UserError, require_extra
 from asl_exp.export import main as export
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.predict import main as predict

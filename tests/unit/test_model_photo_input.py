@@ -7,7 +7,7 @@ from made_images import detailed
 from PIL import Image
 
 from asl_exp.data.decode import FILTERS, _squared
-from asl_exp.model.photo_input import PhotoInput
+from asl_exp.model.onnx_network import PhotoInput
 
 
 @pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
