@@ -115,4 +115,4 @@ def save(figure: Figure, path: Path) -> None:
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     # savefig would draw everything once more, to find a renderer
-    canvas.print_png(path, metadata={"Software": None, "Title": told.replace(r"\$", "$")})
+    canvas.print_png(path, metadata={"Software": None, "Title": told.replace(r"\$", "$")})  # type: ignore[no-untyped-call]
