@@ -85,6 +85,7 @@ def _create(config: BackboneConfig, image_size: int) -> nn.Module:
     try:
         if config.options:
             _require_sound(_shapes(config.name, options), config)
+            _require_heard(config, options)
         network: nn.Module = timm.create_model(config.name, pretrained=False, **options)
     except ConfigError:
         raise
@@ -122,6 +123,31 @@ def _require_sound(network: nn.Module, config: BackboneConfig) -> None:
         )
     if faults:
         raise ConfigError(faults)
+
+
+def _require_heard(config: BackboneConfig, options: dict[str, Any]) -> None:
+    """Refuse words that timm passes over: with them, without, and with any other it is the same."""
+    made = _made(config.name, options)
+    for option, value in config.options.items():
+        if not isinstance(value, str) or not value:
+            continue
+        without = {name: one for name, one in options.items() if name != option}
+        try:
+            others = [_made(config.name, w) for w in (without, {**without, option: "no such word"})]
+        except Exception:  # timm's networks raise what they like: this one looks at the word
+            continue
+        if others == [made, made]:
+            raise ConfigError(
+                [
+                    f"backbone.options.{option}: got '{value}', which {config.name} does not know: "
+                    "timm makes the same network with and without it; leave it out"
+                ]
+            )
+
+
+def _made(name: str, options: dict[str, Any]) -> tuple[str, dict[str, torch.Size]]:
+    network = _shapes(name, options)
+    return repr(network), {key: tensor.shape for key, tensor in network.state_dict().items()}
 
 
 def n_weights(network: nn.Module) -> int:

@@ -301,7 +301,7 @@ def test_folders_of_programs_are_passed_over(name: str, tmp_path: Path) -> None:
         "_deleted",
         "trainset",
         "Thumbnails", "A 2", "photos", "thumbs", "results_old", "New Folder (2)", "Новая папка",
-        "A - Kopie", "Copia de B", "old_A", "B~", "A.bak", "A (Bo's conflicted copy)", "B_left",
+        "A - Kopie", "Copia de B", "old_A", "A.bak", "A (Bo's conflicted copy)", "B_left",
         "2024-01-01", "signer1", "session_2", "unlabelled", "saved_models", "to_check", "B.zip",
     ],
 )  # fmt: skip
@@ -354,6 +354,15 @@ def test_an_empty_class_that_was_not_asked_for_is_no_fault(tmp_path: Path) -> No
         (("space", "Space", "A"), "'Space' (3 images) and 'space' (3 images)"),
         (("é", "e\u0301", "A"), "(3 images)"),
         (("\uff21", "A", "B"), "(3 images)"),
+        (("A", "A\u200b", "B"), "'A' (3 images) and 'A\\u200b' (3 images)"),
+        (("A", "\ufeffA", "B"), "'A' (3 images) and '\\ufeffA' (3 images)"),
+        (("A", "A\u00ad", "B"), "(3 images)"),
+        (("A", "\u0410", "B"), "'\u0410' U+0410 (3 images)"),
+        (("A", "\u0391", "B"), "'\u0391' U+0391 (3 images)"),
+        (("A", "B", "'B'"), "\"'B'\" (3 images)"),
+        (("A", "B", "B."), "'B.' (3 images)"),
+        (("A", "B", "B~"), "'B~' (3 images)"),
+        (("1", "1.0", "2"), "'1' (3 images) and '1.0' (3 images)"),
     ],
 )
 def test_labels_that_people_take_for_one_are_refused(
@@ -365,7 +374,7 @@ def test_labels_that_people_take_for_one_are_refused(
     assert named in said
 
 
-@pytest.mark.parametrize("label", ["a", "A ", " a", "\uff21"])
+@pytest.mark.parametrize("label", ["a", "A ", " a", "\uff21", "A\u2060", "\u0410", "A."])
 def test_external_labels_that_only_look_otherwise_are_refused(label: str, tmp_path: Path) -> None:
     made(tmp_path / "in", "A", "B")
     made(tmp_path / "out", label, "B")
@@ -376,7 +385,7 @@ def test_external_labels_that_only_look_otherwise_are_refused(label: str, tmp_pa
 
 @pytest.mark.parametrize("place", ["in", "in/more", "link", "in/../in", "."])
 def test_an_external_set_is_never_what_is_trained_on(place: str, tmp_path: Path) -> None:
-    made(tmp_path / "in", "A", "B", "more/A", "more/B")
+    made(tmp_path / "in", "A", "B", "more/A", "more/C")
     (tmp_path / "link").symlink_to("in")
     said = refused(given(tmp_path / "in", external=[str(tmp_path / place)]))
     assert "data.external: '" in said

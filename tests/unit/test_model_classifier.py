@@ -201,6 +201,12 @@ def test_normalisation_is_the_weights_own_unless_given() -> None:
         (["backbone.name=resnet18", "backbone.options.block=3"], "backbone.name: timm cannot make"),
         (["backbone.name=resnet18", "backbone.options.block_reduce_first=0"], "backbone.name: ti"),
         (["backbone.name=resnet18", "backbone.options.avg_down=maybe"], "backbone.options.avg_do"),
+        (["backbone.name=resnet18", "backbone.options.stem_type=nope"], "backbone.options.stem_ty"),
+        (["backbone.name=resnet18", "backbone.options.stem_type=Deep"], "backbone.options.stem_ty"),
+        (
+            ["backbone.name=efficientnet_lite0", "backbone.options.pad_type=nope"],
+            "backbone.options.pad_type: got 'nope', which efficientnet_lite0 does not know",
+        ),
         (
             [
                 "backbone.name=vit_tiny_patch16_224",
@@ -215,6 +221,11 @@ def test_what_timm_cannot_make_is_told(overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         classifier(*overrides)
     assert caught.value.faults[0].startswith(told)
+
+
+@pytest.mark.parametrize("option", ["stem_type=deep", "act_layer=relu", "act_layer=gelu"])
+def test_words_that_timm_knows_are_taken(option: str) -> None:
+    classifier("backbone.name=resnet10t", f"backbone.options.{option}")
 
 
 def test_the_trace_moves_no_statistic() -> None:

@@ -115,10 +115,10 @@ def hardly_class(name: str, among: Sequence[str]) -> bool:
 
 def is_copy(name: str, among: Sequence[str]) -> bool:
     """Tell whether a folder is a copy of another of these, by its name: "A - Kopie", "old_A"."""
-    name = name.strip()  # blanks are a matter of spelling
     copied = _COPY.fullmatch(name)
     if copied and copied[1] != name and copied[1] in among:
         return True
+    name = re.sub(r"^[\W_]+|[\W_]+$", "", name)  # these are a matter of spelling
     if len(name) < 2 or _is_sign(name):
         return False
     ends = [name[0]] if not name[1].isalpha() else []

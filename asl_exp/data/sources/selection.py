@@ -5,6 +5,7 @@ Nothing here opens an image or imports torch, so a command can refuse bad data a
 
 import unicodedata
 from collections import Counter
+from typing import Final
 
 import pandas as pd
 
@@ -104,10 +105,35 @@ def followed(config: DataConfig, listing: Listing) -> DataConfig:
     return config.model_copy(update={"split": "column"})
 
 
+_LOOKALIKES: Final = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445"  # Cyrillic
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",  # Greek
+    "abekmhopctyxabezhikmnoptyx",
+)
+"""Letters whose capitals look like Latin ones, to those."""
+_AROUND: Final = " '\"`.,;:_~-"
+
+
 def _folded(label: str) -> str:
-    """Return a name without what people take for no difference: case, blanks, code points, 01."""
-    folded = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
-    return str(int(folded)) if folded.isascii() and folded.isdigit() else folded
+    """Return a name without what people take for no difference, or cannot see.
+
+    Case, blanks, marks around it, code points, characters without width, 01 or 1.0 for 1, and of
+    single letters the alphabet.
+    """
+    seen = "".join(one for one in label if unicodedata.category(one) not in ("Cf", "Cc", "Mn"))
+    text = label if any(unicodedata.combining(one) for one in label) else seen
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    folded = folded.strip(_AROUND) or folded
+    if len(folded) == 1:
+        folded = folded.translate(_LOOKALIKES)
+    number = folded.removesuffix(".0")
+    return str(int(number)) if number.isascii() and number.isdigit() else folded
+
+
+def _seen(label: str) -> str:
+    """Return a label as it is told: of a single letter of another alphabet with its code point."""
+    code = f" U+{ord(label):04X}" if len(label) == 1 and not label.isascii() else ""
+    return f"{label!r}{code}"
 
 
 def _require_group_spelling(rows: pd.DataFrame, where: str) -> None:
@@ -132,14 +158,14 @@ def _require_spelling(labels: "pd.Series[str]", classes: tuple[str, ...], where:
     faults = [names for names in spelled.values() if len(names) > 1 and set(names) & set(classes)]
     if faults:
         told = "; ".join(
-            " and ".join(f"{name!r} ({counts[name]} images)" for name in names)
+            " and ".join(f"{_seen(name)} ({counts[name]} images)" for name in names)
             for names in faults[:8]
         )
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise DataError(
-            f"{where} has labels that differ from a class or from each other only in case or "
-            f"blanks: {told}{more}; spell each as its class is spelled: rename the folder, or "
-            "mend the column label"
+            f"{where} has labels that look alike, or differ from a class or from each other only "
+            f"in case or blanks: {told}{more}; spell each as its class is spelled: rename the "
+            "folder, or mend the column label"
         )
 
 
