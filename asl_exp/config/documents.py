@@ -12,8 +12,9 @@ from typing import Final
 
 from asl_exp.config.redact import printable
 
-_INTERVAL: Final = re.compile(r"(\S+) (\[-?[\d.].*)")
-_NUMBER: Final = re.compile(r"-?[\d.,]+( ± [\d.]+)?( / [\d.]+)?|-")
+_NUMBER: Final = re.compile(r"([<>]?-?[\d.,]+|-)(?: ((?:\[-?[\d.]|± |/ ).*))?")
+"""A score, and what may stand behind it: its interval or spread, and a published one."""
+
 _LONG: Final = 30
 """Rows from which on a table has a height of its own, below a header that stays."""
 
@@ -26,6 +27,7 @@ table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
 th, td { padding: .2rem .5rem; border-bottom: 1px solid #ddd; text-align: right;
          overflow-wrap: anywhere; }
 th:first-child, td:first-child { text-align: left; }
+td:not(.number) { min-width: 5rem; }
 td.number, td small { white-space: nowrap; }
 td small { color: #666; display: block; }
 .scroll { overflow-x: auto; }
@@ -83,11 +85,11 @@ def html_table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> st
 
 
 def _html_cell(cell: str, name: str) -> str:
-    """Return a cell; an interval behind a number, such as ``0.81 [0.75, 0.86]``, stands below."""
-    found = _INTERVAL.fullmatch(cell)
-    value, interval = found.groups() if found else (cell, "")
-    kind = " class='number'" if _NUMBER.fullmatch(value) else ""
-    text = escape(value) + (f"<small>{escape(interval)}</small>" if interval else "")
+    """Return a cell; what stands behind a number, as in ``0.81 [0.75, 0.86]``, stands below it."""
+    found = _NUMBER.fullmatch(cell)
+    value, behind = found.groups() if found else (cell, None)
+    text = escape(value) + (f"<small>{escape(behind)}</small>" if behind else "")
+    kind = " class='number'" if found else ""
     return f"<td data-name='{escape(name)}'{kind}>{text}</td>"
 
 

@@ -27,6 +27,8 @@ def test_cells_are_text_and_intervals_stand_below() -> None:
     assert (
         "<td data-name='name'>runs [old]</td><td data-name='score' class='number'>3</td>" in table
     )
+    both = html_table(["test"], [["0.96 ± 0.01 / 0.95"]])
+    assert "class='number'>0.96<small>± 0.01 / 0.95</small></td>" in both
     assert "class='scroll'" in table
     assert "class='scroll long'" in html_table(["n"], [[n] for n in range(31)])
 
