@@ -19,6 +19,7 @@ _LONG: Final = 30
 """Rows from which on a table has a height of its own, below a header that stays."""
 
 _TAG: Final = re.compile(r"<[/!?a-zA-Z]")
+_CODE: Final = re.compile(r"`[^`]+`")
 
 STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
@@ -115,4 +116,6 @@ def _markdown(cell: object) -> str:
 def markdown_text(text: str) -> str:
     """Return a name in Markdown: in one line, without tags of HTML and control characters."""
     text = printable(text.replace("\n", " "))
+    if _CODE.fullmatch(text):  # shown as it is
+        return text
     return text.replace("<", "&lt;") if _TAG.search(text) else text
