@@ -145,6 +145,7 @@ class Tag:
     RUN_FOLDER: Final = "run_folder"
     BATCH_SIZE: Final = "batch_size"
     CHANGED: Final = "changed"
+    EXTENDED: Final = "extended"
     REGISTERED: Final = "registered_model"
     FAILURE: Final = "failure"
     LAST_EPOCH: Final = "last_epoch"

@@ -470,7 +470,9 @@ class Config(Group):
         None, max_length=250, description="of the run; null: made from backbone and data"
     )
     resume: bool | str = Field(
-        False, description="true: go on with the newest unfinished run of this configuration"
+        False,
+        description="true: go on with the newest unfinished run of this configuration; a folder: "
+        "with that one, a finished one with more epochs",
     )
     runs_dir: str = Field("runs", min_length=1, description="folder of all runs and their records")
 

@@ -85,15 +85,18 @@ class StateWriter(Checkpoint):
         if trainer.strategy.broadcast(time.monotonic() - self._written_at > self.inside_s):
             assert isinstance(pl_module, PhaseModule)
             sums = gather(pl_module.epoch_sums())
-            self._write(trainer, phase_done=False, batch=pl_module.batches_done, sums=sums)
+            self._write(
+                trainer, phase_done=False, stopped=False, batch=pl_module.batches_done, sums=sums
+            )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the state between epochs."""
         last = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
-        done = bool(last or trainer.should_stop)
+        stopped = bool(trainer.should_stop)
+        done = last or stopped
         soon = self.apart_s > 0 and time.monotonic() - self._written_at < self.apart_s
         if done or not self.apart_s or not trainer.strategy.broadcast(soon):
-            self._write(trainer, phase_done=done, batch=0, sums=[])
+            self._write(trainer, phase_done=done, stopped=stopped, batch=0, sums=[])
 
     def _write(self, trainer: pl.Trainer, **where: Any) -> None:
         """Write the newest state; all ranks take part, rank 0 writes."""

@@ -14,6 +14,7 @@ from asl_exp.config.schema import Config
 from asl_exp.config.signature import (
     as_command,
     changed_settings,
+    compared_settings,
     flatten,
     run_name,
     signature,
@@ -23,7 +24,7 @@ from asl_exp.replica.delivery import ALIAS, register_here
 from asl_exp.replica.login import replica_tag
 from asl_exp.runs.full_disk import full_disk
 from asl_exp.runs.result import Result, kept_scores, spelled_cautions
-from asl_exp.runs.run_folder import checkpoints_on_disk, write_config
+from asl_exp.runs.run_folder import checkpoints_on_disk, read_config, write_config
 from asl_exp.tracking.datasets import dataset_inputs
 from asl_exp.tracking.deferred_signals import signals_deferred
 from asl_exp.tracking.description import Story, description
@@ -109,6 +110,7 @@ def record_start(run: Run) -> None:
     if rank() > 0:
         return
     result.write(run.folder)
+    extended = _extended(config, run.folder)
     write_config(config, run.folder)
     with recorder.spared():
         write_environment(run.folder / Artifact.ENVIRONMENT)
@@ -116,10 +118,20 @@ def record_start(run: Run) -> None:
     with recorder.spared():
         recorder.inputs(dataset_inputs(data, config.data.source))
     with recorder.spared():
-        recorder.tags({**_start_tags(run), **signatures})
+        recorder.tags({**_start_tags(run), **signatures, **extended})
     if "leak" in data.caution:
         recorder.rename(f"{result.name} [{'leaks' if data.leaks else 'may leak'}]")
     recorder.artifacts(run.folder, Artifact.CONFIG, Artifact.ENVIRONMENT)
+
+
+def _extended(config: Config, folder: Path) -> dict[str, str]:
+    """Return a tag for the settings that a run is gone on with: a parameter is never changed."""
+    try:
+        before, now = compared_settings(read_config(folder)), compared_settings(config)
+    except UserError:  # a new run has none yet; a damaged one is written anew
+        return {}
+    told = spelled({key: value for key, value in now.items() if before.get(key) != value})
+    return {Tag.EXTENDED: told} if told else {}
 
 
 def _start_tags(run: Run) -> dict[str, object]:
@@ -171,8 +183,9 @@ def record_end(run: Run) -> None:
     result.seconds = {name: round(seconds, 3) for name, seconds in run.stages.seconds.items()}
     result.write(folder)  # whatever becomes of the record, the scores are kept
     scores = kept_scores(result.metrics)
-    if any(recorder.last_step(key) < 0 for key in scores):  # else killed after this, and resumed
-        recorder.metrics(scores, step=run.phases[-1].kept_epoch)
+    kept = run.phases[-1].kept_epoch
+    if any(recorder.last_step(key) < kept for key in scores):  # else killed after this, and resumed
+        recorder.metrics(scores, step=kept)
     recorder.artifacts(folder, *_OUTCOME)
     log_pictures(recorder, folder)
     finished = replace(result, status="FINISHED")

@@ -1,4 +1,8 @@
-"""Which folder a run writes to: its own new one, or that of the run that it resumes."""
+"""Which folder a run writes to: its own new one, or that of the run that it resumes.
+
+A run is resumed with its own configuration, or with more epochs of the last phase that it trained
+and of those after it, where that computes what a run with so many epochs from the start would.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +18,9 @@ from asl_exp.config.signature import compared_settings, signature
 from asl_exp.runs.lock import LOCK, held
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import read_config, resumed_run
+from asl_exp.training.features import n_views
 from asl_exp.training.rendezvous import is_first
-from asl_exp.training.state import FOLDER
+from asl_exp.training.state import FOLDER, find_state
 from asl_exp.training.terminal import say
 
 
@@ -64,6 +69,9 @@ def _chosen(config: Config, new_folder: Path) -> Path:
 def _named(config: Config, folder: Path) -> Path:
     result = resumed_run(str(folder))
     if result.signature != signature(result.resolved(config)):
+        if longer := _longer_phases(config, folder, result):
+            _require_extendable(config, folder, longer)
+            return folder
         differences = _differences(config, folder, result)
         finished = [_go_on_from(folder)] if result.status == "FINISHED" else []
         told = [f"resume: '{folder}' has another configuration:", *differences, *finished]
@@ -77,9 +85,65 @@ def _named(config: Config, folder: Path) -> Path:
 
 def _go_on_from(folder: Path) -> str:
     return (
-        "a finished run has no state of its optimizer left; a new run goes on from its weights "
-        f"with backbone.weights={folder}"
+        "more epochs of its last phase go on with it (schedule.PHASE.epochs=N beside the settings "
+        f"that it had); whatever else is a new run, from its weights with backbone.weights={folder}"
     )
+
+
+def _longer_phases(config: Config, folder: Path, result: Result) -> list[str]:
+    """Return the phases that are given more epochs than a run had; [] if more has changed."""
+    try:
+        saved = read_config(folder)
+    except UserError:
+        return []
+    then = compared_settings(result.resolved(saved))
+    now = compared_settings(result.resolved(config))
+    changed = {key for key in then.keys() | now.keys() if then.get(key) != now.get(key)}
+    longer = [
+        name
+        for name, phase in config.schedule.items()
+        if name in saved.schedule and phase.epochs > saved.schedule[name].epochs
+    ]
+    return longer if changed == {f"schedule.{name}.epochs" for name in longer} else []
+
+
+def _require_extendable(config: Config, folder: Path, longer: list[str]) -> None:
+    """Refuse more epochs where they would not give what a run with so many from the start does.
+
+    Raises:
+        UserError: with the reason and another way.
+    """
+    saved = read_config(folder).schedule
+    last = [name for name, phase in saved.items() if phase.epochs][-1]
+    names, key = list(config.schedule), f"resume: schedule.{last}.epochs"
+    new_run = f"a new run goes on from its weights with backbone.weights={folder}"
+    if earlier := [name for name in longer if names.index(name) < names.index(last)]:
+        raise UserError(
+            f"resume: schedule.{earlier[0]}.epochs: phase {last} started from what {earlier[0]} "
+            f"came to in {saved[earlier[0]].epochs} epochs; only {last} can be made longer"
+        )
+    if last in longer and config.lr.shape == "cosine":
+        raise UserError(
+            f"{key}: with lr.shape=cosine the rate of every epoch depends on their number, so "
+            f"{config.schedule[last].epochs} epochs are another run than {saved[last].epochs}; "
+            f"with constant and plateau a run can be made longer; {new_run}"
+        )
+    state = find_state(folder)
+    if state is None:
+        raise UserError(
+            f"{key}: '{folder}' has no state to go on from (a phase that its patience ended keeps "
+            f"none, nor did earlier versions, nor do trials of a study); {new_run}"
+        )
+    if last in longer and state.phase == last and state.phase_done and state.stopped:
+        raise UserError(
+            f"{key}: its patience ended the phase, and would have with more epochs; {new_run}"
+        )
+    views = [n_views(one[last], config.augmentation) for one in (saved, config.schedule)]
+    if last in longer and resumed_run(str(folder)).stored_views.get(last) and len(set(views)) > 1:
+        raise UserError(
+            f"{key}: it trained on {views[0]} stored views of each image, and one of "
+            f"{config.schedule[last].epochs} epochs does on {views[1]}; {new_run}"
+        )
 
 
 def _differences(config: Config, folder: Path, result: Result) -> Iterator[str]:

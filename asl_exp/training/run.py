@@ -163,7 +163,7 @@ def resume(run: Run) -> None:
     """Go on from the state that a run left, if it left one."""
     if run.state is None:
         return
-    _say_resumed(run.state)
+    _say_resumed(run.state, run.config.schedule[run.state.phase].epochs)
     if run.phases:
         take_weights(run.model, run.folder / run.phases[-1].checkpoint)
     for row in run.epochs:  # a killed run may have had no time to record its last ones
@@ -174,13 +174,22 @@ def close(run: Run) -> None:
     """Record the scores and files, close the record as FINISHED, and show the outcome."""
     if rank() == 0:
         record_end(run)
-        remove_state(run.folder)
+        remove_state(run.folder, but_newest=_can_be_longer(run))
         last = run.phases[-1]
         show_outcome(
             run.config, run.data, run.result, run.folder,
             kept=f"{last.name}, epoch {last.kept_epoch - last.first_epoch + 1}",
             address=run.recorder.address(),
         )  # fmt: skip
+
+
+def _can_be_longer(run: Run) -> bool:
+    """Return whether its state is good for anything: more epochs, or the phases that had none."""
+    last, schedule = run.phases[-1], run.config.schedule
+    more_follow = last.name != list(schedule)[-1]
+    all_done = last.n_epochs == schedule[last.name].epochs
+    goes_on = run.config.lr.shape != "cosine" and all_done
+    return run.evaluate == "everything" and (more_follow or goes_on)
 
 
 def _say_data(config: Config, data: LetterData) -> None:
@@ -207,9 +216,9 @@ def _say_data(config: Config, data: LetterData) -> None:
         )
 
 
-def _say_resumed(state: State) -> None:
+def _say_resumed(state: State, epochs: int) -> None:
     in_phase = sum(row["phase"] == state.phase for row in state.rows)
-    if state.phase_done:
+    if state.is_done(epochs):
         say(f"resumed after phase {state.phase}")
     else:
         say(f"resumed in phase {state.phase}, epoch {in_phase + 1}, batch {state.batch + 1}")

@@ -31,6 +31,7 @@ class State:
         path: of the checkpoint, for ``Trainer.fit(ckpt_path=...)``.
         phase: in which it was written.
         phase_done: that phase had ended (all epochs, or early stopping).
+        stopped: it had ended by early stopping; states of before this was noted count as such.
         batch: of the epoch that had begun, the next to train; 0 at an epoch's end.
         sums: what each rank had counted in that epoch.
         phases: the finished phases before it, as plain values.
@@ -46,6 +47,12 @@ class State:
     phases: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     world_size: int
+    stopped: bool = True
+
+    def is_done(self, epochs: int) -> bool:
+        """Return whether the phase has nothing left to do if it is given so many epochs."""
+        n_done = sum(row["phase"] == self.phase for row in self.rows)
+        return self.phase_done and (self.stopped or n_done >= epochs)
 
     def sums_of(self, rank: int, world_size: int) -> torch.Tensor | None:
         """Return what a rank of so many goes on counting from; None: from nothing.
@@ -111,9 +118,15 @@ def state_names(run_folder: Path) -> list[str]:
     return [path.name for path in _newest_first(run_folder / FOLDER)]
 
 
-def remove_state(run_folder: Path) -> None:
-    """Remove the state of a finished run; its kept checkpoints stay."""
-    shutil.rmtree(run_folder / FOLDER, ignore_errors=True)
+def remove_state(run_folder: Path, *, but_newest: bool = False) -> None:
+    """Remove the state of a run that has ended, or all of it but the newest file.
+
+    Its kept checkpoints stay.
+    """
+    if not but_newest:
+        shutil.rmtree(run_folder / FOLDER, ignore_errors=True)
+    for old in _newest_first(run_folder / FOLDER)[1:]:
+        old.unlink()
 
 
 def add_state(written: Path) -> None:

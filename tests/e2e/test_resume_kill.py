@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Forked, kill_all, left, outcome, result_of, run_folders
+from processes import Forked, kill_all, left, mlflow_run, outcome, result_of, run_folders
 
 from asl_exp.training.state import FOLDER, find_state
 
@@ -124,8 +124,40 @@ def test_one_device(
     assert result_of(folder)["mlflow_run_id"] == before["mlflow_run_id"], "the same MLflow run"
     assert outcome(runs, folder) == uninterrupted(1)
     assert marked(told) == best_so_far(uninterrupted(1)["history"], since=len(state.rows))
-    assert not (folder / FOLDER).exists()
+    assert len(list((folder / FOLDER).glob("*-*.ckpt"))) == 1, "one, to be made longer from"
     assert [path.name for path in runs.iterdir() if path.is_dir()].count(folder.name) == 1
+
+
+@pytest.mark.heavy
+def test_a_finished_run_is_made_longer(
+    tiny: tuple[str, ...], tmp_path: Path, uninterrupted: Callable[..., Any]
+) -> None:
+    """First of one phase, then of another epoch, then of all; its folder moves in between."""
+    runs, arguments = tmp_path / "runs", (*tiny, *RUN, f"runs_dir={tmp_path / 'runs'}")
+    with Forked(tmp_path, *arguments, "schedule.finetune.epochs=0") as run:
+        assert run.wait() == 0, run.text()
+    (first,) = run_folders(runs)
+    before, folder = result_of(first), first.with_name("moved")
+    first.rename(folder)
+    for epochs in (1, EPOCHS):
+        more = (f"resume={folder}", f"schedule.finetune.epochs={epochs}")
+        with Forked(tmp_path, *arguments, *more) as run:
+            assert run.wait() == 0, run.text()
+    assert "resumed in phase finetune, epoch 2" in run.text()
+    expected, found = uninterrupted(1), outcome(runs, folder)
+    assert run_folders(runs) == [folder]
+    assert result_of(folder)["mlflow_run_id"] == before["mlflow_run_id"]
+    assert result_of(folder)["signature"] != before["signature"]
+    for key in ("status", "metrics", "kept", "steps"):
+        assert found[key] == expected[key]
+    for key, points in expected["history"].items():
+        assert set(points) <= set(found["history"][key]), "beside it, what was kept before"
+        if not key.startswith(("test/", "external/", "kept/")):
+            assert points == found["history"][key]
+    assert mlflow_run(runs, folder).data.tags["extended"] == f"schedule.finetune.epochs={EPOCHS}"
+    state = find_state(folder)
+    assert state is not None
+    assert len(state.rows) == 2 * EPOCHS
 
 
 @pytest.mark.heavy

@@ -49,12 +49,15 @@ class Trainer(SimpleNamespace):
         path.write_bytes(buffer.getvalue())
 
 
-def write(folder: Path, n_epochs: int, n_values: int = 1000) -> None:
+def write(
+    folder: Path, n_epochs: int, n_values: int = 1000, phase: str = "transfer", **more: Any
+) -> None:
     config = compose_config(["backbone.name=asl_small_cnn", "backbone.pretrained=false"])
     model = build_classifier(config, 2, resolve_preprocessing(config.backbone))
-    writer = StateWriter(made_run(config, model, made_data(2, n_train=4), folder), "transfer")
+    writer = StateWriter(made_run(config, model, made_data(2, n_train=4), folder), phase)
     for epoch in range(n_epochs):
         trainer = Trainer(writer, epoch, n_values)
+        vars(trainer).update(more)
         writer.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
 
 
@@ -215,6 +218,53 @@ def test_what_cannot_be_taken_up_is_refused(unfinished: Path, tmp_path: Path) ->
     result.write(unfinished)
     with pytest.raises(UserError, match="is finished"):
         claimed(tmp_path / "new", f"resume={unfinished}")
+
+
+def finished(folder: Path, *overrides: str, **state: Any) -> Path:
+    """Make a finished run of two epochs of finetune, with a state where one is described."""
+    folder.mkdir()
+    config = compose_config([f"runs_dir={folder.parent}", *LENGTH, *overrides])
+    made = Result(name="done", signature=signature(config), status="FINISHED")
+    made.stored_views["finetune"] = 2
+    made.write(folder)
+    write_config(config, folder)
+    if state:
+        write(folder, 2, phase="finetune", max_epochs=2, **state)
+    return folder
+
+
+HEAD = "schedule.finetune.trainable=head"
+LENGTH = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=2", HEAD)
+MORE = (LENGTH[0], "schedule.finetune.epochs=3", HEAD)
+
+
+def test_a_finished_run_is_made_longer_where_that_is_the_same(tmp_path: Path) -> None:
+    whole, given = {"should_stop": False}, "schedule.finetune.views=2"
+    done = finished(tmp_path / "done", given, "lr=plateau", **whole)
+    assert claimed(tmp_path / "new", f"resume={done}", "lr=plateau", given, *MORE) == done
+    refused: dict[str, tuple[dict[str, bool], tuple[str, ...], str]] = {
+        "cosine": (whole, ("lr=cosine", *MORE), "with constant and plateau a run can be made"),
+        "stopped": ({"should_stop": True}, (given, *MORE), "its patience ended the phase"),
+        "stateless": ({}, MORE, "has no state to go on from"),
+        "views": (whole, MORE, "2 stored views of each image, and one of 3 epochs does on 3"),
+        "earlier": (
+            whole,
+            ("schedule.transfer.epochs=9", *LENGTH[1:]),
+            "only finetune can be made",
+        ),
+        "shorter": (
+            whole,
+            (LENGTH[0], "schedule.finetune.epochs=1", HEAD),
+            "another configuration",
+        ),
+        "other": (whole, (*MORE, "seed=3"), "seed: the run has 0, given is 3"),
+    }
+    for name, (state, words, told) in refused.items():
+        now = [word for word in words if "epochs" not in word and "seed" not in word]
+        folder = finished(tmp_path / name, *now, **state)
+        with pytest.raises(UserError, match=told) as caught:
+            claimed(tmp_path / "new", f"resume={folder}", *words)
+        assert f"backbone.weights={folder}" in str(caught.value) or name == "earlier"
 
 
 def test_a_result_that_cannot_be_read_names_its_file(unfinished: Path, tmp_path: Path) -> None:
