@@ -56,7 +56,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def without_places(config: Config) -> Config:
     """Return a configuration to hand on: of a file's absolute path its name, none of own folders.
 
-    Folders of this machine alone, such as ``runs_dir``, are the defaults again.
+    Folders and addresses of this machine alone, such as ``runs_dir``, are the defaults again.
     """
     values = config.model_dump()
     for group, key in _FILES:
@@ -64,12 +64,14 @@ def without_places(config: Config) -> Config:
         values[group][key] = [*map(_name, given)] if isinstance(given, list) else _name(given)
     values["data"].pop("cache_dir")
     values.pop("runs_dir")
+    values["tracking"] = {"experiment": config.tracking.experiment}
+    values["trainer"]["rendezvous"] = None
     return Config.model_validate(values)
 
 
 _FILES: Final = (
     ("backbone", "weights"), ("hand", "model"), ("data", "root"), ("data", "manifest"),
-    ("data", "joints"),
+    ("data", "joints"), ("data", "external"),
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from asl_exp.config.errors import UserError, require_extra
+from asl_exp.config.signature import without_places
 from asl_exp.model.checkpoint import KeptModel, checkpoint_metadata, kept_with
 from asl_exp.model.classifier import LetterClassifier
 
@@ -102,7 +103,8 @@ def read_onnx(path: Path) -> KeptModel:
 
 def described(kept: KeptModel) -> str:
     """Return what a file says of its network, as the one string that ONNX holds."""
-    about = checkpoint_metadata(kept.config, kept.classes, kept.preprocessing, kept.detector)
+    config = without_places(kept.config)
+    about = checkpoint_metadata(config, kept.classes, kept.preprocessing, kept.detector)
     values = {
         "format": _FORMAT,
         "hand": kept.config.hand.mode,

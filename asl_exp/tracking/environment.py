@@ -25,7 +25,8 @@ def command() -> list[str] | None:
     program = Path(sys.argv[0])
     if program.name != "asl_exp" and program.parent.name != "asl_exp":
         return None
-    return ["python", "-m", "asl_exp", *map(scrubbed, sys.argv[1:])]
+    typed = (word for word in sys.argv[1:] if word != "--")  # which is put before what Hydra reads
+    return ["python", "-m", "asl_exp", *map(scrubbed, typed)]
 
 
 @cache

@@ -19,6 +19,7 @@ from asl_exp.model.checkpoint import checkpoint_metadata, load_kept_model, save_
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.folder import write_model
 from asl_exp.model.kept import KeptModel
+from asl_exp.model.onnx_network import described
 from asl_exp.model.preprocessing import Preprocessing
 from asl_exp.model.recognizer import Recognizer, find_checkpoint
 
@@ -45,6 +46,20 @@ def folder(kept: KeptModel, tmp_path: Path) -> Path:
     made.mkdir()
     write_model(kept, made)
     return made
+
+
+def test_what_is_given_away_names_no_place_of_this_machine(kept: KeptModel, tmp_path: Path) -> None:
+    own = compose_config([
+        "data=manifest", "data.manifest=/home/me/signs/photos.csv", "data.cache_dir=/scratch/me",
+        "data.external=[/mnt/theirs,synthetic_external]", "backbone.weights=/w/net.safetensors",
+        "data.joints=[joints.csv]", "runs_dir=/home/me/runs", "tracking=server",
+        "tracking.uri=http://intern:5000", "hand=both", "hand.model=/opt/hands.task",
+    ])  # fmt: skip
+    write_model(replace(kept, config=own), tmp_path)
+    texts = [(tmp_path / "model.json").read_text(), described(replace(kept, config=own))]
+    for text in texts:
+        assert not [word for word in ("/me", "/mnt", "intern", "/w/", "/opt") if word in text]
+        assert json.loads(text)["config"]["data"]["external"] == ["theirs", "synthetic_external"]
 
 
 def test_what_was_written_is_read_back(kept: KeptModel, folder: Path) -> None:
