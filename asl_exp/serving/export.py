@@ -49,6 +49,9 @@ _CALIBRATED: Final = 256
 _TOGETHER: Final = 16
 """Images of a batch whose time is taken."""
 
+_LARGEST: Final = 2_000_000_000
+"""Bytes of weights; an ONNX file is one protobuf message, which ends at 2 GiB."""
+
 _TIMED_S: Final = 1.0
 _SIDES: Final = ((1.0, 1.0), (1.4, 1.1), (0.8, 1.3))
 """Of the images that a file with preprocessing is compared on, relative to the stored squares."""
@@ -117,6 +120,12 @@ def export(run: str, wish: Wish, runs_dir: Path = Path("runs")) -> Exported:
     kept = member.kept
     if not isinstance(kept.model, LetterClassifier):
         raise UserError(f"{run}: is exported already")
+    if (size := _n_bytes(kept.model)) > _LARGEST:
+        raise UserError(
+            f"{run}: its network has {size / 1e9:.1f} GB of weights, and an ONNX file holds "
+            f"{_LARGEST / 1e9:.0f} GB; smaller layers of head.hidden, or head.pooling=avg instead "
+            "of flatten, make one that can be exported"
+        )
     if wish.with_preprocessing and not kept.model.sees_pixels:
         raise UserError(
             "--with-preprocessing: hand=joints sees no images, so there is nothing to resize; "
@@ -316,8 +325,12 @@ def _as_photo(square: Pixels, sides: tuple[float, float], kept: KeptModel) -> tu
 
 def _of_torch(member: Member, samples: _Samples) -> Measured:
     model = member.kept.model
-    size = sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 1e6
+    size = _n_bytes(model) / 1e6
     return Measured("PyTorch", None, size, _speed(model, samples), None, _accuracy(model, samples))
+
+
+def _n_bytes(network: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
 
 def _measured(

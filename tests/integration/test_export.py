@@ -85,10 +85,16 @@ def test_over_the_tolerance_nothing_is_kept(
     assert [path.name for path in tmp_path.iterdir()] == ["kept.ckpt"]
 
 
-def test_a_network_of_joints_has_nothing_to_resize(
-    tiny: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_exported_is_said(
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hand = ("hand=joints", "hand.detector=exact", "hand.on_missing=reject", "augmentation=none")
     checkpoint = kept(tmp_path, *tiny, *hand)
     assert main([str(checkpoint), "--with-preprocessing"]) == 2
     assert "hand=joints sees no images" in capsys.readouterr().err
+    monkeypatch.setattr("asl_exp.serving.export._LARGEST", 1000)
+    assert main([str(checkpoint)]) == 2
+    assert "GB of weights, and an ONNX file holds" in capsys.readouterr().err
