@@ -4,12 +4,16 @@ Exit status: 0 everything is where it should be; 1 something is still to be deli
 command line is wrong, or the server refuses; 130 interrupted.
 """
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from asl_exp import cli
 from asl_exp.config.errors import UserError
+
+if TYPE_CHECKING:
+    from asl_exp.config.schema import Config
 
 _USAGE: Final = """usage: python -m asl_exp.sync [RUN...] [overrides]
        python -m asl_exp.sync --where RUN [overrides]
@@ -50,12 +54,33 @@ def _run(arguments: Sequence[str]) -> int:
 
     config = compose_config(overrides)
 
+    if not named and _nothing_to_do(config):
+        return 0
+
     from asl_exp.config.process_setup import collector_paused
 
     with collector_paused():
         from asl_exp.replica.sync_command import show_where, synchronize
 
     return show_where(config, named) if where else synchronize(config, named)
+
+
+def _nothing_to_do(config: "Config") -> bool:
+    """Say so where the files tell without MLflow, which takes seconds to load."""
+    from asl_exp.replica.ledger import NOTHING_LEFT, Ledger
+    from asl_exp.tracking.store_file import all_ended_here, check_store, require_store
+
+    runs_dir = require_store(Path(config.runs_dir))
+    check_store(runs_dir)
+    if config.tracking.mode not in ("local", "off") or not all_ended_here(runs_dir):
+        return False
+    try:
+        if Ledger(runs_dir).entries():
+            return False
+    except (OSError, sqlite3.Error):  # named by the longer way
+        return False
+    print(NOTHING_LEFT)
+    return True
 
 
 if __name__ == "__main__":

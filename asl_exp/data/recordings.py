@@ -24,10 +24,7 @@ from pathlib import PurePosixPath
 from typing import Final, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from asl_exp.data.decode import Pixels
 from asl_exp.data.decode_pool import n_cores
@@ -162,6 +159,10 @@ def find_recordings(
 
 def _joined(names: NDArray[np.str_], near: NDArray[np.int64]) -> NDArray[np.str_]:
     """Join recordings that share near-duplicates, under the name of the first image."""
+    import pandas as pd
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     recording, cluster = pd.factorize(names)[0], pd.factorize(near)[0]
     side = len(names)
     links = coo_array((np.ones(side, bool), (cluster, side + recording)), (2 * side,) * 2)
@@ -175,6 +176,8 @@ def _joined(names: NDArray[np.str_], near: NDArray[np.int64]) -> NDArray[np.str_
 
 def _numbered(values: NDArray[np.int64]) -> NDArray[np.str_]:
     """Return recording1, recording2, ... by first image."""
+    import pandas as pd
+
     return np.array([f"recording{place + 1}" for place in pd.factorize(values)[0]])
 
 
@@ -183,6 +186,8 @@ def _recurs(names: Sequence[str], labels: NDArray[np.str_]) -> bool:
     named = np.asarray(names, str)
     if (named == "").any() or len(set(named)) < 2:
         return False
+    import pandas as pd
+
     pairs = pd.DataFrame({"name": named, "label": labels})
     spread = pairs.groupby("name")["label"].nunique()
     several = spread.index[spread > 1]
@@ -358,6 +363,9 @@ def _apart(
 
 def _by_background(labels: NDArray[np.str_], border: Backgrounds) -> Recordings | None:
     """Images before the same background, where nearly all of them share theirs with many."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     n_images = len(labels)
     sample = np.unique(np.linspace(0, n_images - 1, min(n_images, _SAMPLE)).astype(np.int64))
     apart = _distances(border[sample], border[sample])
@@ -382,12 +390,16 @@ def fewest(
     labels: Sequence[str] | NDArray[np.str_], groups: Sequence[str] | NDArray[np.str_]
 ) -> int:
     """Return the number of groups of the class that is in the fewest."""
+    import pandas as pd
+
     pairs = pd.DataFrame({"label": labels, "group": groups})
     return int(pairs.groupby("label")["group"].nunique().min())
 
 
 def _large(component: NDArray[np.int64], labels: NDArray[np.str_]) -> NDArray[np.int64]:
     """Return the components that have many images of several classes."""
+    import pandas as pd
+
     sizes = np.bincount(component)
     classes = pd.Series(labels).groupby(component).nunique().to_numpy()
     return np.flatnonzero((sizes >= max(5, 0.01 * len(labels))) & (classes > 1))

@@ -7,6 +7,7 @@ from typing import Any, Final
 import timm
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import BackboneConfig
@@ -101,9 +102,21 @@ def _create(config: BackboneConfig, image_size: int) -> nn.Module:
 
 def _shapes(name: str, options: dict[str, Any]) -> nn.Module:
     """Return the network without values, which takes no memory."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         network: nn.Module = timm.create_model(name, pretrained=False, **options)
     return network
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out random values, for which tensors without memory have torch load its compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__name__", "").endswith(("normal_", "uniform_", "erfinv_")):
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def _require_sound(network: nn.Module, config: BackboneConfig) -> None:

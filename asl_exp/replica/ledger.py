@@ -17,6 +17,10 @@ from asl_exp.runs.lock import locked
 FOLDER: Final = "outbox"
 Kind = Literal["param", "tag", "metric", "input", "artifact", "refused", "status"]
 
+NOTHING_LEFT: Final = (
+    "nothing is left to deliver, by what was noted here; sync all asks the server as well"
+)
+
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS deliveries (
     run_id TEXT, address TEXT, replica_run_id TEXT, doubtful INTEGER DEFAULT 0, settled TEXT,

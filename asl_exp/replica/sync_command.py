@@ -23,7 +23,7 @@ from asl_exp.config.redact import printable
 from asl_exp.config.schema import Config
 from asl_exp.replica.backlog import Task, deliver_tasks, forget_lost, tasks_left, tasks_named
 from asl_exp.replica.delivery import Outcome
-from asl_exp.replica.ledger import Ledger
+from asl_exp.replica.ledger import NOTHING_LEFT, Ledger
 from asl_exp.replica.login import refusal, replica_address
 from asl_exp.replica.upload import Opened, open_plainly
 from asl_exp.runs.full_disk import full_disk, unwritable
@@ -31,7 +31,7 @@ from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import checkpoints_on_disk, run_folders
 from asl_exp.tracking.dead_runs import close_dead_runs, epochs, folder_of
 from asl_exp.tracking.store import every_run, open_store, unusable_store
-from asl_exp.tracking.store_file import DATABASE
+from asl_exp.tracking.store_file import require_store
 
 _console = Console()
 
@@ -42,7 +42,7 @@ def synchronize(config: Config, named: Sequence[str]) -> int:
     Raises:
         UserError: a run is unknown, or the replica that is named refuses.
     """
-    runs_dir = _runs_dir(config)
+    runs_dir = require_store(Path(config.runs_dir))
     with _storage_named(runs_dir):
         return _synchronize(config, runs_dir, named)
 
@@ -84,7 +84,7 @@ def _synchronize(config: Config, runs_dir: Path, named: Sequence[str]) -> int:
     else:
         tasks = tasks_left(client, ledger, address)
     if not tasks:
-        _say("nothing is left to deliver, by what was noted here; sync all asks the server as well")
+        _say(NOTHING_LEFT)
         return 0
     with _opening() as open_file:
         outcomes = list(deliver_tasks(client, ledger, tasks, open_file))
@@ -98,23 +98,13 @@ def show_where(config: Config, named: Sequence[str]) -> int:
     Raises:
         UserError: a run is unknown.
     """
-    runs_dir = _runs_dir(config)
+    runs_dir = require_store(Path(config.runs_dir))
     client, ledger = open_store(runs_dir), Ledger(runs_dir)
     for given in named:
         for run in find_runs(client, ledger, given):
             for line in where_lines(ledger, run, folder_of(run, runs_dir)):
                 _say(line)
     return 0
-
-
-def _runs_dir(config: Config) -> Path:
-    runs_dir = Path(config.runs_dir)
-    if not (runs_dir / DATABASE).is_file():
-        raise UserError(
-            f"runs_dir: no runs are recorded in '{runs_dir}' (it has no {DATABASE}); give the "
-            "folder of runs, runs_dir=FOLDER"
-        )
-    return runs_dir.resolve()
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import pandas as pd
 import torch
 from rich.table import Table
 
@@ -25,8 +24,6 @@ from asl_exp.config.names import record_name
 from asl_exp.config.redact import csv_cell, printable
 from asl_exp.data.decode import UnreadableImageError
 from asl_exp.data.decode_pool import n_cores, progress
-from asl_exp.evaluation.explain import explain
-from asl_exp.evaluation.figures.explained import picture
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.recognizer import NO_HAND, Recognizer, Seen
 from asl_exp.serving.inputs import EVERY_S, Inputs, Shown, frames, told
@@ -73,7 +70,7 @@ class Answer:
     """
 
     shown: Shown
-    row: "pd.Series[Any]"
+    row: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -90,8 +87,9 @@ class Answer:
         """Classes and their probabilities, the highest first; none where there is no hand."""
         if self.letter == NO_HAND:
             return {}
-        found = self.row.filter(like="probability/").astype(float).sort_values(ascending=False)
-        return {str(key).removeprefix("probability/"): float(p) for key, p in found.items()}
+        of_classes = [(k, p) for k, p in self.row.items() if k.startswith("probability/")]
+        ranked = sorted(of_classes, key=lambda one: -one[1])
+        return {key.removeprefix("probability/"): p for key, p in ranked}
 
 
 def show_predictions(asked: Asked, given: Inputs) -> int:
@@ -138,8 +136,8 @@ def answers(
     """
     size = _BATCH[recognizer.device.type]
     for batch in _batches(_seen(recognizer, images, size * _BATCHES_AHEAD, unreadable), size):
-        table = recognizer.recognize([seen for _, seen in batch])
-        for (shown, _), (_, row) in zip(batch, table.iterrows(), strict=True):
+        rows = recognizer.rows([seen for _, seen in batch])
+        for (shown, _), row in zip(batch, rows, strict=True):
             yield Answer(shown, row)
 
 
@@ -179,6 +177,9 @@ def _batches(rows: Iterator[tuple[Shown, Seen]], size: int) -> Iterator[list[tup
 
 def _explained(found: Iterator[Answer], recognizer: Recognizer, folder: Path) -> Iterator[Answer]:
     """Yield all, and write for each a picture of what the answer rested on."""
+    from asl_exp.evaluation.explain import explain  # matplotlib comes with it
+    from asl_exp.evaluation.figures.explained import picture
+
     folder.mkdir(parents=True, exist_ok=True)
     # a list: the reading threads are done, and one hand detector cannot look for two at a time
     for number, answer in enumerate(list(found), start=1):
@@ -209,7 +210,7 @@ def _table(asked: Asked, classes: tuple[str, ...]) -> Write:
         ranked = list(answer.ranked.items())
         shown = ranked if answer.letter not in classes else ranked[1:]
         then = [f"{name} {value:.2f}" for name, value in shown[: max(0, asked.top - 1)]]
-        if ranked and answer.row.get("hand_found") in (False, 0):
+        if ranked and answer.row.get("hand_found") is False:
             then.append("no hand found")
         return answer.name, answer.letter, f"{ranked[0][1]:.3f}" if ranked else "-", ", ".join(then)
 
@@ -242,7 +243,7 @@ def _json(asked: Asked, classes: tuple[str, ...]) -> Write:
                 "probabilities": ranked,
             }
             if "hand_found" in answer.row:
-                content["hand_found"] = bool(answer.row["hand_found"])
+                content["hand_found"] = answer.row["hand_found"]
             print(json.dumps(content), flush=asked.camera is not None)
 
     return write

@@ -55,6 +55,36 @@ def check_store(runs_dir: Path) -> None:
         raise UserError(f"{file}: is a database, but none of MLflow's; {_away(file)}")
 
 
+def require_store(runs_dir: Path) -> Path:
+    """Return a folder in which runs are recorded, as a whole path.
+
+    Raises:
+        UserError: none are.
+    """
+    if not (runs_dir / DATABASE).is_file():
+        raise UserError(
+            f"runs_dir: no runs are recorded in '{runs_dir}' (it has no {DATABASE}); give the "
+            "folder of runs, runs_dir=FOLDER"
+        )
+    return runs_dir.resolve()
+
+
+def all_ended_here(runs_dir: Path) -> bool:
+    """Return whether no recorded run still runs, and none was to be delivered anywhere.
+
+    False also where the file does not tell: whoever asks MLflow then gets the reason.
+    """
+    asked = (
+        "SELECT 1 FROM runs WHERE status = 'RUNNING' AND lifecycle_stage = 'active' "
+        f"UNION ALL SELECT 1 FROM tags WHERE key = '{Tag.REPLICA}' AND value LIKE 'http%' LIMIT 1"
+    )
+    try:
+        with closing(_opened(runs_dir / DATABASE)) as database:
+            return database.execute(asked).fetchone() is None
+    except sqlite3.Error:
+        return False
+
+
 def _opened(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)
 

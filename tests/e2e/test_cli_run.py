@@ -164,11 +164,16 @@ def test_real_photos_and_weights_are_learnt_and_predicted(
     letters = {letter: sorted((photos / "images/kaggle_asl_alphabet" / letter).glob("*.jpg"))[5]
                for letter in "ABC"}  # fmt: skip
     told = subprocess.run(
-        [sys.executable, "-m", "asl_exp.predict", str(folder), *map(str, letters.values())],
+        [sys.executable, "-X", "importtime", "-m", "asl_exp.predict", str(folder),
+         *map(str, letters.values())],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         timeout=120, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+    heavy = {"torch._dynamo", "pandas", "scipy", "matplotlib", "mlflow", "pytorch_lightning"}
+    assert "torch" in loaded
+    assert not heavy & loaded, "one image would wait for them"
     for letter, path in letters.items():
         line = next(line for line in told.stdout.splitlines() if path.name in line)
         assert line.split("\t")[1] == letter, told.stdout

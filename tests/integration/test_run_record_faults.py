@@ -22,6 +22,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import record_name
 from asl_exp.config.schema import Config
+from asl_exp.replica.ledger import Ledger
 from asl_exp.tracking import images, recorder, system_metrics
 from asl_exp.tracking.store import forget_store, open_store, store_uri
 from asl_exp.training import record
@@ -275,6 +276,33 @@ def test_a_store_that_cannot_be_used_is_said_with_the_way_on(what: str, tmp_path
         open_store(tmp_path)
     assert told in str(caught.value)
     assert "mlflow.db" in str(caught.value)
+
+
+def test_sync_asks_mlflow_only_where_something_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asl_exp import sync
+    from asl_exp.replica import sync_command
+
+    asked: list[object] = []
+    monkeypatch.setattr(sync_command, "synchronize", lambda *given: asked.append(given) or 0)
+    client = open_store(tmp_path)
+    run_id = client.create_run("0").info.run_id
+
+    def left() -> bool:
+        asked.clear()
+        assert sync.main([f"runs_dir={tmp_path}"]) == 0
+        assert bool(asked) != ("nothing is left to deliver" in capsys.readouterr().out)
+        return bool(asked)
+
+    assert left(), "a run that runs, or died"
+    client.set_terminated(run_id)
+    assert not left()
+    Ledger(tmp_path).ask(run_id, "http://a-server")
+    assert left(), "a run that was to be delivered"
+    Ledger(tmp_path).forget(run_id, "http://a-server")
+    client.set_tag(run_id, "replica", "https://dagshub.com/owner/name")
+    assert left(), "a run that was started with a replica"
 
 
 @pytest.mark.parametrize("what", ["a column is gone", "a file in the way"])

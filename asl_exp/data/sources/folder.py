@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-
-import pandas as pd
+from typing import TYPE_CHECKING, Final
 
 from asl_exp.config.classes import SIGNS
 from asl_exp.config.conf_folder import home_expanded
@@ -23,6 +21,9 @@ from asl_exp.data.decode import SUFFIXES
 from asl_exp.data.recordings import SPLITS
 from asl_exp.data.sources import folder_names as words
 from asl_exp.data.sources.listing import NOTES, natural, some, table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DEEPEST: Final = 40
 _ELSEWHERE: Final = ("/proc", "/sys", "/dev")
@@ -39,7 +40,7 @@ class _Rows:
 
 def list_folder(
     root: str, key: str, source: str | None = None, wanted: Sequence[str] | None = None
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """List the images under a folder of classes, or of a known layout.
 
     Args:

@@ -6,9 +6,10 @@ A source returns one table of the columns below; selection.py joins and checks t
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 from asl_exp.config.names import record_name
 
@@ -37,8 +38,8 @@ class Listing:
         external_joints: file of each external set that has joints and no images, by its name.
     """
 
-    images: pd.DataFrame
-    external: dict[str, pd.DataFrame]
+    images: "pd.DataFrame"
+    external: dict[str, "pd.DataFrame"]
     classes: tuple[str, ...]
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -51,8 +52,10 @@ def table(
     labels: Sequence[str],
     source: str,
     groups: Sequence[str] | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Return a table of one source; `groups` None: not known."""
+    import pandas as pd
+
     return pd.DataFrame(
         {
             "path": paths,
