@@ -4,8 +4,9 @@ TEST_PROCESSES ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 OLD_MLFLOW := .cache/mlflow-2.7.1
+LOWEST := .cache/lowest
 
-.PHONY: demo test test-all test-exhaustive mlflow-2.7.1 bench ui docs lint lock clean
+.PHONY: demo test test-all test-exhaustive test-lowest mlflow-2.7.1 lowest bench ui docs lint lock clean
 
 demo: $(READY)  ## train on embedded data on the CPU, print the result table
 	$(BIN)/python -m asl_exp experiment=demo
@@ -15,10 +16,14 @@ test: lint  ## lint, type-check, and run the fast tests
 
 test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
 	@$(MAKE) mlflow-2.7.1 || echo "no MLflow 2.7.1: its tests are skipped"
+	@$(MAKE) lowest || echo "no environment of the lowest versions: their tests are skipped"
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "(heavy or gpu) and not exhaustive"
 
 test-exhaustive: $(READY)  ## further kills, devices and benchmarks, which would make test-all too long
 	$(BIN)/python -m pytest -m exhaustive
+
+test-lowest: $(LOWEST)-torch/.ready  ## the fast tests with the lowest versions allowed, torch's too (6 GB)
+	$(LOWEST)-torch/bin/python -m pytest -n $(TEST_PROCESSES) -o filterwarnings=default -m "not heavy and not gpu and not exhaustive"
 
 bench: $(READY)  ## the benchmarks, on this machine
 	$(BIN)/python benchmarks
@@ -43,9 +48,30 @@ $(OLD_MLFLOW)/.ready: tests/servers/mlflow-2.7.1.lock
 	$(OLD_MLFLOW)/bin/python -m pip install --quiet --require-hashes -r $<
 	touch $@
 
+lowest: $(LOWEST)/.ready  ## the lowest versions that pyproject.toml allows, with .venv's torch
+
+# Torch and CUDA are most of what there is to install: linked, they take no time and no room.
+$(LOWEST)/.ready: tests/lowest.lock $(READY)
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	awk '/^[a-z]/ {other = !/^(torch|torchvision|triton|cuda-.*|nvidia-[^m].*)==/} other' $< > $(LOWEST)/other.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes -r $(LOWEST)/other.txt
+	for part in torch torch-* torchgen functorch torchvision torchvision-* torchvision.libs triton nvidia cuda; do \
+	  for there in $(CURDIR)/.venv/lib/python3*/site-packages/$$part; do \
+	    test ! -e "$$there" || ln -s "$$there" $(LOWEST)/lib/python3*/site-packages/; done; done
+	touch $@
+
+$(LOWEST)-torch/.ready: tests/lowest.lock
+	rm -rf $(LOWEST)-torch
+	$(PYTHON) -m venv $(LOWEST)-torch
+	$(LOWEST)-torch/bin/python -m pip install --no-deps --require-hashes -r $<
+	touch $@
+
 lock:  ## resolve the newest versions anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-strip-extras --no-annotate --no-header --upgrade -o requirements.lock
+	uv pip compile pyproject.toml tests/lowest.in --resolution lowest-direct --python-version 3.11 \
+	  --generate-hashes --no-strip-extras --no-annotate --no-header --upgrade -o tests/lowest.lock
 
 clean:  ## remove caches and the environment, never runs/
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache

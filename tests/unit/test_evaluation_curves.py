@@ -114,7 +114,6 @@ def spoiled(**values: object) -> pd.DataFrame:
         pd.DataFrame(),
     ],
 )
-@pytest.mark.filterwarnings("error")
 def test_any_history_is_drawn(tmp_path: Path, rows: pd.DataFrame) -> None:
     learning_curves(rows, tmp_path / "c.png", {"transfer": 2, "never_run": 99})
 
