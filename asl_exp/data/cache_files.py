@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from asl_exp.config import readable
 from asl_exp.config.errors import DataError
-from asl_exp.runs.full_disk import full_disk
+from asl_exp.runs.full_disk import full_disk, way_on
 from asl_exp.runs.writing import replaced
 
 
@@ -160,8 +160,8 @@ class CacheFile:
         if full_disk(error) is not None:
             return NoRoomError(
                 f"data.cache_dir: no room in '{self.folder}' for {readable.size(self.n_bytes)} of "
-                f"{self.what}; make room, give another folder with data.cache_dir=, or "
-                f"{self.otherwise}; nothing was left behind"
+                f"{self.what}; {way_on(error, self.folder)}, give another folder with "
+                f"data.cache_dir=, or {self.otherwise}; nothing was left behind"
             )
         return DataError(
             f"data.cache_dir: {self.what} cannot be written to '{self.folder}': {error}; "

@@ -37,7 +37,7 @@ def full_disk_named(run_folder: Path) -> Iterator[None]:
             raise
         raise StorageError(
             f"cannot write to '{run_folder}' ({reason}); what was written before is good: "
-            f"{_mend(error, run_folder)}, then the same command with resume=true goes on"
+            f"{way_on(error, run_folder)}, then the same command with resume=true goes on"
         ) from error
 
 
@@ -75,7 +75,8 @@ def _forbidden(error: BaseException, folder: Path) -> str | None:
     return str(error.strerror) if inside else None
 
 
-def _mend(error: BaseException, folder: Path) -> str:
+def way_on(error: BaseException, folder: Path) -> str:
+    """Return what makes a place that takes no more take more again."""
     if isinstance(error, OSError):
         if error.errno == errno.EFBIG:
             return "raise the limit on the size of files (ulimit -f)"

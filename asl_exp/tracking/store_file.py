@@ -22,6 +22,9 @@ ARTIFACTS: Final = "mlartifacts"
 _BUSY_S: Final = 10.0
 """How long other processes may write; each of ours takes milliseconds."""
 
+_CHECKED_BYTES: Final = 20_000_000
+"""A store up to this size is looked through for damaged pages: 0.1 s; 59 MB took 0.26 s."""
+
 _PLACES: Final = {
     "experiments": ("artifact_location",),
     "runs": ("artifact_uri",),
@@ -47,6 +50,10 @@ def check_store(runs_dir: Path) -> None:
         with closing(_opened(file)) as database:
             found = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
             if found:
+                if file.stat().st_size <= _CHECKED_BYTES:
+                    (whole,) = database.execute("PRAGMA quick_check(1)").fetchone()
+                    if whole != "ok":
+                        raise sqlite3.DatabaseError(str(whole).splitlines()[-1])
                 database.execute("BEGIN IMMEDIATE")
                 database.rollback()
     except sqlite3.Error as error:

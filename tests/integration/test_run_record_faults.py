@@ -254,7 +254,14 @@ def a_pipe(file: Path) -> None:
     os.mkfifo(file)
 
 
+def a_page(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(20 * 4096)  # SQLite opens it still
+        opened.write(b"x" * 4096)
+
+
 UNUSABLE = {
+    "damaged pages": (a_page, "move it away"),
     "garbage": (garbage, "move it away"),
     "cut": (half, "move it away"),
     "a folder": (a_folder, "is a folder"),

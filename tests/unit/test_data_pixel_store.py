@@ -120,15 +120,21 @@ def test_unreadable_rows_are_listed_with_reasons(tmp_path: Path, paths: list[str
         assert opened(make(tmp_path, paths)).unreadable == {2: "the file is empty"}
 
 
+@pytest.mark.parametrize(
+    ("number", "way_on"),
+    [(errno.ENOSPC, "make room"), (errno.EDQUOT, "make room"), (errno.EFBIG, r"\(ulimit -f\)")],
+)
 def test_a_full_disk_is_said_and_leaves_nothing(
-    tmp_path: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
+    number: int, way_on: str, tmp_path: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     store = make(tmp_path, paths)
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(DataError, match=r"data\.cache_dir: no room in .* data\.store=false"):
+    with pytest.raises(
+        DataError, match=rf"data\.cache_dir: no room in .*{way_on}, .* data\.store=false"
+    ):
         opened(store)
     assert files(store) == []
     monkeypatch.undo()
