@@ -116,6 +116,11 @@ class HandConfig(Group):
     confidence: Probability = Field(
         0.7, description="below it a hand counts as not found; the detector's own, of 0..1"
     )
+    look_again: Switch = Field(
+        False,
+        description="mediapipe: the joints are looked for again in four squares round the hand, "
+        "one of them mirrored, and the answer is the mean of all; training sees the first",
+    )
     on_missing: Literal["image", "reject"] = Field(
         "image",
         description="where no hand is found: the whole image in the square's place, or the answer "
@@ -513,6 +518,7 @@ LATER_KEYS: dict[str, object] = {
     "debug.profile": False,
     "debug.share": 1.0,
     "evaluation.wanted_accuracy": None,
+    "hand.look_again": False,
     "hand.mode": "none",
     "regularization.weight_mean": 0.0,
     "schedule.*.keep": "best",

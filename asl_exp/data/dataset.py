@@ -21,7 +21,7 @@ from asl_exp.data.hand_splits import joint_sets, marked, splits_with_hands
 from asl_exp.data.hands.crops import CropRule, CropStore
 from asl_exp.data.hands.found import hands_of
 from asl_exp.data.hands.hand import Floats, Hands
-from asl_exp.data.hands.squares import in_squares
+from asl_exp.data.hands.squares import in_squares, n_looks
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
 from asl_exp.data.pixel_store import DecodedPixels, Geometry, Store
 from asl_exp.data.recordings import Grouping
@@ -66,8 +66,8 @@ class Split:
         pixels: what its rows are gathered from.
         rows: (N,) the rows there; -1 for a hand without an image.
         caution: what must stand wherever its score is shown; "" where all is well.
-        joints: (N, 21, 3) in shares of the square round the hand, NaN where none was found; None
-            where no hand is looked for.
+        joints: (N, 21 K, 3) of K looks in shares of the square round the hand, NaN where none was
+            found; None where no hand is looked for.
         sees_pixels: whether a network of this experiment looks at the pixels.
         rejected: (N,) bool: images that are answered "no hand".
         balance: what an epoch shows equally often: none, label or source.
@@ -370,7 +370,9 @@ def _with_joints(
 ) -> dict[str, _Set]:
     """Give each set the joints of its hands, where any were looked for."""
     return {
-        name: replace(part, joints=in_squares(hands[name].joints[part.rows], hand.margin))
+        name: replace(
+            part, joints=in_squares(hands[name].seen(n_looks(hand))[part.rows], hand.margin)
+        )
         if name in hands
         else part
         for name, part in sets.items()

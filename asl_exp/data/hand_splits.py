@@ -17,7 +17,7 @@ from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.hands.drawn import DrawnJoints
 from asl_exp.data.hands.hand import Floats
 from asl_exp.data.hands.joint_rows import JointRows, read_joint_rows
-from asl_exp.data.hands.squares import NO_HAND_CLASS, answers_without_hand, in_squares
+from asl_exp.data.hands.squares import NO_HAND_CLASS, answers_without_hand, in_squares, n_looks
 from asl_exp.data.manifest import label_indices
 from asl_exp.data.renderer import LETTERS
 from asl_exp.data.renderer.exact_joints import exact_joints
@@ -53,7 +53,7 @@ def splits_with_hands(
     if hand.mode == "joints":
         train = _with_a_hand(train, listing.classes)
     for rows in _without_images(config, listing.classes, splits):
-        train = _joined(train, rows, listing.classes, hand.margin)
+        train = _joined(train, rows, listing.classes, hand)
     splits["train"] = train
     return splits, "-" + _digest(splits)
 
@@ -175,9 +175,9 @@ def _with_a_hand(train: "Split", classes: tuple[str, ...]) -> "Split":
     return kept
 
 
-def _joined(train: "Split", rows: JointRows, classes: tuple[str, ...], margin: float) -> "Split":
+def _joined(train: "Split", rows: JointRows, classes: tuple[str, ...], hand: HandConfig) -> "Split":
     """Return the training split with hands of which only the joints are known, at its end."""
-    joints = in_squares(rows.joints, margin)
+    joints = in_squares(rows.joints, hand.margin)
     table = _table(rows, joints)
     assert train.joints is not None
     rejected = train.rejected
@@ -188,7 +188,7 @@ def _joined(train: "Split", rows: JointRows, classes: tuple[str, ...], margin: f
         labels=np.concatenate([train.labels, label_indices(table, classes)]),
         table=pd.concat([train.table, table[list(train.table)]], ignore_index=True),
         rows=np.concatenate([train.rows, np.full(len(rows), -1)]),
-        joints=np.concatenate([train.joints, joints]),
+        joints=np.concatenate([train.joints, np.tile(joints, (1, n_looks(hand), 1))]),
         rejected=rejected,
     )
 

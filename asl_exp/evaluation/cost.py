@@ -71,7 +71,8 @@ def _counted(config: Config, n_classes: int) -> tuple[int | None, int | None]:
         with torch.device("meta"), torch.no_grad():
             model = build_classifier(shaped, n_classes, preprocessing).eval()
             side = preprocessing.image_size
-            beside = {"joints": torch.zeros(1, N_JOINTS, 3)} if model.joints is not None else {}
+            n_joints = N_JOINTS * (model.joints.n_looks if model.joints is not None else 1)
+            beside = {"joints": torch.zeros(1, n_joints, 3)} if model.joints is not None else {}
             with FlopCounterMode(display=False) as counter:
                 model(torch.zeros(1, 3, side, side), **beside)
     except Exception:  # timm's networks raise what they like

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from asl_exp.config.errors import UserError
 from asl_exp.data.decode import Pixels, read_upright
-from asl_exp.data.hands.hand import Floats
+from asl_exp.data.hands.hand import N_JOINTS, Floats
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.recognizer import NO_HAND, Recognizer, Seen
 
@@ -85,7 +85,9 @@ def _shown(
     if recognizer.kept.model.sees_pixels:
         found = seen.joints is not None and seen.found
         size = len(seen.pixels)
-        return seen.pixels, seen.joints[:, :2] * size if found and seen.joints is not None else None
+        if not found or seen.joints is None:
+            return seen.pixels, None
+        return seen.pixels, seen.joints[:N_JOINTS, :2] * size
     from asl_exp.data.hands.hand_store import find_in
 
     limit = recognizer.kept.config.data.max_megapixels
@@ -100,7 +102,7 @@ def _shown(
 
 
 def _inputs(model: LetterClassifier, seen: Seen) -> tuple[Tensor, Tensor | None]:
-    """Return images (1, 3, S, S) and joints (1, 21, 3) as the network takes them."""
+    """Return images (1, 3, S, S) and joints (1, 21 K, 3) as the network takes them."""
     device = model.mean.device
     images = torch.from_numpy(seen.pixels.copy()).permute(2, 0, 1)[None].to(device).float() / 255.0
     joints = None
@@ -180,5 +182,6 @@ def _joint_weights(model: LetterClassifier, seen: Seen, index: int) -> Floats | 
         joints = joints.clone().requires_grad_()
         score = model.scores(features, joints).log_softmax(1)[0, index]
         (gradient,) = torch.autograd.grad(score, joints)
-    strength: Floats = gradient[0, :, :2].nan_to_num().norm(dim=1).cpu().numpy()
+    of_looks = gradient[0, :, :2].nan_to_num().norm(dim=1).unflatten(0, (-1, N_JOINTS))
+    strength: Floats = of_looks.sum(0).cpu().numpy()
     return strength / np.float32(max(float(strength.max()), 1e-12))

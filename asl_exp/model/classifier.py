@@ -141,8 +141,8 @@ class LetterClassifier(nn.Module):
 
         Args:
             images: ``(B, 3, S, S)`` with values in 0..1; not looked at where joints alone are seen.
-            joints: ``(B, 21, 3)`` in shares of the square round the hand, NaN where none was
-                found; needed where joints are seen.
+            joints: ``(B, 21 K, 3)`` of K looks in shares of the square round the hand, NaN where
+                none was found; needed where joints are seen.
             has_image: ``(B,)`` bool, where some hands have no image; None: all have.
         """
         if not self.sees_pixels:
@@ -172,12 +172,14 @@ class LetterClassifier(nn.Module):
         """Return scores ``(B, C)`` of pooled features ``(B, F)`` and joints, see `forward`.
 
         In eval mode a hand of joints alone is answered as the mean of it and its mirror image:
-        signers use either hand.
+        signers use either hand. Several looks at a hand are answered with their mean as well.
         """
         if self.joints is None:
             return self.head(features)  # type: ignore[no-any-return]
         if joints is None:
             raise ValueError("this network sees joints, and none were given")
+        if (looks := joints.shape[1] // N_JOINTS) > 1:
+            return self._scores_of_looks(looks, features, joints, has_image)
         if features is None:
             scores: torch.Tensor = self.head(self.joints(joints))
             if self.training:
@@ -188,12 +190,29 @@ class LetterClassifier(nn.Module):
             features = features * has_image[:, None].to(features.dtype)
         return self.head(torch.cat([features, self.joints(joints)], 1))  # type: ignore[no-any-return]
 
+    def _scores_of_looks(
+        self,
+        looks: int,
+        features: torch.Tensor | None,
+        joints: torch.Tensor,
+        has_image: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return the logarithm of the looks' mean probabilities, ``(B, C)``."""
+        if features is not None:
+            features = features.repeat_interleave(looks, 0)
+        if has_image is not None:
+            has_image = has_image.repeat_interleave(looks, 0)
+        each = self.scores(features, joints.reshape(-1, N_JOINTS, joints.shape[2]), has_image)
+        of_looks = each.log_softmax(1).reshape(-1, looks, each.shape[1])
+        return of_looks.logsumexp(1)
+
     def any_hands(self, n: int) -> dict[str, torch.Tensor]:
         """Return arguments beside images for n hands of no meaning, to try the network with."""
         if self.joints is None:
             return {}
         generator = torch.Generator().manual_seed(0)
-        return {"joints": torch.rand(n, N_JOINTS, 3, generator=generator).to(self.mean.device)}
+        n_joints = N_JOINTS * self.joints.n_looks
+        return {"joints": torch.rand(n, n_joints, 3, generator=generator).to(self.mean.device)}
 
 
 _NO_BACKBONE = WeightsReport(pretrained=False, source="no backbone: hand=joints")

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from asl_exp.config.schema import HandConfig
 from asl_exp.data.hands.features import N_FEATURES, joint_features
+from asl_exp.data.hands.hand import N_JOINTS
+from asl_exp.data.hands.squares import n_looks
 
 _LEAST_DEVIATION: Final = 0.02
 _LARGEST: Final = 6.0
@@ -32,6 +34,7 @@ class JointNetwork(nn.Module):
     def __init__(self, config: HandConfig) -> None:
         super().__init__()
         self.width = width = config.network.width
+        self.n_looks = n_looks(config)
         dropout = config.network.dropout
         self.first = nn.Sequential(
             nn.Dropout(config.network.input_dropout),
@@ -47,11 +50,11 @@ class JointNetwork(nn.Module):
 
     @torch.no_grad()
     def fit_scale(self, joints: Tensor) -> None:
-        """Take mean and deviation of the features of hands (N, 21, 3) and of their mirror images.
+        """Take mean and deviation of the features of hands (N, 21 K, 3) and their mirror images.
 
-        Hands that were not found (NaN) have no part in it.
+        The first look counts. Hands that were not found (NaN) have no part in it.
         """
-        found = joints[torch.isfinite(joints[:, 0, 0])]
+        found = joints[torch.isfinite(joints[:, 0, 0]), :N_JOINTS]
         both = torch.cat([found, mirrored(found)])
         features = torch.cat([joint_features(part) for part in torch.split(both, _CHUNK)])
         self.mean.copy_(features.double().mean(0))

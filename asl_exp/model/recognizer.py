@@ -14,7 +14,7 @@ from asl_exp.config.names import Artifact
 from asl_exp.config.schema import HandConfig
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.hands.hand import Detector, Floats
-from asl_exp.data.hands.squares import answers_without_hand, in_squares
+from asl_exp.data.hands.squares import answers_without_hand, in_squares, n_looks
 from asl_exp.model.calibration import NOT_SURE
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.folder import DESCRIPTION, require_whole
@@ -118,7 +118,7 @@ class Recognizer:
         config, prepared = self.kept.config, self.kept.preprocessing
         limit = config.data.max_megapixels
         hand = find_in(self.detector, image, limit)
-        joints = in_squares(hand.joints[None], config.hand.margin)[0]
+        joints = in_squares(hand.seen(n_looks(config.hand))[None], config.hand.margin)[0]
         if config.hand.mode == "joints":
             return Seen(np.zeros((1, 1, 3), np.uint8), joints)
         geometry = Geometry(prepared.image_size, config.data.resize, prepared.interpolation)

@@ -16,6 +16,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.schema import Config, DataConfig, HandConfig
 from asl_exp.data.dataset import LetterData, Split, load_letters
 from asl_exp.data.hands.features import joint_features
+from asl_exp.data.hands.hand import N_JOINTS
 from asl_exp.data.loader import BatchLoader
 from asl_exp.evaluation.linear_head import Labelled
 from asl_exp.model.checkpoint import KeptModel, load_kept_model
@@ -116,7 +117,7 @@ def _features(kept: KeptModel, split: Split, config: Config) -> NDArray[np.float
     if kept.model.sees_pixels:
         parts.append(_of_pixels(kept, split, config))
     if split.joints is not None and kept.model.joints is not None:
-        numbers = joint_features(torch.from_numpy(split.joints)).numpy()
+        numbers = joint_features(torch.from_numpy(split.joints[:, :N_JOINTS])).numpy()
         parts.append(np.nan_to_num(numbers).astype(np.float32))
     return np.concatenate(parts, axis=1)
 

@@ -147,6 +147,24 @@ def test_a_class_whose_hands_are_never_found_is_named(
         data_of(*tiny, *JOINTS)
 
 
+def test_several_looks_at_a_hand_are_answered_together(
+    tiny: tuple[str, ...], joint_file: Path, tmp_path: Path
+) -> None:
+    asked = (*tiny, *JOINTS, "hand.look_again=true", f"data.joints=[{joint_file}]")
+    joints = data_of(*asked).splits["train"].joints
+    assert joints is not None
+    assert joints.shape[1] == 5 * 21
+    result = finished(tmp_path, *asked, "data.drawn_signers=2")
+    assert result.metrics["test/accuracy"] > 0.8
+    network = load_kept_model(tmp_path / "run" / result.checkpoints["scratch"]).model.eval()
+    pixels = torch.zeros(2, 3, 32, 32)
+    looks = [torch.from_numpy(joints[place : place + 2, :21]) for place in range(5)]
+    with torch.inference_mode():
+        each = torch.stack([network(pixels, one).softmax(1) for one in looks])
+        together = network(pixels, torch.cat(looks, 1)).softmax(1)
+    torch.testing.assert_close(together, each.mean(0))
+
+
 def test_no_hand_counts_as_wrong(
     tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -251,3 +251,24 @@ def test_the_square_round_joints_turns_with_them() -> None:
     assert other.side == pytest.approx(region.side, rel=1e-4)
     assert other.angle - region.angle == pytest.approx(np.pi / 2, abs=1e-4)
     assert (other.x, other.y) == pytest.approx((100 - region.y, region.x), abs=1e-3)
+
+
+def test_further_looks_are_of_the_same_hand(
+    finder: HandFinder, model: ModelFile, photos: Path
+) -> None:
+    """Turned and mirrored squares give the joints where they are; the mirror is no other hand."""
+    again = HandFinder(model, FinderSettings(again=True))
+    assert finder.digest != again.digest
+    image = photo(photos, "t32rahman", "L")
+    found, looked = finder.find(image), again.find(image)
+    assert found.looks.shape == (0, 21, 3)
+    assert looked.looks.shape == (4, 21, 3)
+    np.testing.assert_array_equal(looked.joints, found.joints)
+    size = np.ptp(found.joints[:, :2], axis=0).max()
+    for joints in looked.looks:
+        away = np.linalg.norm(joints[:, :2] - found.joints[:, :2], axis=1) / size
+        assert np.median(away) < 0.05
+        assert away.max() > 0, "it is another look"
+        assert np.corrcoef(joints[:, 2], found.joints[:, 2])[0, 1] > 0.8, "depth as well"
+    assert looked.left == found.left
+    assert again.find(np.zeros((64, 64, 3), np.uint8)).looks.shape == (4, 21, 3)

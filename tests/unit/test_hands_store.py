@@ -35,15 +35,19 @@ class MadeDetector:
     def __init__(self) -> None:
         self.n_looked = 0
 
+    n_looks = 1
+
     def find(self, image: np.ndarray) -> Hand:
         self.n_looked += 1
         height, width = image.shape[:2]
         if image[0, 0, 0] == NO_HANDS_IN:
-            return no_hand(width, height)
+            return no_hand(width, height, self.n_looks)
         y, x = np.unravel_index(image.sum(2).argmax(), (height, width))
         joints = np.full((21, 3), 1.0, np.float32)
         joints[:, :2] = np.array([x, y]) + np.linspace(-2, 2, 21)[:, None]
-        return Hand(joints, joints / 100, 0.9, 0.25, width, height)
+        looks = np.zeros((self.n_looks - 1, 21, 3), np.float32)
+        looks += joints + np.arange(1, self.n_looks, dtype=np.float32)[:, None, None]
+        return Hand(joints, joints / 100, 0.9, 0.25, width, height, looks)
 
 
 @pytest.fixture
@@ -152,6 +156,23 @@ def test_damage_to_what_is_known_by_image_is_seen(
     chosen = opened(make(tmp_path, paths[:2]))
     assert detector.n_looked == (6 if how == "a number" else 7)
     np.testing.assert_array_equal(chosen.joints, before.joints[:2])
+
+
+def test_further_looks_are_kept_with_the_joints(
+    tmp_path: Path, paths: list[str], detector: MadeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = opened(make(tmp_path, paths))
+    monkeypatch.setattr(detector, "n_looks", 5)
+    store = make(tmp_path, paths)
+    store = replace(store, source=replace(store.source, settings=FinderSettings(again=True)))
+    for hands in (opened(store), opened(store)):
+        assert detector.n_looked == 10
+        seen = hands.seen(5).reshape(5, 5, 21, 3)
+        further = hands.joints[0] + np.arange(5)[:, None, None]
+        np.testing.assert_allclose(seen[0], further, rtol=1e-6)
+        assert np.isnan(seen[3]).all()
+        np.testing.assert_array_equal(hands.joints, once.joints)
+    np.testing.assert_array_equal(once.seen(2)[:, :21], once.seen(2)[:, 21:])
 
 
 def test_another_detector_or_setting_is_another_store(

@@ -9,6 +9,7 @@ from asl_exp.config.schema import AugmentationConfig, VariationConfig
 from asl_exp.data import augment_ops
 from asl_exp.data.augment_ops import BatchRandom
 from asl_exp.data.hands.augment_joints import Variation, mirrored, moved, varied
+from asl_exp.data.hands.hand import N_JOINTS
 
 
 class JointAugmentation:
@@ -27,8 +28,12 @@ class JointAugmentation:
 
     @torch.no_grad()
     def __call__(self, joints: Tensor, *, seed: int) -> Tensor:
-        """Return changed joints (B, 21, 3); equal seeds give equal changes."""
+        """Return changed joints (B, 21, 3) of joints (B, 21 K, 3); equal seeds, equal changes.
+
+        Of K looks at a hand the first is trained on, as it was found; one by lot gained nothing.
+        """
         config, rng = self._config, BatchRandom(seed, len(joints), joints.device)
+        joints = joints[:, :N_JOINTS]
         if config.horizontal_flip:
             joints = mirrored(joints, rng.events(config.horizontal_flip))
         if self._moves:

@@ -12,7 +12,8 @@ def hand_source(hand: HandConfig, cache_dir: str) -> HandSource:
     Raises:
         DataError: the file cannot be had, or is another.
     """
-    return HandSource(model_file(hand.model, cache_dir), FinderSettings(hand.confidence))
+    settings = FinderSettings(hand.confidence, hand.look_again)
+    return HandSource(model_file(hand.model, cache_dir), settings)
 
 
 def detector_digest(hand: HandConfig, cache_dir: str) -> str:

@@ -15,10 +15,10 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from asl_exp.data.decode import Pixels
-from asl_exp.data.hands.hand import Floats, Hand, no_hand
+from asl_exp.data.hands.hand import N_LOOKS, Floats, Hand, no_hand
 from asl_exp.data.hands.model_file import ModelFile
 from asl_exp.data.hands.networks import JointNetwork, Joints, Palm, PalmNetwork
 from asl_exp.data.hands.regions import Region, overlap, tiles, whole
@@ -68,6 +68,8 @@ _WORTH_ANOTHER: Final = 0.5
 _ANGLES: Final = (0.0, 0.6, -0.6)
 _TONES: Final = (1.0, 0.5)
 _ROUNDS: Final = 3
+_TURN: Final = 0.3
+"""Radians by which the square of a further look is turned, either way."""
 _NO_WORSE: Final = 0.9
 """Joints seen again in their own square replace the former if presence falls by no more."""
 
@@ -85,9 +87,17 @@ class FinderSettings:
 
     Attributes:
         confidence: the least presence of a hand that is reported.
+        again: whether the joint network looks again at the hand that was found: in the square
+            round its joints, in that turned either way, and in the mirrored image.
     """
 
     confidence: float = 0.7
+    again: bool = False
+
+    @property
+    def n_looks(self) -> int:
+        """How many answers there are: the one that found the hand, and the further ones."""
+        return N_LOOKS if self.again else 1
 
 
 class HandFinder:
@@ -116,13 +126,18 @@ class HandFinder:
         if best is None or best.presence < _SURE:
             best = _surer(best, search.by_joints())
         if best is None or not best.presence >= self._settings.confidence:
-            return no_hand(width, height)
-        return Hand(best.xyz, best.metres, best.presence, best.left, width, height)
+            return no_hand(width, height, self._settings.n_looks)
+        hand = Hand(best.xyz, best.metres, best.presence, best.left, width, height)
+        if self._settings.again:
+            hand = replace(hand, looks=np.stack([again.xyz for again in search.looks(best)]))
+        return hand
 
 
 def finder_digest(model: ModelFile, settings: FinderSettings) -> str:
     """Return what a HandFinder's digest would be, without LiteRT."""
-    parts = (str(FINDER_VERSION), model.digest, repr(settings.confidence))
+    parts = [str(FINDER_VERSION), model.digest, repr(settings.confidence)]
+    if settings.again:
+        parts += [repr(N_LOOKS), repr(_TURN)]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
@@ -183,6 +198,25 @@ class _Search:
             if best is not None and best.presence >= _SURE:
                 break
         return best
+
+    def looks(self, found: Joints) -> list[Joints]:
+        """Return four more answers of the joint network to a hand that was found.
+
+        Where it sees no hand in one of the squares, that answer is the hand as it was found.
+        """
+        square = region_of_joints(found.xyz)
+        turned = [replace(square, angle=square.angle + turn) for turn in (0.0, _TURN, -_TURN)]
+        seen = [self.joints(self.image, one) for one in turned]
+        seen.append(self._mirrored(square))
+        return [one if one.presence >= _WORTH_ANOTHER else found for one in seen]
+
+    def _mirrored(self, square: Region) -> Joints:
+        """Return what the joint network sees in the mirrored image, in places of the image."""
+        width, mirror = self.image.width, np.array([-1, 1, 1], np.float32)
+        there = replace(square, x=width - square.x, angle=-square.angle)
+        seen = self.joints(ImageOps.mirror(self.image), there)
+        xyz = seen.xyz * mirror + np.array([width, 0, 0], np.float32)
+        return replace(seen, left=1 - seen.left, xyz=xyz, metres=seen.metres * mirror)
 
     def _again(self, joints: Joints, gamma: float) -> Joints:
         """Look again in the square round the joints, as long as the network stays as sure."""

@@ -8,7 +8,7 @@ The joints, as MediaPipe numbers them: 0 the wrist; then four a finger from its 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
@@ -22,6 +22,13 @@ FINGERS: Final = tuple(tuple(range(first, first + 4)) for first in (1, 5, 9, 13,
 """The joints of each finger from its root to its tip; the thumb is the first."""
 
 Floats = NDArray[np.float32]
+
+N_LOOKS: Final = 5
+"""Of a detector that looks again at the hand that it found, four times."""
+
+
+def _no_looks() -> Floats:
+    return np.empty((0, N_JOINTS, 3), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +45,8 @@ class Hand:
         left: 0..1, that it is a left hand, in an image that is not mirrored; NaN where the
             detector does not tell.
         width, height: of the image.
+        looks: (K - 1, 21, 3): the joints as the detector saw them in further squares; none where
+            it looked once.
     """
 
     joints: Floats
@@ -46,17 +55,24 @@ class Hand:
     left: float
     width: int
     height: int
+    looks: Floats = field(default_factory=_no_looks)
 
     @property
     def found(self) -> bool:
         """Whether there is a hand."""
         return bool(np.isfinite(self.joints[0, 0]))
 
+    def seen(self, n_looks: int) -> Floats:
+        """Return (21 n_looks, 3): see `Hands.seen`."""
+        seen: Floats = together([self]).seen(n_looks)[0]
+        return seen
 
-def no_hand(width: int, height: int) -> Hand:
+
+def no_hand(width: int, height: int, n_looks: int = 1) -> Hand:
     """Return the answer for an image without a hand."""
     nothing = np.full((N_JOINTS, 3), np.nan, np.float32)
-    return Hand(nothing, nothing, float("nan"), float("nan"), width, height)
+    looks = np.full((n_looks - 1, N_JOINTS, 3), np.nan, np.float32)
+    return Hand(nothing, nothing, float("nan"), float("nan"), width, height, looks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +86,7 @@ class Hands:
         left: (N,).
         sizes: (N, 2) int32: width and height of the images.
         digest: of the numbers and the detector; "" where they are not stored.
+        looks: (N, K - 1, 21, 3); None where the detector looked once.
     """
 
     joints: Floats
@@ -78,6 +95,7 @@ class Hands:
     left: Floats
     sizes: NDArray[np.int32]
     digest: str = ""
+    looks: Floats | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -110,7 +128,18 @@ class Hands:
             self.left[rows],
             self.sizes[rows],
             self.digest,
+            None if self.looks is None else self.looks[rows],
         )
+
+    def seen(self, n_looks: int) -> Floats:
+        """Return (N, 21 n_looks, 3): the joints, then those of the further looks.
+
+        Where the detector looked once, they are the joints again.
+        """
+        if self.looks is None or self.looks.shape[1] != n_looks - 1:
+            return np.tile(self.joints, (1, n_looks, 1))
+        further = self.looks.reshape(len(self), -1, 3)
+        return np.concatenate([self.joints, further], axis=1)
 
 
 def together(hands: Sequence[Hand]) -> Hands:
@@ -121,6 +150,7 @@ def together(hands: Sequence[Hand]) -> Hands:
         confidence=np.array([hand.confidence for hand in hands], np.float32),
         left=np.array([hand.left for hand in hands], np.float32),
         sizes=np.array([(hand.width, hand.height) for hand in hands], np.int32).reshape(-1, 2),
+        looks=np.array([hand.looks for hand in hands], np.float32) if hands else None,
     )
 
 

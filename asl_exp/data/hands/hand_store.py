@@ -1,14 +1,15 @@
 """Stored hands: found once for each image, in parallel processes, kept for all trials.
 
-The bytes of a set of images are (N, 130) float32: the joints, the joints in metres, confidence,
-left, width and height of each image. The name comes from the digests of the images' bytes and of
+The bytes of a set of images are (N, 130) float32, or more where the detector looks several times:
+the joints, the joints in metres, confidence, left, width and height of each image, and the joints
+of the further looks. The name comes from the digests of the images' bytes and of
 the detector, so other images, networks or settings are another store; cache_files.py has the rest.
 What is found is kept by image as well, so that another choice of classes or sources, and a search
 that was killed, look for no hand twice.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -79,9 +80,11 @@ def find_in(detector: Detector, path: Source, max_megapixels: float) -> Hand:
     if (hand.width, hand.height) == (width, height):
         return hand
     if not hand.found:
-        return no_hand(width, height)
+        return no_hand(width, height, 1 + len(hand.looks))
     scale = np.array([width / hand.width, height / hand.height, width / hand.width], np.float32)
-    return Hand(hand.joints * scale, hand.metres, hand.confidence, hand.left, width, height)
+    return replace(
+        hand, joints=hand.joints * scale, looks=hand.looks * scale, width=width, height=height
+    )
 
 
 def _whole(path: Source, max_megapixels: float) -> tuple[Pixels, tuple[int, int]]:
@@ -119,9 +122,14 @@ class HandStore:
         return f"{self.source.digest[:16]}_{READER_VERSION}"
 
     @property
+    def _n_numbers(self) -> int:
+        """Of each image."""
+        return _N_NUMBERS + (self.source.settings.n_looks - 1) * _N_JOINT_NUMBERS
+
+    @property
     def file(self) -> CacheFile:
         """Where the bytes are."""
-        n_bytes = len(self.paths) * _N_NUMBERS * np.dtype(np.float32).itemsize
+        n_bytes = len(self.paths) * self._n_numbers * np.dtype(np.float32).itemsize
         return CacheFile(self.folder, self.name, "f32", n_bytes, "hands", "choose hand=none")
 
     def open(
@@ -143,12 +151,12 @@ class HandStore:
         fill = partial(self._find, max_megapixels, workers)
         description = self.file.open(fill, limit_gb=limit_gb, keep=keep)
         numbers = np.fromfile(self.file.bytes_file, np.float32)
-        if len(numbers) != len(self.paths) * _N_NUMBERS:
+        if len(numbers) != len(self.paths) * self._n_numbers:
             raise DataError(
                 f"data.cache_dir: '{self.file.bytes_file}' was cut short while it was in use; run "
                 "again, and the hands will be found anew"
             )
-        return _hands(numbers.reshape(len(self.paths), _N_NUMBERS), description.sha256)
+        return _hands(numbers.reshape(-1, self._n_numbers), description.sha256)
 
     def _find(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
         with known_hands(self.folder, self._detector) as known:
@@ -163,7 +171,8 @@ class HandStore:
                 rows |= {image: row for image, row, _ in found}
         ordered = b"".join(rows[image] for image in self.digests)
         part.write_bytes(ordered)
-        n_found = int(_hands(_rows_of(ordered), "").found.sum())
+        numbers = np.frombuffer(ordered, np.float32).reshape(-1, self._n_numbers)
+        n_found = int(_hands(numbers, "").found.sum())
         about = {"images": len(self.paths), "found": n_found, "detector": self.source.digest}
         return {**about, "confidence": self.source.settings.confidence}
 
@@ -178,7 +187,7 @@ def _searched(
         try:
             hands.append(find_in(detector, path, max_megapixels))
         except UnreadableImageError:
-            hands.append(no_hand(0, 0))
+            hands.append(no_hand(0, 0, source.settings.n_looks))
     rows = _numbers(together(hands))
     return [
         (image, row.tobytes(), hand.width > 0)
@@ -186,25 +195,24 @@ def _searched(
     ]
 
 
-def _rows_of(numbers: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(numbers, np.float32).reshape(-1, _N_NUMBERS)
-
-
 def _numbers(hands: Hands) -> Floats:
-    """Return (N, 130) contiguous."""
+    """Return (N, 130 or more) contiguous."""
     n_hands = len(hands)
+    assert hands.looks is not None
     columns = (
         hands.joints.reshape(n_hands, -1),
         hands.metres.reshape(n_hands, -1),
         hands.confidence[:, None],
         hands.left[:, None],
         hands.sizes.astype(np.float32),
+        hands.looks.reshape(n_hands, -1),
     )
     return np.ascontiguousarray(np.hstack(columns), np.float32)
 
 
 def _hands(numbers: NDArray[np.float32], digest: str) -> Hands:
-    joints, metres, rest = np.split(numbers, [_N_JOINT_NUMBERS, 2 * _N_JOINT_NUMBERS], axis=1)
+    ends = [_N_JOINT_NUMBERS, 2 * _N_JOINT_NUMBERS, _N_NUMBERS]
+    joints, metres, rest, looks = np.split(numbers, ends, axis=1)
     return Hands(
         joints=joints.reshape(-1, N_JOINTS, 3),
         metres=metres.reshape(-1, N_JOINTS, 3),
@@ -212,4 +220,5 @@ def _hands(numbers: NDArray[np.float32], digest: str) -> Hands:
         left=rest[:, 1],
         sizes=rest[:, 2:].astype(np.int32),
         digest=digest,
+        looks=looks.reshape(len(looks), -1, N_JOINTS, 3) if looks.size else None,
     )
