@@ -218,12 +218,11 @@ def test_heads_that_are_trained_anew_count_no_drawn_signers(
     assert whole - people == {"drawn_0001", "drawn_0002", "drawn_0003"}
 
 
-def test_what_must_stand_beside_a_folds_score_stands_beside_all(tmp_path: Path) -> None:
-    for name, cautions in {"1": {}, "2": {"test": "may leak"}, "3": {"test": "may leak"}}.items():
-        Result(name=name, signature="", cautions=cautions).write(tmp_path)
-        (tmp_path / name).mkdir()
-        (tmp_path / "result.json").rename(tmp_path / name / "result.json")
-    assert _caution(tmp_path / name for name in "123") == "may leak"
+def test_what_must_stand_beside_a_folds_score_stands_beside_all() -> None:
+    cautions: tuple[dict[str, str], ...] = ({}, {"test": "may leak"}, {"test": "may leak"})
+    assert _caution(Result(name="fold", signature="", cautions=each) for each in cautions) == (
+        "may leak"
+    )
 
 
 def test_the_mean_of_the_weights_is_kept_and_is_another_than_the_weights(
