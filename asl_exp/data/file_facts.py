@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
+from asl_exp.data.cache_database import open_database
 from asl_exp.data.cache_files import locked
 from asl_exp.data.decode import UnreadableImageError, read_size, too_large
 from asl_exp.data.decode_pool import for_chunks
@@ -104,7 +105,7 @@ def gather_facts(
     file = home_expanded(cache_dir) / "facts.sqlite"
     work = partial(_examined, max_megapixels, decoded)
     try:
-        with locked(file.with_suffix(".lock")), closing(_database(file)) as database:
+        with locked(file.with_suffix(".lock")), closing(open_database(file, _CREATE)) as database:
             facts = _known(database, paths, decoded)
             unknown = [path for path, fact in zip(paths, facts, strict=True) if fact is None]
             found = _find_out(database, unknown, work, workers)
@@ -144,27 +145,6 @@ def _stamp(path: str) -> Stamp:
     except OSError:
         return (-1, -1)
     return (status.st_size, status.st_mtime_ns)
-
-
-def _database(file: Path) -> sqlite3.Connection:
-    """Open the database; a damaged one is deleted, for all it holds can be found out again."""
-    try:
-        return _opened(file)
-    except sqlite3.DatabaseError:
-        file.unlink(missing_ok=True)
-        return _opened(file)
-
-
-def _opened(file: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(file, timeout=60)
-    try:
-        database.execute(_CREATE)
-        if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("damaged")
-    except sqlite3.DatabaseError:
-        database.close()
-        raise
-    return database
 
 
 def _known(database: sqlite3.Connection, paths: Sequence[str], decoded: bool) -> list[Fact | None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from asl_exp.config.errors import DataError
+from asl_exp.data.cache_database import open_database
 
 NAME: Final = "by_image.sqlite"
 
@@ -60,32 +61,10 @@ def known_hands(folder: Path, detector: str) -> Iterator[KnownHands]:
     """
     file = folder / NAME
     try:
-        with closing(_database(file)) as database:
+        with closing(open_database(file, _CREATE)) as database:
             yield KnownHands(database, detector)
     except sqlite3.Error as error:
         raise DataError(
             f"data.cache_dir: '{file}' cannot be written: {error}; make room, or give another "
             "folder with data.cache_dir="
         ) from error
-
-
-def _database(file: Path) -> sqlite3.Connection:
-    try:
-        return _opened(file)
-    except sqlite3.OperationalError:  # locked, no room, no right: not damaged
-        raise
-    except sqlite3.DatabaseError:
-        file.unlink(missing_ok=True)
-        return _opened(file)
-
-
-def _opened(file: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(file, timeout=60)
-    try:
-        database.execute(_CREATE)
-        if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("damaged")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
