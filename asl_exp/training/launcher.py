@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 from uuid import uuid4
 
@@ -40,6 +39,7 @@ from asl_exp.compat.torch_launcher import (
 )
 from asl_exp.config import errors
 from asl_exp.config.errors import Interrupted, UserError, WorkerError
+from asl_exp.config.process_setup import raise_interrupts
 from asl_exp.config.schema import Config, TrainerConfig
 from asl_exp.training.device import device_of
 from asl_exp.training.process_store import BACKEND, Rendezvous, join_group
@@ -135,8 +135,7 @@ def work(
 ) -> float:
     """Run the experiment as one rank; return the objective, which all ranks know."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see begin_forking
-    for number in (signal.SIGINT, signal.SIGTERM):  # the launcher hands on the one that it got
-        signal.signal(number, _terminate)
+    raise_interrupts(signal.SIGINT, signal.SIGTERM)  # the launcher hands on the one that it got
     threading.Thread(target=_end_with_parent, daemon=True).start()
     rank = int(os.environ["RANK"])
     try:
@@ -197,10 +196,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted(143)
 
 
 def _tell_parent(path: Path, error: BaseException) -> None:
