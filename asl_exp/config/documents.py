@@ -18,6 +18,9 @@ _NUMBER: Final = re.compile(r"([<>]?-?[\d.,]+|-)(?: ((?:\[-?[\d.]|± |/ ).*))?")
 _LONG: Final = 30
 """Rows from which on a table has a height of its own, below a header that stays."""
 
+_PART_ENDS: Final = re.compile(r"(?<=\w)[/_](?=\w)")
+"""Where the name of a set or a run may be broken."""
+
 _TAG: Final = re.compile(r"<[/!?a-zA-Z]")
 _CODE: Final = re.compile(r"`[^`]+`")
 
@@ -27,6 +30,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
 th, td { padding: .2rem .5rem; border-bottom: 1px solid #ddd; text-align: right;
          overflow-wrap: anywhere; }
+th { overflow-wrap: break-word; }
 th:first-child, td:first-child { text-align: left; }
 td:not(.number) { min-width: 5rem; }
 td.number, td small { white-space: nowrap; }
@@ -75,7 +79,7 @@ def html_document(title: str, body: str, *, script: str = "") -> str:
 def html_table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     """Return a table; on a narrow screen each row is a list, and a long one scrolls by itself."""
     names = [str(cell) for cell in header]
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    head = "".join(f"<th>{_breakable(escape(name))}</th>" for name in names)
     cells = [
         "".join(_html_cell(str(cell), name) for cell, name in zip(row, names, strict=True))
         for row in rows
@@ -85,11 +89,15 @@ def html_table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> st
     return f"<div class='{kind}'><table><tr>{head}</tr>{body}</table></div>"
 
 
+def _breakable(name: str) -> str:
+    return _PART_ENDS.sub(r"\g<0><wbr>", name)
+
+
 def _html_cell(cell: str, name: str) -> str:
     """Return a cell; what stands behind a number, as in ``0.81 [0.75, 0.86]``, stands below it."""
     found = _NUMBER.fullmatch(cell)
     value, behind = found.groups() if found else (cell, None)
-    text = escape(value) + (f"<small>{escape(behind)}</small>" if behind else "")
+    text = _breakable(escape(value)) + (f"<small>{escape(behind)}</small>" if behind else "")
     kind = " class='number'" if found else ""
     return f"<td data-name='{escape(name)}'{kind}>{text}</td>"
 
