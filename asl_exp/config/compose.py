@@ -30,14 +30,15 @@ from asl_exp.compat import hydra as compat
 from asl_exp.config import schema
 from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.errors import ConfigError, nearest
-from asl_exp.config.hydra_keys import hydra_fault, is_hydras
 from asl_exp.config.keys import GROUPS, nearest_key, takes_fractions, value_kind
 from asl_exp.config.machine_checks import known_backbones, preflight
 from asl_exp.config.names import network_word
 from asl_exp.config.overrides import (
     comma_hint,
     expanded,
+    hydra_fault,
     is_glob,
+    is_hydras,
     is_range,
     parse,
     text_hint,

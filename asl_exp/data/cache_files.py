@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from asl_exp.config import readable
 from asl_exp.config.errors import DataError
-from asl_exp.runs.full_disk import full_disk, way_on
-from asl_exp.runs.writing import replaced
+from asl_exp.runs.writing import full_disk, replaced, way_on
 
 
 class NoRoomError(DataError):

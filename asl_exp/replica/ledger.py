@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from asl_exp.runs.lock import locked
+from asl_exp.runs.run_folder import locked
 
 FOLDER: Final = "outbox"
 Kind = Literal["param", "tag", "metric", "input", "artifact", "refused", "status"]

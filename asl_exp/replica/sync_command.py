@@ -26,9 +26,9 @@ from asl_exp.replica.delivery import Outcome
 from asl_exp.replica.ledger import NOTHING_LEFT, Ledger
 from asl_exp.replica.login import refusal, replica_address
 from asl_exp.replica.upload import Opened, open_plainly
-from asl_exp.runs.full_disk import full_disk, unwritable
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import checkpoints_on_disk, run_folders
+from asl_exp.runs.writing import full_disk, unwritable
 from asl_exp.tracking.dead_runs import close_dead_runs, epochs, folder_of
 from asl_exp.tracking.store import every_run, open_store, unusable_store
 from asl_exp.tracking.store_file import require_store

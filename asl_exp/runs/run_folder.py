@@ -1,12 +1,13 @@
-"""What a run's folder holds beside result.json: the saved configuration and the kept checkpoints.
+"""What a run's folder holds beside result.json: saved configuration, kept checkpoints, the lock.
 
-Also finds the run folders around a path. Who works on a run is told by lock.py.
-"""
+A folder is locked as long as a process works on its run. Also finds the run folders around a path."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from asl_exp.config.errors import UserError
@@ -111,3 +112,26 @@ def _saved_phases(run_folder: Path) -> list[str]:
         return list(read_config(run_folder).schedule)
     except UserError:
         return []
+
+
+LOCK: Final = ".lock"
+
+
+def held(run_folder: Path) -> AbstractContextManager[bool]:
+    """Hold a run's folder; False where a living process has it, or it cannot be locked."""
+    return locked(run_folder / LOCK)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[bool]:
+    """Hold a lock that the system frees when its process dies; False where that cannot be had."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

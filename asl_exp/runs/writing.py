@@ -1,9 +1,19 @@
-"""Writing a file in one step: a reader finds the old content or the new, never a part of it."""
+"""Writing to disk: a file in one step, and what to do where a disk takes no more.
 
+A reader finds the old content or the new, never a part of it. Where there is no room, no more
+files, a limit on their size, or a disk that may only be read, the user is told so instead of an
+error number; what was written before stays good."""
+
+import errno
 import os
+import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+from asl_exp.config.errors import RunError, StorageError, UserError
 
 
 @contextmanager
@@ -31,3 +41,83 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
+_SQLITE: Final = {
+    "disk is full": "disk is full",
+    "readonly database": "it may only be read",
+    "disk I/O error": "disk I/O error",
+}
+_TORCH: Final = ("PytorchStreamWriter failed writing", "unexpected pos")
+"""torch's own writer has no error numbers."""
+
+
+@contextmanager
+def full_disk_named(run_folder: Path) -> Iterator[None]:
+    """Raise a StorageError where a run cannot write any more."""
+    try:
+        yield
+    except Exception as error:
+        reason = _of_any(error) or _forbidden(error, run_folder)
+        if reason is None:
+            raise
+        raise StorageError(
+            f"cannot write to '{run_folder}' ({reason}); what was written before is good: "
+            f"{way_on(error, run_folder)}, then the same command with resume=true goes on"
+        ) from error
+
+
+def _of_any(error: BaseException) -> str | None:
+    """Return the reason of an error, or of what it was raised from; ours have said theirs."""
+    if (reason := full_disk(error)) or isinstance(error, UserError | RunError):
+        return reason
+    inner = error.__cause__ if error.__suppress_context__ else error.__context__
+    return None if inner is None else _of_any(inner)
+
+
+def full_disk(error: BaseException) -> str | None:
+    """Return the reason if an error comes from a disk that is full, else None."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return str(error.strerror)
+    if isinstance(error, shutil.Error):  # of a copied folder: its reasons are text
+        return next((os.strerror(n) for n in _FULL if f"[Errno {n}]" in str(error)), None)
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH):
+        return "a file could not be written whole"
+    return "disk is full" if "disk is full" in str(error) else None  # SQLite says it so
+
+
+def unwritable(error: BaseException) -> str | None:
+    """Return the reason if an error comes from a place that cannot be written, else None."""
+    if isinstance(error, OSError) and error.errno in (*_FULL, *_FORBIDDEN):
+        return str(error.strerror)
+    return next((plain for words, plain in _SQLITE.items() if words in str(error)), None)
+
+
+def _forbidden(error: BaseException, folder: Path) -> str | None:
+    """Return the reason if a run's own folder may not be written any more."""
+    if not isinstance(error, OSError) or error.errno not in _FORBIDDEN:
+        return None
+    inside = Path(os.fsdecode(error.filename or "/")).resolve().is_relative_to(folder.resolve())
+    return str(error.strerror) if inside else None
+
+
+def way_on(error: BaseException, folder: Path) -> str:
+    """Return what makes a place that takes no more take more again."""
+    if isinstance(error, OSError):
+        if error.errno == errno.EFBIG:
+            return "raise the limit on the size of files (ulimit -f)"
+        if error.errno in _FORBIDDEN:
+            return "make it writable"
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return "make room, or raise the limit on the size of files (ulimit -f)"
+    try:
+        no_files_left = os.statvfs(folder).f_favail == 0 < os.statvfs(folder).f_files
+    except OSError:
+        no_files_left = False
+    return (
+        "delete files there (it has room, but takes no more files)"
+        if no_files_left
+        else ("make room")
+    )

@@ -17,9 +17,8 @@ from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
-from asl_exp.runs.lock import held
 from asl_exp.runs.result import Result, kept_scores
-from asl_exp.runs.run_folder import checkpoints_on_disk
+from asl_exp.runs.run_folder import checkpoints_on_disk, held
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.tracking.store import every_run, open_store
 

@@ -23,8 +23,7 @@ from mlflow.tracking import MlflowClient
 from asl_exp.compat.mlflow import close_connections, shared_view
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
-from asl_exp.runs.full_disk import full_disk, unwritable
-from asl_exp.runs.writing import replaced
+from asl_exp.runs.writing import full_disk, replaced, unwritable
 from asl_exp.tracking.store_file import ARTIFACTS, DATABASE, check_store, repoint_store
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Tag
-from asl_exp.runs.full_disk import unwritable
+from asl_exp.runs.writing import unwritable
 
 DATABASE: Final = "mlflow.db"
 ARTIFACTS: Final = "mlartifacts"

@@ -28,8 +28,8 @@ from asl_exp.data.sources.selection import list_images
 from asl_exp.data.split import fold_of_rows
 from asl_exp.evaluation.certificate import write_folds_certificate
 from asl_exp.evaluation.folder import HAND_FOUND, AnsweredSet, write_answers, write_evaluation
-from asl_exp.runs.lock import held
 from asl_exp.runs.result import FOLDS_FILE, FoldsResult, Result
+from asl_exp.runs.run_folder import held
 from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.training.observer import Evaluate, Observer
 from asl_exp.training.run import run_experiment

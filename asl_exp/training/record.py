@@ -22,9 +22,9 @@ from asl_exp.config.signature import (
 )
 from asl_exp.replica.delivery import ALIAS, register_here
 from asl_exp.replica.login import replica_tag
-from asl_exp.runs.full_disk import full_disk
 from asl_exp.runs.result import Result, kept_scores, spelled_cautions
 from asl_exp.runs.run_folder import checkpoints_on_disk, read_config, write_config
+from asl_exp.runs.writing import full_disk
 from asl_exp.tracking.datasets import dataset_inputs
 from asl_exp.tracking.deferred_signals import signals_deferred
 from asl_exp.tracking.description import Story, description

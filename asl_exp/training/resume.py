@@ -15,9 +15,8 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, signature
-from asl_exp.runs.lock import LOCK, held
 from asl_exp.runs.result import Result
-from asl_exp.runs.run_folder import read_config, resumed_run
+from asl_exp.runs.run_folder import LOCK, held, read_config, resumed_run
 from asl_exp.training.features import n_views
 from asl_exp.training.rendezvous import is_first
 from asl_exp.training.state import FOLDER, find_state

@@ -16,7 +16,7 @@ from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
 from asl_exp.model.weights import require_reachable
 from asl_exp.replica.background import begin_delivery, deliver_run
-from asl_exp.runs.full_disk import full_disk_named
+from asl_exp.runs.writing import full_disk_named
 from asl_exp.tracking.store_file import check_store
 from asl_exp.tracking.system_metrics import sampled
 from asl_exp.training.batch_size import step_images, with_batch_size

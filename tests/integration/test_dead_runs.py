@@ -10,9 +10,8 @@ from mlflow.tracking import MlflowClient
 from asl_exp.config.compose import compose_config
 from asl_exp.config.names import Tag
 from asl_exp.model.recognizer import find_checkpoint
-from asl_exp.runs.lock import held
 from asl_exp.runs.result import Result
-from asl_exp.runs.run_folder import write_config
+from asl_exp.runs.run_folder import held, write_config
 from asl_exp.tracking.dead_runs import close_dead_runs
 from asl_exp.tracking.recorder import Begin, Recorder
 

@@ -20,9 +20,9 @@ from asl_exp.config.errors import DataError, StorageError, UserError
 from asl_exp.config.signature import signature
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.preprocessing import resolve_preprocessing
-from asl_exp.runs.full_disk import full_disk_named
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import write_config
+from asl_exp.runs.writing import full_disk_named
 from asl_exp.training.callbacks import StateWriter
 from asl_exp.training.record import begin_record
 from asl_exp.training.resume import claim_folder
