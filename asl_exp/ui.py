@@ -31,7 +31,7 @@ def _run(arguments: Sequence[str]) -> int:
         raise UserError(f"{', '.join(unknown)}: unknown\n{_USAGE}")
     runs_dir = arguments[-1].partition("=")[2] if arguments else "runs"
 
-    from asl_exp.tracking.ui_port import ui_port
+    from asl_exp.tracking.local_server import ui_port
 
     port = ui_port()
 

@@ -3,7 +3,8 @@
 Hydra's grammar gives ``= ( [ { , # $`` a meaning of its own and knows no letters but a-z in
 unquoted values, so paths that people have are often no values to it. Of its own keys the command
 line may change where runs go and what starts their jobs; the others change how the program works
-and have an option of asl_exp's in their place, or end in Hydra's own words."""
+and have an option of asl_exp's in their place, or end in Hydra's own words.
+"""
 
 import re
 import shlex

@@ -3,12 +3,14 @@
 A cache file is two, ``NAME.ENDING`` with bytes and ``NAME.json`` with what they must be. NAME comes
 from a digest of all that the bytes depend on, so other inputs are another file. The description is
 written last: bytes without one, or that do not match it, are not read but made again. A lock beside
-them keeps processes that start together from doing the work twice.
+them keeps processes that start together from doing the work twice. What a database of the cache
+holds can be found out again too: a damaged one is deleted.
 """
 
 import hashlib
 import json
 import os
+import sqlite3
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -266,3 +268,34 @@ def locked(file: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def open_database(file: Path, create: str) -> sqlite3.Connection:
+    """Open a database, made on first use; a damaged one is begun anew.
+
+    Args:
+        file: of the database, in a folder that exists.
+        create: the statement that makes its table where there is none.
+
+    Raises:
+        sqlite3.Error: it cannot be opened or written: locked, no room, no right.
+    """
+    try:
+        return _opened(file, create)
+    except sqlite3.OperationalError:  # nothing of it is damaged
+        raise
+    except sqlite3.DatabaseError:
+        file.unlink(missing_ok=True)
+        return _opened(file, create)
+
+
+def _opened(file: Path, create: str) -> sqlite3.Connection:
+    database = sqlite3.connect(file, timeout=60)
+    try:
+        database.execute(create)
+        if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("damaged")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
-from asl_exp.data.cache_database import open_database
-from asl_exp.data.cache_files import locked
+from asl_exp.data.cache_files import locked, open_database
 from asl_exp.data.decode import UnreadableImageError, read_size, too_large
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.near_duplicates import (

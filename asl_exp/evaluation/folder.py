@@ -19,14 +19,12 @@ from asl_exp.data.dataset import Split
 from asl_exp.evaluation import one_vs_rest, report, scores
 from asl_exp.evaluation.figures import mistakes
 from asl_exp.evaluation.figures.canvas import line
-from asl_exp.evaluation.figures.confused_pairs import confused_pairs, pairs_figure
 from asl_exp.evaluation.figures.confusion import confusion_figure
-from asl_exp.evaluation.figures.mistakes import Images
+from asl_exp.evaluation.figures.mistakes import Images, confused_pairs, pairs_figure
 from asl_exp.evaluation.figures.one_vs_rest import precision_recall_figure, roc_figure
-from asl_exp.evaluation.figures.reliability import reliability_figure
-from asl_exp.evaluation.figures.risk_coverage import risk_coverage_figure
+from asl_exp.evaluation.figures.reliability import reliability_figure, risk_coverage_figure
+from asl_exp.evaluation.inference import with_no_hand
 from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
-from asl_exp.evaluation.no_hand import with_no_hand
 from asl_exp.evaluation.one_vs_rest import OneVsRest
 from asl_exp.evaluation.risk_coverage import (
     risk_coverage,

@@ -7,6 +7,7 @@ e(k) = a + b k^-c (Hestness et al. 2017); its interval draws orders and test gro
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from asl_exp.config import readable
 from asl_exp.config.errors import UserError
+from asl_exp.evaluation.figures import canvas
 from asl_exp.evaluation.intervals import Interval, known_groups
 from asl_exp.evaluation.linear_head import Labelled, correct, reduced
 from asl_exp.evaluation.scores import Floats
@@ -197,3 +199,21 @@ def _fit(sizes: NDArray[np.int64], errors: Floats, asked: NDArray[np.int64]) -> 
         at = floor[:, None] + factor[:, None] * asked.astype(np.float64) ** -exponent
         found[better] = at[better]
     return found
+
+
+def more_people_figure(path: Path, curves: Sequence[PeopleCurve]) -> None:
+    """Draw accuracy by the number of training people into a PNG, a panel a set."""
+    figure = canvas.new_figure(5.2 * len(curves), 4.6)
+    canvas.title(figure, "How many more people?", "dots: means; dashed: the fit, 95 % shaded")
+    for axes, one in zip(figure.subplots(1, len(curves), squeeze=False).flat, curves, strict=True):
+        for order in one.orders:
+            axes.plot(one.sizes, order, color=canvas.FAINT, linewidth=0.8)
+        axes.plot(one.sizes, one.accuracy, "o", color=canvas.BLUE)
+        axes.plot(one.asked, one.fitted, "--", color=canvas.ORANGE)
+        if one.low is not None and one.high is not None:
+            axes.fill_between(one.asked, one.low, one.high, color=canvas.AMBER, alpha=0.25)
+        axes.axvline(one.sizes[-1], color=canvas.GREY, linestyle=":")
+        axes.set_title(canvas.plain(one.name), fontsize=10)
+        axes.set(xlabel=f"training {one.unit}s", ylabel="accuracy")
+        axes.grid(color=canvas.PALE)
+    canvas.save(figure, path)

@@ -1,6 +1,7 @@
 """What a run's folder holds beside result.json: saved configuration, kept checkpoints, the lock.
 
-A folder is locked as long as a process works on its run. Also finds the run folders around a path."""
+A folder is locked as long as a process works on its run. Also finds the run folders around a path.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager

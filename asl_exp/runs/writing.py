@@ -2,7 +2,8 @@
 
 A reader finds the old content or the new, never a part of it. Where there is no room, no more
 files, a limit on their size, or a disk that may only be read, the user is told so instead of an
-error number; what was written before stays good."""
+error number; what was written before stays good.
+"""
 
 import errno
 import os

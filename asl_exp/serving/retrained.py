@@ -13,9 +13,8 @@ from asl_exp.config.names import Artifact
 from asl_exp.data.audit.looks import look_at
 from asl_exp.data.decode_pool import progress
 from asl_exp.data.near_duplicates import near_pairs
-from asl_exp.evaluation.figures.more_people import more_people_figure
 from asl_exp.evaluation.leak_price import LeakPrice, leak_price
-from asl_exp.evaluation.more_people import PeopleCurve, people_curves
+from asl_exp.evaluation.more_people import PeopleCurve, more_people_figure, people_curves
 from asl_exp.runs.writing import replaced
 from asl_exp.serving.kept_features import KeptFeatures, kept_features
 

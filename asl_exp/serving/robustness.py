@@ -33,11 +33,11 @@ from asl_exp.evaluation.disturbances import (
     Shown,
     disturbed,
 )
-from asl_exp.evaluation.figures.robustness import examples_figure
 from asl_exp.evaluation.robustness import (
     NONE,
     Answers,
     Robustness,
+    examples_figure,
     scored_row,
     write_robustness,
 )

@@ -30,6 +30,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Tag
 from asl_exp.runs.writing import full_disk
 from asl_exp.tracking.deferred_signals import signals_deferred
+from asl_exp.tracking.local_server import ui_address
 from asl_exp.tracking.store import (
     experiment_id,
     forget_store,
@@ -38,7 +39,6 @@ from asl_exp.tracking.store import (
     same_file,
     to_stderr,
 )
-from asl_exp.tracking.ui_port import ui_address
 
 _DEPTH = 4  # mlartifacts/<experiment>/<run>/artifacts
 _MISSING: Final = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from asl_exp.tracking.server_process import run_server
+from asl_exp.tracking.local_server import run_server, ui_address
 from asl_exp.tracking.store import open_store, store_uri, view_path
-from asl_exp.tracking.ui_port import ui_address
 
 
 def serve_ui(runs_dir: str, port: int) -> int:

@@ -15,8 +15,7 @@ import torch
 from asl_exp.config import names
 from asl_exp.config.names import Artifact
 from asl_exp.evaluation import report
-from asl_exp.evaluation.inference import probabilities
-from asl_exp.evaluation.no_hand import with_no_hand
+from asl_exp.evaluation.inference import probabilities, with_no_hand
 from asl_exp.model.checkpoint import save_kept_model, take_weights
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.current_run import PhaseResult, Run

@@ -19,9 +19,8 @@ from asl_exp.app import main as app
 from asl_exp.model.recognizer import Recognizer
 from asl_exp.serving.app.choices import all_choices
 from asl_exp.serving.app.confusion_page import cells_of, said
-from asl_exp.serving.app.live import answered
 from asl_exp.serving.app.pictures import confused_with, encoded
-from asl_exp.serving.app.spelling import Speller
+from asl_exp.serving.app.spelling import Speller, answered
 
 testing = pytest.importorskip("streamlit.testing.v1", reason="the extra app is not installed")
 

@@ -162,7 +162,7 @@ def test_no_cell_is_a_formula(name: str) -> None:
 def test_a_server_is_ended_by_ctrl_c_without_a_fault(number: int, status: int) -> None:
     code = (
         "import os, socket, sys\nfrom asl_exp import cli\n"
-        "from asl_exp.tracking.server_process import run_server\n"
+        "from asl_exp.tracking.local_server import run_server\n"
         "with socket.socket() as free:\n  free.bind(('127.0.0.1', 0))\n"
         "  port = free.getsockname()[1]\n"
         "server = [sys.executable, '-m', 'http.server', str(port), '--bind', '127.0.0.1']\n"

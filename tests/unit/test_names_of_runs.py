@@ -11,7 +11,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import external_means, metric_fault
 from asl_exp.config.signature import run_name, told_settings
 from asl_exp.evaluation.figures.mistakes import _image_name
-from asl_exp.tracking.ui_port import ui_address, ui_port
+from asl_exp.tracking.local_server import ui_address, ui_port
 
 DATA = {
     "photos": "folder {cwd}/photos",

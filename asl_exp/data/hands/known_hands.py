@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from asl_exp.config.errors import DataError
-from asl_exp.data.cache_database import open_database
+from asl_exp.data.cache_files import open_database
 
 NAME: Final = "by_image.sqlite"
 

@@ -2,19 +2,22 @@
 
 They are the runs of a folder, those that its MLflow store knows and whose folder went elsewhere,
 and further folders by name. The best comes first, and best is how well a model reads people it has
-never seen.
+never seen. Those that are in memory are shared by all who look at the app.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from urllib.parse import unquote, urlparse
+
+import streamlit as st
 
 from asl_exp.config import names, readable
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
-from asl_exp.model.recognizer import find_checkpoint
+from asl_exp.model.recognizer import Recognizer, find_checkpoint
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import run_folders
 from asl_exp.tracking.store import every_run, open_store
@@ -138,3 +141,33 @@ def _in_store(runs_dir: Path, known: Iterable[Path]) -> list[Choice]:
                 name, scores = str(run.info.run_name), artifacts / Artifact.EVALUATION
                 found.append(Choice(name, model, scores, metrics))
     return found
+
+
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model and its lock.
+
+    Attributes:
+        recognizer: of the model.
+        lock: held while it works: the hand detector does one picture at a time.
+    """
+
+    recognizer: Recognizer
+    lock: Lock = field(default_factory=Lock)
+
+
+def loaded(choice: Choice) -> Loaded:
+    """Return a model; the same one until its file changes.
+
+    Raises:
+        UserError: it cannot be read, or its hand detector cannot be had.
+    """
+    return _load(choice.path, find_checkpoint(choice.path).stat().st_mtime_ns)
+
+
+@st.cache_resource(max_entries=_AT_ONCE, show_spinner="Loading the model")
+def _load(path: Path, changed_ns: int) -> Loaded:
+    return Loaded(Recognizer.load(path))

@@ -11,8 +11,7 @@ from asl_exp.evaluation.explain import explain
 from asl_exp.evaluation.figures.explained import picture
 from asl_exp.model.recognizer import NO_HAND
 from asl_exp.serving.app import parts
-from asl_exp.serving.app.choices import Choice
-from asl_exp.serving.app.loaded import loaded
+from asl_exp.serving.app.choices import Choice, loaded
 from asl_exp.serving.app.parts import plain
 from asl_exp.serving.app.pictures import answers_of, confused_with, encoded
 

@@ -13,11 +13,9 @@ import streamlit.components.v1 as components
 
 from asl_exp.config.errors import UserError
 from asl_exp.serving.app import parts
-from asl_exp.serving.app.choices import Choice
-from asl_exp.serving.app.live import answered, shown
-from asl_exp.serving.app.loaded import loaded
+from asl_exp.serving.app.choices import Choice, loaded
 from asl_exp.serving.app.parts import plain
-from asl_exp.serving.app.spelling import Speller
+from asl_exp.serving.app.spelling import Speller, answered, shown
 
 _FRAME, _ANSWER = "frame", "answer"
 _camera = components.declare_component(

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from asl_exp.config.errors import UserError
-from asl_exp.tracking.server_process import run_server
-from asl_exp.tracking.ui_port import other_port, port_fault
+from asl_exp.tracking.local_server import other_port, port_fault, run_server
 
 UPLOAD_MB: Final = 20
 """Of one picture; how many pixels it may have is the model's data.max_megapixels."""
