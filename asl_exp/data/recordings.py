@@ -16,6 +16,7 @@ four sessions), with the names of their groups hidden:
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,18 +29,13 @@ from numpy.typing import NDArray
 
 from asl_exp.data.decode import Pixels
 from asl_exp.data.decode_pool import n_cores
+from asl_exp.data.sources import folder_names as words
 
 Kind = Literal["given", "inferred", "unknown"]
 Backgrounds = NDArray[np.uint8]
 """(N, SIDE, SIDE, 3): images made tiny."""
 
 SIDE: Final = 8
-SPLITS: Final = {
-    "train": "train", "training": "train", "valid": "val", "validation": "val", "val": "val",
-    "dev": "val", "test": "test", "testing": "test",
-}  # fmt: skip
-"""Folders that are splits, by the names people give them."""
-
 NEEDED: Final = 3
 """Groups that a class must be in to be in train, val and test."""
 
@@ -65,27 +61,10 @@ _SAMPLE: Final = 2_000
 _REPRESENTATIVES: Final = 200
 _COVERED: Final = 0.95
 
-_PERSON_NAME: Final = (
-    r"(?:hand|user|person|people|subject|subj|signer|participant|actor|volunteer|student|speaker|"
-    r"proband)[ _-]?\d+"
-)
-_PERSON: Final = re.compile(rf"(?:^|[^a-z])({_PERSON_NAME}|[ps]\d{{1,3}})(?=$|[^a-z0-9])")
-_TAKE_NAME: Final = (
-    r"(?:session|sess|video|vid|clip|take|recording|rec|day|room|camera|scene)[ _-]?\d+"
-)
-_TAKE: Final = re.compile(rf"(?:^|[^a-z])({_TAKE_NAME})(?=$|[^a-z0-9])")
+_PERSON: Final = re.compile(rf"(?:^|[^a-z])({words.PERSON}|[ps]\d{{1,3}})(?=$|[^a-z0-9])")
+_TAKE: Final = re.compile(rf"(?:^|[^a-z])({words.TAKE})(?=$|[^a-z0-9])")
 _EXPORTED: Final = re.compile(r"_(?:jpe?g|png|bmp|webp)\.rf\.[0-9a-f]+$", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"(\d{1,9})(?=\D*$)")
-
-
-def is_person(folder: str) -> bool:
-    """Tell whether a folder's name is a person's, such as signer3, P 12."""
-    return bool(re.fullmatch(rf"{_PERSON_NAME}|[ps][ _-]?\d+", folder.lower()))
-
-
-def is_take(folder: str) -> bool:
-    """Tell whether a folder's name is a recording's, such as session_2, video4."""
-    return bool(re.fullmatch(_TAKE_NAME, folder.lower()))
 
 
 @dataclass(frozen=True)
@@ -181,8 +160,11 @@ def _numbered(values: NDArray[np.int64]) -> NDArray[np.str_]:
     return np.array([f"recording{place + 1}" for place in pd.factorize(values)[0]])
 
 
-def _recurs(names: Sequence[str], labels: NDArray[np.str_]) -> bool:
-    """Tell whether names are those of people or recordings: known everywhere, in many classes."""
+def _recurs(names: Sequence[str] | NDArray[np.str_], labels: NDArray[np.str_]) -> bool:
+    """Tell whether names are those of people or recordings: known everywhere, in many classes.
+
+    Names of which each has classes of its own, such as vowels and consonants, are those of parts.
+    """
     named = np.asarray(names, str)
     if (named == "").any() or len(set(named)) < 2:
         return False
@@ -191,17 +173,41 @@ def _recurs(names: Sequence[str], labels: NDArray[np.str_]) -> bool:
     pairs = pd.DataFrame({"name": named, "label": labels})
     spread = pairs.groupby("name")["label"].nunique()
     several = spread.index[spread > 1]
+    if (pairs.groupby("label")["name"].nunique() > 1).mean() < 0.5:
+        return False
     return bool(pairs["name"].isin(several).mean() >= _COVERED)
 
 
 def _by_folders(keys: Sequence[str], labels: NDArray[np.str_]) -> Recordings | None:
     """Folders above or below those of the classes, of the same names in many classes."""
-    pairs = zip(keys, labels, strict=True)
-    names = [
-        "/".join(p for p in PurePosixPath(key).parts[:-1] if p != label and p.lower() not in SPLITS)
-        for key, label in pairs
+    names = _owners([
+        [p for p in PurePosixPath(key).parts[:-1] if p != label and not words.is_split(p)]
+        for key, label in zip(keys, labels, strict=True)
+    ])  # fmt: skip
+    return Recordings(names, "folders", True) if _recurs(names, labels) else None
+
+
+def _owners(paths: Sequence[Sequence[str]]) -> NDArray[np.str_]:
+    """Return who is in each image, by the folders that it lies in: the person, else the recording.
+
+    Of people and recordings in one path the person counts, who may be in several of them; of names
+    that could be either, those that share one are joined.
+    """
+    times = Counter(name for path in paths for name in set(path))
+    told = [
+        [n for n in path if times[n] < len(paths) and not words.are_parts([n])] for path in paths
     ]
-    return Recordings(np.array(names), "folders", True) if _recurs(names, labels) else None
+    people = [next((name for name in path if words.is_person(name)), "") for path in told]
+    if all(people):
+        return np.array(people)
+    told = [[n for n in path if not (words.is_take(n) or n.isdigit())] or path for path in told]
+    if not all(told):
+        return np.array(["/".join(path) for path in told])
+    outer = np.array([path[0] for path in told])
+    below = ["/".join(path[1:]) for path in told]
+    if not any(below) or all(words.is_take(name) for name in outer):
+        return np.array(["/".join(path) for path in told])
+    return _joined(outer, np.unique(below, return_inverse=True)[1])
 
 
 def _by_names(keys: Sequence[str], labels: NDArray[np.str_]) -> Recordings | None:

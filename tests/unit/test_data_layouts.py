@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def made(root: Path, *folders: str, each: int = 3, name: str = "") -> Path:
     """Put a few images into each folder."""
     for folder in folders:
         for number in range(each):
-            seed = abs(hash((folder, number))) % 100_000
+            seed = crc32(f"{folder}/{number}".encode())
             save(picture(seed), root / folder / f"{name or 'i'}{number}.png")
     return root
 
@@ -57,6 +58,10 @@ def refused(config: DataConfig) -> str:
         ("01_TRAIN", "02_VAL", "03_TEST"),
         ("Train_Alphabet", "Dev_Alphabet", "Test_Alphabet"),
         ("train/images", "valid/images", "test/images"),
+        ("ASLTrain", "ASLVal", "ASLTest"),
+        ("trainA", "valA", "testA"),
+        ("entrenamiento", "validación", "prueba"),
+        ("Treino", "Validacao", "Teste"),
     ],
 )
 def test_folders_of_splits_are_splits(names: tuple[str, ...], tmp_path: Path) -> None:
@@ -68,18 +73,31 @@ def test_folders_of_splits_are_splits(names: tuple[str, ...], tmp_path: Path) ->
     assert any("are splits: data.split=column" in note for note in listing.notes)
 
 
-def test_splits_below_the_classes_are_splits(tmp_path: Path) -> None:
-    made(tmp_path, *(f"{letter}/{split}" for letter in "ABC" for split in ("train", "val", "test")))
+@pytest.mark.parametrize("below", ["{s}", "p1/{s}", "anna/day 2/{s}", "{s}/p1", "p1/{s}/raw"])
+def test_splits_below_the_classes_are_splits(below: str, tmp_path: Path) -> None:
+    splits = ("train", "val", "test")
+    made(tmp_path, *(f"{letter}/{below.format(s=s)}" for letter in "ABC" for s in splits))
     listing = listed(tmp_path)
+    assert any("below the classes are splits: data.split=column" in n for n in listing.notes)
     assert listing.classes == ("A", "B", "C")
     assert set(listing.images["split"]) == {"train", "val", "test"}
 
 
-def test_images_beside_splits_below_a_class_are_refused(tmp_path: Path) -> None:
-    made(tmp_path, *(f"{letter}/{split}" for letter in "AB" for split in ("train", "test")), "B")
-    assert "B' has images beside its folders test, train, such as i0.png" in refused(
+@pytest.mark.parametrize(
+    ("beside", "named"), [("", "i0.png"), ("extra", "extra"), ("p2/more", "p2")]
+)
+def test_images_beside_splits_below_a_class_are_refused(
+    beside: str, named: str, tmp_path: Path
+) -> None:
+    made(tmp_path, *(f"{c}/{s}" for c in "AB" for s in ("train", "test")), f"B/{beside}")
+    assert f"B' has images beside its folders test, train, such as {named}" in refused(
         given(tmp_path)
     )
+
+
+def test_a_person_called_like_a_split_is_none(tmp_path: Path) -> None:
+    made(tmp_path, *(f"{letter}/{name}" for letter in "AB" for name in ("dev", "anna", "val")))
+    assert set(listed(tmp_path).images["split"]) == {""}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +119,15 @@ def test_images_beside_splits_below_a_class_are_refused(tmp_path: Path) -> None:
         (["2024-01-01", "2024-01-02"], "none of them is a class"),
         (["20240101", "20240102 night"], "none of them is a class"),
         (["signer1", "signer2"], "none of them is a class"),
+        (["A1", "A2", "B1", "B2"], "of which A1, A2 look like one letter, A"),
+        (["a-anna", "a-bo", "b-anna", "b-bo"], "of which a-anna, a-bo look like one letter, a"),
+        (["64x64/A", "64x64/B", "128x128/A", "128x128/B"], "look like versions of the same images"),
+        (["images/A", "images/B", "flipped/A", "flipped/B"], "look like versions of the same"),
+        (["mine/A", "mine/B", "rotated images/A", "rotated images/B"], "these rotated images lo"),
+        (["with_bg/A", "with_bg/B", "no_bg/A", "no_bg/B"], "look like versions of the same"),
+        (["A/orig", "A/flip", "B/orig", "B/flip"], "flip, orig, which look like versions of the"),
+        (["hello/1", "hello/2", "thanks/1", "thanks/2", "yes/1", "yes/2"], "which are the classes"),
+        (["A_0", "B_0", "B_1", "C"], "of which B_0, B_1 look like one letter, B"),
     ],
 )  # fmt: skip
 def test_what_lies_above_classes_and_is_no_group_is_refused(
@@ -119,6 +146,9 @@ def test_what_lies_above_classes_and_is_no_group_is_refused(
         ("left", "right"),
         ("left_hand", "right_hand"),
         ("day", "night"),
+        ("male", "female"),
+        ("front", "side", "top"),
+        ("iphone", "webcam", "kinect"),
     ],
 )
 def test_parts_do_not_say_who_is_in_them(parts: tuple[str, ...], tmp_path: Path) -> None:
@@ -130,12 +160,37 @@ def test_parts_do_not_say_who_is_in_them(parts: tuple[str, ...], tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    "folders",
+    [
+        ("A-B/A", "A-B/B", "C-D/C", "C-D/D"),
+        ("part1/A", "part1/B", "part2/C", "part2/D"),
+        ("vowels/A", "consonants/B", "consonants/C", "consonants/D"),
+        ("letters/A", "letters/B", "letters/C", "letters/D", "digits/1", "digits/2"),
+        ("static/A", "static/B", "static/C", "static/D", "dynamic/J", "dynamic/Z"),
+    ],
+)
+def test_folders_of_different_classes_are_parts(folders: tuple[str, ...], tmp_path: Path) -> None:
+    made(tmp_path, *folders)
+    listing = listed(tmp_path)
+    assert set(listing.classes) == {folder.rpartition("/")[2] for folder in folders}
+    data = load_letters(given(tmp_path), image_size=16, interpolation="bilinear", seed=0)
+    assert data.caution == "groups unknown: may leak"
+
+
+@pytest.mark.parametrize(
     ("folders", "splits"),
     [
         (["p{p}/sess1/{l}", "p{p}/sess2/{l}"], {""}),
         (["p{p}/train/{l}", "p{p}/test/{l}"], {"train", "test"}),
         (["train/p{p}/{l}", "test/p{p}/{l}"], {"train", "test"}),
         (["anna{p}/{l}/video1", "anna{p}/{l}/video2"], {""}),
+        (["left/p{p}/{l}", "right/p{p}/{l}"], {""}),
+        (["right/anna{p}/{l}", "left/anna{p}/{l}"], {""}),
+        (["day/studio/anna{p}/{l}", "night/studio/anna{p}/{l}"], {""}),
+        (["session1/p{p}/{l}", "session2/p{p}/{l}"], {""}),
+        (["2024-01-01/anna{p}/{l}", "2024-02-01/anna{p}/{l}"], {""}),
+        (["session1/{l}/user{p}", "session2/{l}/user{p}"], {""}),
+        (["studio/signer{p}/{l}", "garden/signer{p}/{l}"], {""}),
     ],
 )
 def test_people_are_groups_whatever_lies_between(
@@ -146,6 +201,35 @@ def test_people_are_groups_whatever_lies_between(
     assert set(images["label"]) == set("ABC")
     assert {group[-1] for group in images["group"]} == {"1", "2", "3"}
     assert set(images["split"]) == splits
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("{l}/p{p}/session1", "{l}/p{p}/session2"),
+        ("{l}/session1/user {p}", "{l}/session2/user {p}"),
+        ("{l}/left/anna{p}", "{l}/right/anna{p}"),
+        ("{l}/anna{p}/1", "{l}/anna{p}/2"),
+        ("{l}/2024-01-01/s{p}", "{l}/2024-03-01/s{p}"),
+        ("day/{l}/anna{p}", "night/{l}/anna{p}"),
+        ("{l}/studio/anna{p}",),
+    ],
+)
+def test_people_below_letters_are_recognised_and_not_cut(
+    folders: tuple[str, ...], tmp_path: Path
+) -> None:
+    made(tmp_path, *(f.format(p=p, l=c) for f in folders for p in range(4) for c in "ABC"), each=1)
+    data = load_letters(given(tmp_path), image_size=16, interpolation="bilinear", seed=0)
+    assert data.caution == "groups: inferred from folders: 4"
+    people = [set(split.table["group"]) for split in data.splits.values()]
+    assert sum(map(len, people)) == 4
+
+
+def test_of_people_and_rooms_without_a_word_for_either_none_is_cut(tmp_path: Path) -> None:
+    people, rooms = ("anna", "bo", "eve", "kim"), ("studio", "garden")
+    made(tmp_path, *(f"{c}/{r}/{p}" for c in "ABC" for p in people for r in rooms))
+    data = load_letters(given(tmp_path), image_size=16, interpolation="bilinear", seed=0)
+    assert data.caution == "groups unknown: may leak"
 
 
 @pytest.mark.parametrize("names", [("train", "test"), ("train", "valid")])

@@ -18,7 +18,6 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.redact import printable
 from asl_exp.data.decode import SUFFIXES
-from asl_exp.data.recordings import SPLITS
 from asl_exp.data.sources import folder_names as words
 from asl_exp.data.sources.listing import NOTES, natural, some, table
 
@@ -132,22 +131,40 @@ class _Reader:
         if self._people_above_splits(folder, below) or self._groups_above(folder, below):
             self._read_groups(folder, [name for name in full if below[name].folders], split, group)
             return
-        if inner := self._splits_below(below):
-            self.found.notes.append(
-                f"{self.key}: the folders {some(sorted(inner))} below the classes are splits: "
-                "data.split=column"
-            )
         self._require_one_version(folder, below)
         self._require_classes(folder, below, empty)
+        first = len(self.found.rows)
         for name in full:
             for path in sorted(image_files(folder / name, self.found.other_files)):
-                top = Path(path).relative_to(folder / name).parts[0]
-                if inner and top not in inner:
-                    raise DataError(
-                        f"{self.key}: '{folder / name}' has images beside its folders "
-                        f"{some(sorted(inner))}, such as {top}; move them into one of these splits"
-                    )
-                self.found.rows.append((path, name, group, inner.get(top, split)))
+                inner = Path(path).relative_to(folder / name).parts[:-1]
+                own = [one for one in inner if group and words.is_better_group(one, group)]
+                self.found.rows.append((path, name, own[0] if own else group, split))
+        self._read_splits_below(folder, first)
+
+    def _read_splits_below(self, folder: Path, first: int) -> None:
+        """Read folders that are splits below those of the classes, at any depth."""
+        if self.external:
+            return
+        inner = [Path(row[0]).relative_to(folder).parts[1:] for row in self.found.rows[first:]]
+        named = [next((p for p in parts[:-1] if p.lower() in words.SPLITS), "") for parts in inner]
+        told = sorted(set(named) - {""})
+        splits = {name: words.SPLITS[name.lower()] for name in told}
+        if len(set(splits.values())) < 2 or (not all(named) and "train" not in splits.values()):
+            return
+        if "" in named:
+            row = self.found.rows[first + named.index("")]
+            beside = Path(row[0]).relative_to(folder / row[1]).parts[0]
+            raise DataError(
+                f"{self.key}: '{folder / row[1]}' has images beside its folders {some(told)}, "
+                f"such as {beside}; move them into one of these splits"
+            )
+        self.found.notes.append(
+            f"{self.key}: the folders {some(told)} below the classes are splits: data.split=column"
+        )
+        self.found.rows[first:] = [
+            (*row[:3], splits[name])
+            for row, name in zip(self.found.rows[first:], named, strict=True)
+        ]
 
     def _read_groups(self, folder: Path, names: list[str], split: str, group: str) -> None:
         """Read folders that each hold the classes: people, sessions, parts.
@@ -156,8 +173,7 @@ class _Reader:
             DataError: they are something else: splits and others, or versions of the same images.
         """
         splits = [name for name in names if words.is_split(name)]
-        same = words.versions(names)
-        same = same if len(same) > 1 else [one for one in names if words.is_copy(one, names)]
+        same = words.versions(names) or [one for one in names if words.is_copy(one, names)]
         if odd := splits or same:
             told = "splits" if splits else "versions of the same images"
             raise DataError(
@@ -165,14 +181,18 @@ class _Reader:
                 f"folders, and of these {some(odd)} look like {told}; give one of them, such as "
                 f"{folder / odd[0]}, or move the others elsewhere"
             )
-        if words.are_parts(names):
-            told = "hold class folders: parts, which do not say who is in them"
-        else:
-            what = f"recordings of '{group}'" if group else "groups"
-            told = f"hold class folders: they are {what}"
-        self.found.notes.append(f"{self.key}: the folders {some(names)} {told}")
+        inner = [one for name in names for one in _Inside.of(folder / name, None).folders]
+        apart = len(set(inner)) == len(inner) and not words.are_recorded(names)
+        parts, first = words.are_parts(names) or apart, len(self.found.rows)
+        told = "hold class folders: parts, which do not say who is in them" if parts else ""
         for name in names:
-            self.read(folder / name, split, group or ("" if words.are_parts(names) else name))
+            own = name if not (parts or group) or words.is_better_group(name, group) else group
+            self.read(folder / name, split, own)
+        if not told:
+            used = {group for _, _, group, _ in self.found.rows[first:]}
+            what = "groups" if used & set(names) else f"recordings of '{group}'" if group else ""
+            told = f"hold class folders: they are {what or 'recordings of the groups in them'}"
+        self.found.notes.append(f"{self.key}: the folders {some(names)} {told}")
 
     def _groups_above(self, folder: Path, below: dict[str, "_Inside"]) -> bool:
         """Tell whether these folders are people, each with folders of classes.
@@ -184,29 +204,47 @@ class _Reader:
         if len(nested) < 2 or len(nested) < len(below):
             return False
         times = Counter(name for names in nested.values() for name in names)
-        if words.are_recorded(nested) and words.letterlike(list(times)):
-            return not set(self.wanted) & set(nested)
+        known = words.are_recorded(nested) or words.are_parts(nested)
         inner = [name for name, count in times.items() if count > 1]
-        if len(inner) < 2 or all(name.lower() in SPLITS for name in inner):
+        if (known or not inner) and words.letterlike(list(times)):
+            return not (set(self.wanted) & set(nested) or words.letterlike(list(nested)))
+        if not words.letterlike(list(nested)) and self._classes_deeper(folder, nested):
+            return True
+        if len(inner) < 2 or all(name.lower() in words.SPLITS for name in inner):
             return False
         if self.wanted:
             if set(self.wanted) <= set(nested):
                 return False
             return len(set(self.wanted) & set(inner)) > len(set(self.wanted) & set(nested))
         outer_letters, inner_letters = words.letterlike(list(nested)), words.letterlike(inner)
-        if outer_letters != inner_letters:
+        numbers = all(name.isdigit() for name in inner) and not words.versions(nested)
+        if outer_letters != inner_letters and not (inner_letters and numbers):
             return inner_letters
         if words.are_recorded(nested):
             return True
         if words.are_recorded(inner):
             return False
-        if len(inner) == len(nested):
+        if len(inner) == len(nested) or (numbers and not outer_letters):
             raise DataError(
                 f"{self.key}: '{folder}' has the folders {some(_sorted(nested))}, and "
                 f"each of them {some(_sorted(inner))}; which are the classes? name "
                 "them with data.classes=[...], or give the folder that holds the class folders"
             )
         return outer_letters and len(inner) > len(nested)
+
+    def _classes_deeper(self, folder: Path, nested: dict[str, set[str]]) -> bool:
+        """Tell whether the classes lie two or more folders below: left/anna/A, day/room/p1/A."""
+        inside = {
+            f"{name}/{one}": set(_Inside.of(folder / name / one, None).folders)
+            for name, ones in nested.items()
+            for one in ones
+        }
+        deeper = {name for names in inside.values() for name in names}
+        if len(deeper) < 2 or not all(inside.values()):
+            return False
+        if words.letterlike(list(deeper)) or set(self.wanted) & deeper:
+            return True
+        return self._classes_deeper(folder, inside)
 
     def _people_above_splits(self, folder: Path, below: dict[str, "_Inside"]) -> bool:
         """Tell whether these folders hold splits that hold the classes: signer1/train/A."""
@@ -219,16 +257,16 @@ class _Reader:
 
     def _splits_below(self, below: dict[str, "_Inside"]) -> dict[str, str]:
         names = {name for inside in below.values() for name in inside.folders}
-        if not names or not all(name.lower() in SPLITS for name in names):
+        if not names or not all(name.lower() in words.SPLITS for name in names):
             return {}
-        return {name: SPLITS[name.lower()] for name in names}
+        return {name: words.SPLITS[name.lower()] for name in names}
 
     def _require_one_version(self, folder: Path, below: dict[str, "_Inside"]) -> None:
         """Refuse classes that each hold several versions of the same images."""
         same = words.versions(
             _sorted({name for inside in below.values() for name in inside.folders})
         )
-        if len(same) > 1:
+        if same:
             raise DataError(
                 f"{self.key}: the class folders of '{folder}' hold the folders {some(same)}, which "
                 "look like versions of the same images; keep one of them, and move the others "
@@ -260,6 +298,12 @@ class _Reader:
             raise DataError(
                 f"{self.key}: '{folder}' has the folders {some(full)}, and none of them is a "
                 "class; give the folder that holds a sub-folder for each class"
+            )
+        if several := [] if known or odd else words.several_of_a_letter(full):
+            raise DataError(
+                f"{self.key}: '{folder}' has the folders {some(full)}, of which {some(several)} "
+                f"look like one letter, {several[0][0]}; put the images of each letter into one "
+                "folder, or say which folders are classes with data.classes=[...]"
             )
         if others := [] if known else words.beside_letters(full):
             self.found.notes.append(

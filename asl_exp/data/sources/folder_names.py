@@ -8,7 +8,16 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from asl_exp.config.classes import LETTERS, SIGNS
-from asl_exp.data.recordings import SPLITS, is_person, is_take
+
+SPLITS: Final = {
+    "train": "train", "training": "train", "valid": "val", "validation": "val", "val": "val",
+    "dev": "val", "test": "test", "testing": "test",
+    "entrenamiento": "train", "treino": "train", "entrainement": "train", "entraînement": "train",
+    "apprentissage": "train", "addestramento": "train", "prueba": "test", "teste": "test",
+    "validación": "val", "validacion": "val", "validação": "val", "validacao": "val",
+    "validierung": "val",
+}  # fmt: skip
+"""Folders that are splits, by the names people give them."""
 
 IGNORED: Final = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found",
@@ -48,8 +57,15 @@ _VERSIONS: Final = {
     "rgb", "depth", "color", "colour", "gray", "grey", "grayscale", "greyscale", "raw", "processed",
     "preprocessed", "original", "originals", "orig", "resized", "cropped", "crops", "augmented",
     "aug", "mask", "masks", "masked", "edges", "canny", "binary", "segmented", "skeleton",
-    "landmarks", "thumbnails", "normalized", "enhanced",
+    "landmarks", "thumbnails", "normalized", "enhanced", "clean", "small", "large", "images",
+    "background", "bg", "nobg",
 }  # fmt: skip
+_MADE_OF_OTHERS: Final = {
+    "augmented", "resized", "cropped", "processed", "preprocessed", "flipped", "flip", "mirrored",
+    "rotated", "noisy", "noise", "blurred", "blur", "scaled", "sharpened", "brightened", "darkened",
+}  # fmt: skip
+"""Words for images that were made of others; those beside them are their originals."""
+_SIZE: Final = re.compile(r"\d{2,4}[x\u00d7]\d{2,4}(?:px)?|\d{2,4}px", re.I)
 _OTHER_SIGNS: Final = {"blank", "none", "unknown", "background", "other", "delete", "empty", "null"}
 _SPLIT_WORD: Final = re.compile(
     r"(?:^|[_\- ])(" + "|".join(SPLITS) + r")(?:[_\- ]?(?:set|data|images?|imgs?))?(?=$|[_\- \d])",
@@ -57,9 +73,17 @@ _SPLIT_WORD: Final = re.compile(
 )
 _PART: Final = re.compile(
     r"(?:fold|part|batch|chunk|shard|set)[ _-]?\d+|(?:left|right|both)(?:[ _-]?hands?)?"
-    r"|day|night|(?:in|out)doors?|light|dark|bright|dim|easy|hard",
+    r"|day|night|(?:in|out)doors?|light|dark|bright|dim|easy|hard|near|far|close"
+    r"|(?:fe)?male|m[ae]n|wom[ae]n|boys?|girls?|adults?|kids|children|(?:left|right)ies"
+    r"|front|back|side|top|bottom|frontal|profile|morning|noon|afternoon|evening"
+    r"|i?phone|android|webcam|kinect|camera|dslr|laptop|mobile|tablet|realsense|smartphone",
     re.I,
 )
+PERSON: Final = (
+    r"(?:hand|user|person|people|subject|subj|signer|participant|actor|volunteer|student|speaker|"
+    r"proband)[ _-]?\d+"
+)
+TAKE: Final = r"(?:session|sess|video|vid|clip|take|recording|rec|day|room|camera|scene)[ _-]?\d+"
 _DATE: Final = re.compile(r"(?:19|20)\d\d([-_. ]?)(?:0\d|1[0-2])\1(?:[0-2]\d|3[01])(?:\D.*)?")
 _COPY: Final = re.compile(
     r"(.+?)(?:[ _-]+(?:copy|backup|bak|old|new|aug|augmented|resized|cropped|orig|original))*"
@@ -68,9 +92,18 @@ _COPY: Final = re.compile(
 )
 
 
+_CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def _split_words(name: str) -> list[str]:
+    """Return the words for splits in a name: of asl_train, TestSet, ASLTrain, trainA."""
+    found: list[str] = _SPLIT_WORD.findall(_CAMEL.sub(" ", name))
+    return found
+
+
 def splits_of(names: Sequence[str]) -> dict[str, str]:
     """Return the split of each folder, or nothing where one of them is no split."""
-    matches = {name: _SPLIT_WORD.findall(name) for name in names}
+    matches = {name: _split_words(name) for name in names}
     if len(names) < 2 or not all(matches.values()):
         return {}
     return {name: SPLITS[words[-1].lower()] for name, words in matches.items()}
@@ -78,12 +111,22 @@ def splits_of(names: Sequence[str]) -> dict[str, str]:
 
 def is_split(name: str) -> bool:
     """Tell whether a name has a word for a split in it."""
-    return bool(_SPLIT_WORD.search(name))
+    return bool(_split_words(name))
+
+
+def is_person(folder: str) -> bool:
+    """Tell whether a folder's name is a person's, such as signer3, P 12."""
+    return bool(re.fullmatch(rf"{PERSON}|[ps][ _-]?\d+", folder.lower()))
+
+
+def is_take(folder: str) -> bool:
+    """Tell whether a folder's name is a recording's, such as session_2, video4, a date."""
+    return bool(re.fullmatch(TAKE, folder.lower()) or _DATE.fullmatch(folder))
 
 
 def are_recorded(names: Iterable[str]) -> bool:
     """Tell whether all names are those of people or of recordings: signer3, session_2, a date."""
-    return all(is_person(name) or is_take(name) or _DATE.fullmatch(name) for name in names)
+    return all(is_person(name) or is_take(name) for name in names)
 
 
 def are_parts(names: Iterable[str]) -> bool:
@@ -91,9 +134,36 @@ def are_parts(names: Iterable[str]) -> bool:
     return all(_PART.fullmatch(name) for name in names)
 
 
+def is_better_group(name: str, than: str) -> bool:
+    """Tell whether a folder inside another says better who is seen: a person in a session."""
+    if is_person(than):
+        return False
+    return bool(re.fullmatch(PERSON, name.lower())) or (is_take(than) and not is_take(name))
+
+
+def several_of_a_letter(names: Sequence[str]) -> list[str]:
+    """Return the folders of a letter that has several, where all names begin with one: A1, A2."""
+    letters: dict[str, list[str]] = {}
+    for name in names:
+        found = re.fullmatch(r"([A-Za-z])(?:[\W_]*\d.*|[\W_]+\w.*)?", name)
+        if not found:
+            return []
+        letters.setdefault(found[1], []).append(name)
+    return next((several for several in letters.values() if len(several) > 1), [])
+
+
 def versions(names: Iterable[str]) -> list[str]:
-    """Return the names that stand for other versions of the same images, such as depth."""
-    return [name for name in names if name.lower().strip(" _-") in _VERSIONS]
+    """Return the names that stand for other versions of the same images, such as rgb and depth."""
+    named = list(names)
+    found = [name for name in named if _is_version(name)]
+    made = [name for name in named if _MADE_OF_OTHERS & set(re.split(r"[\W_]+", name.lower()))]
+    return found if len(found) > 1 else made
+
+
+def _is_version(name: str) -> bool:
+    plain = name.lower().strip(" _-")
+    last = re.split(r"[\W_]+", plain)[-1]
+    return bool({plain, last} & (_VERSIONS | _MADE_OF_OTHERS)) or bool(_SIZE.fullmatch(plain))
 
 
 def letterlike(names: Sequence[str]) -> bool:

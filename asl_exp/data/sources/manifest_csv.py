@@ -15,7 +15,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.redact import printable
 from asl_exp.data.decode import SUFFIXES
-from asl_exp.data.recordings import SPLITS
+from asl_exp.data.sources.folder_names import SPLITS
 from asl_exp.data.sources.listing import COLUMNS, NOTES, some, there
 from asl_exp.data.split import NAMES
 
