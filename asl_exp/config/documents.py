@@ -42,9 +42,10 @@ td small { color: #666; display: block; }
   .scroll table, .scroll tbody, .scroll tr { display: block; }
   .scroll tr:first-child { display: none; }
   .scroll tr { margin: 0 0 1rem; }
-  .scroll td { display: flex; padding: .1rem 0; }
-  .scroll td::before { content: attr(data-name); color: #666; margin-right: auto;
-                       padding-right: 1rem; text-align: left; }
+  .scroll td { display: grid; padding: .1rem 0;
+               grid-template-columns: minmax(30%, 1fr) minmax(0, max-content) max-content; }
+  .scroll td::before { content: attr(data-name); color: #666; padding-right: 1rem;
+                       text-align: left; white-space: normal; }
   .scroll td:first-child { font-weight: bold; }
   td small { display: inline; margin-left: .4rem; }
 }

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from asl_exp.config.compose import compose_config
+from asl_exp.config.documents import html_document, html_table
 from asl_exp.evaluate import main as evaluate
 from asl_exp.report import main as report
 from asl_exp.training.run import run_experiment
@@ -75,6 +76,16 @@ def test_the_report_of_an_experiment_opens_in_a_browser(
     assert report(["--experiment", "asl_ex", "--runs-dir", str(runs)]) == 2
 
 
+def test_a_value_is_seen_beside_a_long_name_on_a_phone(page: Any) -> None:
+    name = "2026-11-27_08-36-58_067326_mobilenetv2_100"
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.set_content(html_document("Runs", html_table(["setting", name], [["seed", "7"]])))
+    fits = page.evaluate(
+        "[...document.querySelectorAll('td')].map(c => c.scrollWidth <= c.clientWidth)"
+    )
+    assert fits == [True, True]
+
+
 def test_disturbed_pictures_are_told_in_a_table_and_a_curve(runs: Path) -> None:
     assert evaluate([str(runs / "one"), "--robustness"]) == 0
     folder = runs / "one" / "evaluation" / "robustness" / "test"
@@ -98,6 +109,8 @@ def test_heads_trained_anew_price_the_leak_and_more_people(
     said = capsys.readouterr().out
     assert "test images has a near-duplicate among" in said
     assert "8 more signers are worth" in said
+    leak = json.loads((runs / "one/evaluation/certificate.json").read_text())["leak"]
+    assert leak["sentence"] in said
     curves = json.loads((runs / "one/evaluation/more_people.json").read_text())
     assert set(curves) == {"test", "external/synthetic_external"}
     assert (runs / "one/evaluation/more_people.png").stat().st_size > 10_000
