@@ -18,12 +18,16 @@ from asl_exp.config import readable
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
-from asl_exp.data.dataset import LetterData
+from asl_exp.data.dataset import LetterData, Split
 from asl_exp.evaluation.answers_file import PREDICTIONS, score_file
+from asl_exp.evaluation.intervals import METHOD
 from asl_exp.runs.result import Result
 from asl_exp.runs.writing import replaced
 
 FILE: Final = "certificate.json"
+LEAK: Final = "leak.json"
+"""Beside it, once somebody asked what near-duplicates in training were worth."""
+
 _PACKAGES: Final = ("asl-exp", "torch", "timm", "pytorch-lightning", "numpy", "scikit-learn")
 _TOLERANCE: Final = 1e-9
 
@@ -50,7 +54,8 @@ def write_certificate(
             "leaks": result.split_leaks,
             "cautions": result.cautions,
         },
-        "audit": _known_audit(evaluation / FILE) if data is None else _audit(data),
+        "audit": _known(evaluation / FILE, "audit") if data is None else _audit(data),
+        "leak": _known(evaluation / LEAK),
         "seed": config.seed,
         "calibration": result.calibration,
         "checkpoints": result.checkpoints,
@@ -95,7 +100,7 @@ def _write(evaluation: Path, content: Mapping[str, Any]) -> Path:
 def _audit(data: LetterData) -> dict[str, Any]:
     """Return each split's images, their digest, and how many of them training has as well.
 
-    Near copies take a look at every image: ``data audit`` lists them.
+    Near copies take a look at every image: they are there once ``report --leak`` has looked.
     """
     trained = data.splits["train"].table
     bytes_of, groups_of = set(trained["sha256"]) - {""}, set(trained["group"]) - {""}
@@ -107,20 +112,27 @@ def _audit(data: LetterData) -> dict[str, Any]:
                 "digest": hashlib.sha256(
                     "\n".join(sorted(split.table["sha256"])).encode()
                 ).hexdigest(),
-                "exact_copies_in_train": int(split.table["sha256"].isin(bytes_of).sum()),
-                "of_groups_in_train": int(split.table["group"].isin(groups_of).sum()),
+                **({} if name == "train" else _in_train(split, bytes_of, groups_of)),
             }
             for name, split in data.splits.items()
         },
     }
 
 
-def _known_audit(certificate: Path) -> dict[str, Any] | None:
+def _in_train(split: Split, bytes_of: set[str], groups_of: set[str]) -> dict[str, int]:
+    return {
+        "exact_copies_in_train": int(split.table["sha256"].isin(bytes_of).sum()),
+        "of_groups_in_train": int(split.table["group"].isin(groups_of).sum()),
+    }
+
+
+def _known(file: Path, key: str | None = None) -> Any:
+    """Return what a JSON file says, or says under a key; None where it says nothing."""
     try:
-        known: dict[str, Any] = json.loads(certificate.read_text(encoding="utf-8"))["audit"]
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return content if key is None else content[key]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return known
 
 
 def verify(certificate: Path) -> list[str]:
@@ -130,8 +142,10 @@ def verify(certificate: Path) -> list[str]:
         UserError: the file is no certificate.
     """
     try:
-        sets = json.loads(certificate.read_text(encoding="utf-8"))["sets"]
-        return [fault for name, said in sets.items() for fault in _faults(certificate, name, said)]
+        content = json.loads(certificate.read_text(encoding="utf-8"))
+        of_sets = content["sets"].items()
+        found = [fault for name, said in of_sets for fault in _faults(certificate, name, said)]
+        return [*found, *_other_method(content)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{certificate}: not a certificate of asl_exp ({error})") from error
 
@@ -146,7 +160,8 @@ def _faults(certificate: Path, name: str, said: dict[str, Any]) -> Iterator[str]
     made = _scores(file)
     if made["images"] != said["images"]:
         yield f"{name}: {said['images']} images are certified, {made['images']} are there"
-    for what, kind in (("", "scores"), ("the interval of ", "intervals")):
+    checked = {"scores": ""} | ({"intervals": "the interval of "} if _same_method(said) else {})
+    for kind, what in checked.items():
         for score, value in said[kind].items():
             found = made[kind].get(score)
             if found is None or not np.allclose(found, value, rtol=0, atol=_TOLERANCE):
@@ -154,6 +169,21 @@ def _faults(certificate: Path, name: str, said: dict[str, Any]) -> Iterator[str]
                     f"{name}: {what}{score} is certified as {_told(value)}, the predictions give "
                     f"{'none' if found is None else _told(found)}"
                 )
+
+
+def _same_method(said: Mapping[str, Any]) -> bool:
+    return not said["intervals"] or said.get("intervals_method") == METHOD
+
+
+def _other_method(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why intervals were not checked, if any were made in another way than today's."""
+    sets = [name for name, said in content["sets"].items() if not _same_method(said)]
+    if sets:
+        yield (
+            f"{', '.join(sets)}: the intervals were not checked: asl-exp "
+            f"{content['versions'].get('asl-exp')} made them by another method than this version "
+            f"({METHOD}); `python -m asl_exp.evaluate RUN` makes them and the certificate anew"
+        )
 
 
 def _told(value: float | list[float]) -> str:
@@ -168,6 +198,7 @@ def _scores(file: Path) -> dict[str, Any]:
         "predictions_sha256": _digest(file),
         "scores": scored.values,
         "intervals": {name: list(interval) for name, interval in scored.intervals.of.items()},
+        "intervals_method": METHOD,
         "intervals_over": f"{scored.intervals.n_units} {scored.intervals.unit}s",
     }
 

@@ -13,17 +13,20 @@ from asl_exp.config.names import Artifact
 from asl_exp.data.audit.looks import look_at
 from asl_exp.data.decode_pool import progress
 from asl_exp.data.near_duplicates import near_pairs
+from asl_exp.evaluation.certificate import LEAK, write_certificate
 from asl_exp.evaluation.leak_price import LeakPrice, leak_price
 from asl_exp.evaluation.more_people import PeopleCurve, more_people_figure, people_curves
+from asl_exp.runs.result import Result
 from asl_exp.runs.writing import replaced
 from asl_exp.serving.kept_features import KeptFeatures, kept_features
 
-LEAK: Final = "leak.json"
 PEOPLE: Final = "more_people"
 
 
 def leak(folder: Path) -> LeakPrice:
-    """Say what near-duplicates of a run's test images were worth; write evaluation/leak.json.
+    """Say what near-duplicates of a run's test images were worth.
+
+    Writes evaluation/leak.json, and the certificate with what it says.
 
     Raises:
         UserError: no kept model, or features that already know the training images.
@@ -32,6 +35,9 @@ def leak(folder: Path) -> LeakPrice:
     train, test = known.of["train"], known.of["test"]
     found = leak_price(train, test, _near(known), known.data.classes)
     _write(folder / Artifact.EVALUATION / LEAK, {**found.as_json(), "sentence": found.sentence()})
+    result = Result.read(folder)
+    assert result is not None  # or it had no features
+    write_certificate(folder, known.config, result)
     return found
 
 

@@ -104,6 +104,7 @@ def test_a_certificate_holds_until_something_is_changed(
     content = json.loads(file.read_text())
     assert set(content["sets"]) == {"test", "external/synthetic_external"}
     splits = content["audit"]["splits"]
+    assert "exact_copies_in_train" not in splits["train"]
     assert {name: one["of_groups_in_train"] for name, one in splits.items() if name != "train"} == {
         "val": 0, "test": 0, "external/synthetic_external": 0,
     }  # fmt: skip
@@ -124,6 +125,16 @@ def test_a_certificate_holds_until_something_is_changed(
     told = capsys.readouterr().out
     assert "external/synthetic_external: predictions.parquet was changed" in told
     assert "12 images are certified, 11 are there" in told
+
+    shutil.copytree(runs / "a", run, dirs_exist_ok=True)
+    content = json.loads(file.read_text())
+    content["versions"]["asl-exp"] = "0.0.9"
+    one = content["sets"]["external/synthetic_external"]
+    one["intervals"], one["intervals_method"] = {"accuracy": [0.1, 0.2]}, "percentiles"
+    file.write_text(json.dumps(content))
+    assert main(["--verify", str(file)]) == 1
+    (told,) = capsys.readouterr().out.splitlines()
+    assert "intervals were not checked: asl-exp 0.0.9 made them by another method" in told
 
     file.write_text("[]")
     assert main(["--verify", str(file)]) == 2
