@@ -40,7 +40,7 @@ EPOCH_METRICS: Final = (
     IMAGES_PER_SECOND,
 )
 
-SCORES: Final = ("accuracy", "f1_macro", "ece")
+SCORES: Final = ("accuracy", "f1_macro", "ece", "brier", "log_loss")
 
 FOLDS: Final = "folds"
 """Instead of a split's name: the answers of all folds together; ``folds/mean`` is the mean of their
@@ -169,7 +169,7 @@ class Artifact:
 
 _SCORE = re.compile(rf"^(test|external|external/[^/].*|{FOLDS})/({'|'.join(SCORES)})$")
 _FOLDS_MEAN = f"{FOLDS}/mean"
-_FALLING = ("loss", "l2_penalty", "ece")
+_FALLING = ("loss", "l2_penalty", "ece", "brier", "log_loss")
 
 EVERY_EPOCH = tuple(key for key in EPOCH_METRICS if key != LEARNING_RATE)
 

@@ -23,8 +23,8 @@ class Scored:
 
     Attributes:
         table: a row an image: key, label, group, predicted, correct, ...
-        values: accuracy, f1_macro, ece, and those of risk and coverage.
-        intervals: of the first three, brier and log_loss.
+        values: names.SCORES, and those of risk and coverage.
+        intervals: of names.SCORES.
         recall: class to the share of its images that were recognised.
     """
 

@@ -18,7 +18,7 @@ from asl_exp.config.redact import csv_cell, printable
 from asl_exp.data.dataset import Split
 from asl_exp.evaluation import one_vs_rest, report, scores
 from asl_exp.evaluation.figures import mistakes
-from asl_exp.evaluation.figures.canvas import line
+from asl_exp.evaluation.figures.canvas import line, number
 from asl_exp.evaluation.figures.confusion import confusion_figure
 from asl_exp.evaluation.figures.mistakes import Images, confused_pairs, pairs_figure
 from asl_exp.evaluation.figures.one_vs_rest import precision_recall_figure, roc_figure
@@ -84,7 +84,7 @@ class AnsweredSet:
         )
 
     def scores(self) -> dict[str, float]:
-        """Return accuracy, f1_macro, ece, risk and coverage, and how often a hand was found."""
+        """Return names.SCORES, those of risk and coverage, and how often a hand was found."""
         totals = report.summary(self.probabilities, self.labels)
         curve = risk_coverage(self.probabilities, self.labels)
         totals |= {names.RISK_COVERAGE_AREA: curve.area, names.ACCURACY_SUREST: curve.surest}
@@ -92,10 +92,9 @@ class AnsweredSet:
             totals[names.HANDS_FOUND] = float(self.found.mean())
         return totals
 
-    def line(self, more: str = "", **values: float) -> str:
+    def line(self, *told: str) -> str:
         """Return what stands below a figure's title; the caution in a line of its own."""
-        said = ", ".join(filter(None, (line(len(self.labels), **values), more)))
-        return "\n".join(filter(None, (said, self.caution)))
+        return "\n".join(filter(None, (line(len(self.labels), *told), self.caution)))
 
 
 @dataclass(frozen=True)
@@ -104,14 +103,18 @@ class Evaluation:
 
     Attributes:
         n_images: scored.
-        scores: accuracy, f1_macro, ece, those of risk and coverage, all 0 to 1, and hands_found
-            where hands are looked for.
+        scores: names.SCORES, those of risk and coverage, and hands_found where hands are looked
+            for.
         intervals: how sure they are.
     """
 
     n_images: int
     scores: dict[str, float]
     intervals: Intervals
+
+    def told(self, name: str, score: str) -> str:
+        """Return a score under a name, with its interval."""
+        return number(name, self.scores[score], self.intervals.of.get(score))
 
 
 def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
@@ -126,13 +129,14 @@ def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
     intervals = score_intervals(answered.probabilities, answered.labels, groups)
     ranked = risk_coverage_intervals(answered.probabilities, answered.labels, groups)
     intervals = replace(intervals, of={**intervals.of, **ranked})
+    evaluation = Evaluation(len(answered.labels), totals, intervals)
     curves = _Curves.of(answered)
     write_answers(folder, answered)
-    _write_reports(folder, answered, (totals, intervals), curves)
-    _draw_scores(folder, answered, totals)
+    _write_reports(folder, answered, evaluation, curves)
+    _draw_scores(folder, answered, evaluation)
     _draw_rankings(folder, answered, curves)
     _draw_mistakes(folder, answered)
-    return Evaluation(len(answered.labels), totals, intervals)
+    return evaluation
 
 
 def predictions_table(
@@ -174,10 +178,7 @@ class _Curves:
 
 
 def _write_reports(
-    folder: Path,
-    answered: AnsweredSet,
-    scored: tuple[dict[str, float], Intervals],
-    curves: _Curves,
+    folder: Path, answered: AnsweredSet, evaluation: Evaluation, curves: _Curves
 ) -> None:
     confusion = scores.confusion_matrix(answered.probabilities, answered.labels)
     index = pd.Index(answered.classes, name="true\\predicted")
@@ -187,36 +188,40 @@ def _write_reports(
     )
     table = report.class_table(confusion, curves.roc, curves.precision_recall, answered.classes)
     curve = risk_coverage(answered.probabilities, answered.labels)
+    right = scores.predicted_classes(answered.probabilities) == answered.labels
+    parts = {name: report.accuracy_by(name, answered.table, right) for name in ("source", "group")}
+    totals, intervals = evaluation.scores, evaluation.intervals
     written = report.Report(
-        answered.name, scored[0], table, confusion, scored[1], curve, answered.caution
+        answered.name, totals, table, confusion, intervals, curve, parts, answered.caution
     )
     (folder / "classification_report.json").write_text(written.as_json(), encoding="utf-8")
     told = printable(written.as_text(), lines=True)
     (folder / "classification_report.txt").write_text(told, encoding="utf-8")
 
 
-def _draw_scores(folder: Path, answered: AnsweredSet, totals: dict[str, float]) -> None:
-    answers = (answered.probabilities, answered.labels)
+def _draw_scores(folder: Path, answered: AnsweredSet, evaluation: Evaluation) -> None:
+    answers, told = (answered.probabilities, answered.labels), evaluation.told
+    accuracy = told("accuracy", "accuracy")
     confusion_figure(
         folder / "confusion_matrix.png",
         scores.confusion_matrix(*answers),
         answered.classes,
         f"Confusion matrix: {answered.name}",
-        answered.line(accuracy=totals["accuracy"], macro_F1=totals["f1_macro"]),
+        answered.line(accuracy, told("macro F1", "f1_macro")),
     )
     reliability_figure(
         folder / "reliability.png",
         scores.reliability(*answers),
         f"Reliability: {answered.name}",
-        answered.line(accuracy=totals["accuracy"], expected_calibration_error=totals["ece"]),
+        answered.line(accuracy, told("expected calibration error", "ece")),
     )
     risk_coverage_figure(
         folder / "risk_coverage.png",
         risk_coverage(*answers),
         f"Risk and coverage: {answered.name}",
         answered.line(
-            area=totals[names.RISK_COVERAGE_AREA],
-            accuracy_of_the_surest_80_percent=totals[names.ACCURACY_SUREST],
+            told("area", names.RISK_COVERAGE_AREA),
+            told("accuracy of the surest 80 percent", names.ACCURACY_SUREST),
         ),
     )
 
@@ -227,14 +232,14 @@ def _draw_rankings(folder: Path, answered: AnsweredSet, curves: _Curves) -> None
         curves.roc,
         answered.classes,
         f"ROC, each class against the rest: {answered.name}",
-        answered.line(macro_area=curves.roc.macro_area),
+        answered.line(number("macro area", curves.roc.macro_area)),
     )
     precision_recall_figure(
         folder / "precision_recall.png",
         curves.precision_recall,
         answered.classes,
         f"Precision and recall: {answered.name}",
-        answered.line(macro_average_precision=curves.precision_recall.macro_area),
+        answered.line(number("macro average precision", curves.precision_recall.macro_area)),
     )
 
 

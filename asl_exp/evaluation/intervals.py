@@ -27,6 +27,9 @@ from asl_exp.evaluation import scores
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities
 
 LEVEL: Final = 0.95
+METHOD: Final = "bootstrap of 2,000 draws, Student and Hall, Wilson"
+"""Named in certificates; another one as soon as equal answers would get other intervals."""
+
 N_DRAWS: Final = 2000
 
 _SEED: Final = 0
@@ -191,7 +194,7 @@ def _counts(probabilities: Floats, labels: Integers) -> Floats:
     """Return what every score is a function of, `(N, C * C + 3 * bins + 2)`, to be summed.
 
     The cell of the confusion matrix; images, confidence and correct answers by bin of confidence;
-    the Brier score (Brier 1950: squared distances summed over classes) and the logarithmic loss.
+    the Brier score and the logarithmic loss.
     """
     n_images, n_classes = probabilities.shape
     rows = np.arange(n_images)
@@ -204,9 +207,8 @@ def _counts(probabilities: Floats, labels: Integers) -> Floats:
     counts[rows, bins] = 1
     counts[rows, bins + scores.N_BINS] = confidence
     counts[rows, bins + 2 * scores.N_BINS] = predicted == labels
-    truth = probabilities[rows, labels]
-    counts[:, -2] = (probabilities**2).sum(axis=1) - 2 * truth + 1
-    counts[:, -1] = -np.log(np.clip(truth, 1e-12, None))
+    counts[:, -2] = scores.squared_distances(probabilities, labels)
+    counts[:, -1] = scores.surprises(probabilities, labels)
     return counts.astype(np.float64)
 
 

@@ -1,21 +1,24 @@
 """The classification report of one set: a table of classes, a summary, and both as JSON or text."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from asl_exp.config import readable
+from asl_exp.config.redact import printable
 from asl_exp.evaluation import risk_coverage, scores
-from asl_exp.evaluation.intervals import Interval, Intervals
+from asl_exp.evaluation.intervals import Interval, Intervals, known_groups, mean_interval
 from asl_exp.evaluation.one_vs_rest import OneVsRest
 from asl_exp.evaluation.risk_coverage import RiskCoverage
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 N_PAIRS = 10  # most frequent mistakes listed
+_MOST_PARTS: Final = 20  # groups listed in the text
 
 
 def class_table(
@@ -43,12 +46,52 @@ def class_table(
 
 
 def summary(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
-    """Return the scores that a run is compared by: accuracy, f1_macro and ece."""
+    """Return the scores that a run is compared by: those of names.SCORES."""
     return {
         "accuracy": scores.accuracy(probabilities, labels),
         "f1_macro": scores.f1_macro(probabilities, labels),
         "ece": scores.expected_calibration_error(probabilities, labels),
+        "brier": scores.brier(probabilities, labels),
+        "log_loss": scores.log_loss(probabilities, labels),
     }
+
+
+@dataclass(frozen=True)
+class Part:
+    """One group or source of a set.
+
+    Attributes:
+        images: of it.
+        accuracy: on them.
+        interval: of the accuracy; None where all its images are of one group.
+    """
+
+    images: int
+    accuracy: float
+    interval: Interval | None
+
+
+def accuracy_by(column: str, table: pd.DataFrame, correct: NDArray[np.bool_]) -> dict[str, Part]:
+    """Return the accuracy of each value of a column, the lowest first; none where there is one.
+
+    Args:
+        column: "group", none where they are not known, or "source".
+        table: a row an image.
+        correct: `(N,)`.
+    """
+    groups = known_groups(table["group"].astype(str).tolist())
+    values = table[column].astype(str).to_numpy()
+    names = np.unique(values)
+    if len(names) < 2 or (column == "group" and groups is None):
+        return {}
+    parts = {}
+    for name in names.tolist():
+        rows = np.flatnonzero(values == name)
+        right = correct[rows].astype(np.float64)
+        of_rows = None if groups is None else np.asarray(groups)[rows].tolist()
+        interval = mean_interval(right, of_rows, share=True)
+        parts[printable(name)] = Part(len(rows), float(right.mean()), interval)
+    return dict(sorted(parts.items(), key=lambda part: part[1].accuracy))
 
 
 @dataclass(frozen=True)
@@ -62,6 +105,7 @@ class Report:
         confusion: `(C, C)`, the row is the true class.
         intervals: of the scores.
         curve: risk by coverage.
+        parts: "group" and "source" to the accuracy of each, the lowest first.
         caution: what must stand beside them.
     """
 
@@ -71,6 +115,7 @@ class Report:
     confusion: Integers
     intervals: Intervals
     curve: RiskCoverage
+    parts: Mapping[str, Mapping[str, Part]]
     caution: str = ""
 
     def as_json(self) -> str:
@@ -86,6 +131,9 @@ class Report:
             "intervals": self.intervals.as_json(classes),
             "abstention": risk_coverage.as_json(self.curve),
             "classes": {label: _json_row(row) for label, row in table.iterrows()},
+            **{
+                f"{kind}s": {k: asdict(v) for k, v in of.items()} for kind, of in self.parts.items()
+            },
             "mistakes": [
                 {"true": true, "predicted": predicted, "images": count}
                 for true, predicted, count in frequent_mistakes(self.confusion, classes)
@@ -101,13 +149,26 @@ class Report:
         heading = "\n".join(filter(None, (heading, self.caution)))
         numbers = {**self.totals, **macro_averages(table)}
         lines = [f"{k:<26}{_number(v)}{_spread(of.get(k))}" for k, v in numbers.items()]
-        rows = table.reset_index().to_string(index=False, na_rep="-", float_format=_number)
+        rows = self._class_rows().to_string(index=False, na_rep="-", float_format=_number)
         told = self.intervals.described()
         told = f"In brackets: {told}." if of else f"{told[0].upper()}{told[1:]}."
         note = f"Macro averages are over the classes that have images.\n{told}"
         pairs = _pairs(table, self.confusion)
         asked = ["For a wanted accuracy", *risk_coverage.sentences(self.curve)]
-        return "\n".join([heading, "", *lines, "", rows, "", note, "", *pairs, "", *asked, ""])
+        parts = [line for kind, of in self.parts.items() for line in _part_lines(kind, of)]
+        told_rest = [*pairs, "", *parts, *asked, ""]
+        return "\n".join([heading, "", *lines, "", rows, "", note, "", *told_rest])
+
+    def _class_rows(self) -> pd.DataFrame:
+        """Return the table with recall's and precision's intervals behind their values."""
+        rows, of_classes = self.table.reset_index(), self.intervals.of_classes
+        for column in ("precision", "recall"):
+            if any(column in of for of in of_classes.values()):
+                rows[column] = [
+                    f"{_number(value)}{_spread(of_classes.get(index, {}).get(column), 2)}"
+                    for index, value in enumerate(rows[column])
+                ]
+        return rows
 
 
 def macro_averages(table: pd.DataFrame) -> dict[str, float | None]:
@@ -144,8 +205,25 @@ def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _spread(interval: Interval | None) -> str:
-    return "" if interval is None else f"  [{interval[0]:.4f}, {interval[1]:.4f}]"
+def _json_parts(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
+    return {name: asdict(part) for name, part in parts.items()}
+
+
+def _part_lines(kind: str, parts: Mapping[str, Part]) -> Iterator[str]:
+    """Yield a line for each group or source, the hardest first, and an empty one after them."""
+    if not parts:
+        return
+    yield f"Accuracy by {kind}, the lowest first"
+    for name, part in list(parts.items())[:_MOST_PARTS]:
+        images = "1 image" if part.images == 1 else f"{part.images:,} images"
+        yield f"{name}: {_number(part.accuracy)}{_spread(part.interval, 2)} of {images}"
+    if (left := len(parts) - _MOST_PARTS) > 0:
+        yield f"and {left:,} more, in classification_report.json"
+    yield ""
+
+
+def _spread(interval: Interval | None, digits: int = 4) -> str:
+    return "" if interval is None else f"  [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
 def _number(value: float | None) -> str:

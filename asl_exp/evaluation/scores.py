@@ -126,6 +126,32 @@ def expected_calibration_error(probabilities: Probabilities, labels: Labels) -> 
     return reliability(probabilities, labels).error
 
 
+def brier(probabilities: Probabilities, labels: Labels) -> float:
+    """Return the mean squared distance to the truth, summed over classes, 0 to 2 (Brier 1950)."""
+    probabilities, labels = checked(probabilities, labels)
+    return float(np.mean(squared_distances(probabilities, labels)))
+
+
+def log_loss(probabilities: Probabilities, labels: Labels) -> float:
+    """Return the mean negative logarithm of the true class's probability."""
+    probabilities, labels = checked(probabilities, labels)
+    return float(np.mean(surprises(probabilities, labels)))
+
+
+def squared_distances(probabilities: Floats, labels: Integers) -> Floats:
+    """Return the Brier score of each image, `(N,)`."""
+    truth = probabilities[np.arange(len(labels)), labels]
+    distances: Floats = (probabilities**2).sum(axis=1) - 2 * truth + 1
+    return distances
+
+
+def surprises(probabilities: Floats, labels: Integers) -> Floats:
+    """Return the logarithmic loss of each image, `(N,)`; a probability of 0 counts as 1e-12."""
+    truth = probabilities[np.arange(len(labels)), labels]
+    losses: Floats = -np.log(np.clip(truth, 1e-12, None))
+    return losses
+
+
 def _share(part: npt.ArrayLike, whole: npt.ArrayLike, defined: npt.NDArray[np.bool_]) -> Floats:
     share = np.full(defined.shape, np.nan)
     np.divide(part, whole, out=share, where=defined)

@@ -115,7 +115,11 @@ def test_reports_equal_the_predictions_recomputed(
     counts = pd.read_csv(folder / "confusion_matrix.csv", index_col=0)
 
     more = {"risk_coverage_area", "accuracy_surest_80"}
-    assert set(returned) == {"accuracy", "f1_macro", "ece"} | more
+    assert set(returned) == {"accuracy", "f1_macro", "ece", "brier", "log_loss"} | more
+    answers = predictions[[f"probability/{name}" for name in CLASSES]].to_numpy(np.float64)
+    truth = (predictions["label"].to_numpy()[:, None] == np.array(CLASSES)).astype(np.float64)
+    assert report["brier"] == pytest.approx(((answers - truth) ** 2).sum(axis=1).mean())
+    assert report["log_loss"] == pytest.approx(-np.log(answers[truth == 1]).mean())
     assert returned["accuracy"] == report["accuracy"] == predictions["correct"].mean()
     assert {key: report[key] for key in returned} == returned
     assert list(counts.index) == list(counts.columns) == CLASSES
@@ -164,6 +168,40 @@ def test_the_text_report_says_set_size_and_scores(
     assert text.startswith("external/other_hands: 40 images, 4 of 5 classes\n")
     assert f"{returned['accuracy']:.4f}" in text
     assert "Macro averages are over the classes that have images." in text
+
+
+def test_groups_sources_and_classes_have_scores_with_intervals(tmp_path: Path) -> None:
+    given = some_set(n_images=60)
+    signers = [f"signer_{row // 4 % 5}" for row in range(60)]
+    sources = ["rooms" if row % 2 else "studio" for row in range(60)]
+    given["table"] = given["table"].assign(group=signers, source=sources)
+    write_evaluation(tmp_path, AnsweredSet(**given))
+    report = json.loads((tmp_path / "classification_report.json").read_text())
+    predictions = pd.read_parquet(tmp_path / "predictions.parquet")
+    for kind in ("source", "group"):
+        right = predictions.groupby(kind)["correct"]
+        parts = report[f"{kind}s"]
+        assert {name: part["accuracy"] for name, part in parts.items()} == right.mean().to_dict()
+        assert {name: part["images"] for name, part in parts.items()} == right.size().to_dict()
+    low, high = report["sources"]["rooms"]["interval"]
+    assert low < report["sources"]["rooms"]["accuracy"] < high
+    assert report["groups"]["signer_1"]["interval"] is None  # one signer says nothing of others
+
+    text = (tmp_path / "classification_report.txt").read_text()
+    hardest = min(report["groups"].items(), key=lambda part: part[1]["accuracy"])
+    told = f"Accuracy by group, the lowest first\n{hardest[0]}: {hardest[1]['accuracy']:.4f} of"
+    assert told in text
+    low, high = report["intervals"]["classes"]["A"]["recall"]
+    assert f"{report['classes']['A']['recall']:.4f}  [{low:.2f}, {high:.2f}]" in text
+
+
+def test_a_figure_says_the_interval_beside_the_score(tmp_path: Path) -> None:
+    given = some_set(n_images=60)
+    given["table"] = given["table"].assign(group=[f"signer_{row % 5}" for row in range(60)])
+    evaluation = write_evaluation(tmp_path, AnsweredSet(**given))
+    low, high = evaluation.intervals.of["accuracy"]
+    with Image.open(tmp_path / "confusion_matrix.png") as image:
+        assert f"({low:.2f} to {high:.2f})" in image.text["Title"]
 
 
 def test_the_same_input_gives_the_same_files(

@@ -48,16 +48,21 @@ def new_figure(width: float, height: float) -> Figure:
 def title(figure: Figure, what: str, line: str) -> None:
     """Write what is shown, and below it what the line says: images, scores, then any caution."""
     fitting = int(figure.get_figwidth() / 0.1)  # characters at that size, in inches each
-    rows = [shortened(row, fitting) for row in (what, *line.split("\n"))]
+    rows = [shortened(what, fitting)]
+    rows += [row for part in line.split("\n") for row in wrap(part, fitting)]
     figure.suptitle("\n".join(map(plain, rows)), fontsize=12)
 
 
-def line(n_images: int, **values: float) -> str:
+def line(n_images: int, *told: str) -> str:
     """Return ``717 images, accuracy 0.513``."""
     images = "1 image" if n_images == 1 else f"{n_images:,} images"
-    known = {key.replace("_", " "): value for key, value in values.items() if not isnan(value)}
-    numbers = [f"{key} {readable.score(value)}" for key, value in known.items()]
-    return ", ".join([images, *numbers])
+    return ", ".join(filter(None, (images, *told)))
+
+
+def number(name: str, value: float, interval: Sequence[float] | None = None) -> str:
+    """Return ``accuracy 0.513 (0.48 to 0.55)``; nothing where there is no value."""
+    spread = f" ({readable.interval(interval)})" if interval else ""
+    return "" if isnan(value) else f"{name} {readable.score(value)}{spread}"
 
 
 def plain(text: str) -> str:
