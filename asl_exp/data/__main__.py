@@ -184,12 +184,9 @@ def _run(command: str, overrides: list[str], predictions: Path | None = None) ->
 
     preprocessing = resolve_preprocessing(config.backbone)
     size, interpolation = preprocessing.image_size, preprocessing.interpolation
+    seed = config.data.split_seed
     data = load_letters(
-        config.data,
-        image_size=size,
-        interpolation=interpolation,
-        seed=config.data.split_seed,
-        hand=config.hand,
+        config.data, image_size=size, interpolation=interpolation, seed=seed, hand=config.hand
     )
     for note in data.notes:
         print(note)

@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class CacheFile:
             return None
         if status.st_mtime_ns == description.changed_ns:
             return description
-        if _checksum(self.bytes_file) != description.sha256:
+        if file_digest(self.bytes_file) != description.sha256:
             return None
         return self._describe(description.sha256, description.about)
 
@@ -129,7 +129,7 @@ class CacheFile:
             with replaced(self.bytes_file) as part:
                 _reserve(part, self.n_bytes)
                 about = fill(part)
-                checksum = _checksum(part)
+                checksum = file_digest(part)
             return self._describe(checksum, about)
         except OSError as error:
             raise self._no_room(error) from error
@@ -232,7 +232,8 @@ def _reserve(file: Path, n_bytes: int) -> None:
         opened.truncate(n_bytes)
 
 
-def _checksum(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -270,7 +271,8 @@ def locked(file: Path) -> Iterator[None]:
         lock.release()
 
 
-def open_database(file: Path, create: str) -> sqlite3.Connection:
+@contextmanager
+def open_database(file: Path, create: str) -> Iterator[sqlite3.Connection]:
     """Open a database, made on first use; a damaged one is begun anew.
 
     Args:
@@ -278,8 +280,19 @@ def open_database(file: Path, create: str) -> sqlite3.Connection:
         create: the statement that makes its table where there is none.
 
     Raises:
-        sqlite3.Error: it cannot be opened or written: locked, no room, no right.
+        DataError: it cannot be opened or written: locked, no room, no right.
     """
+    try:
+        with closing(_sound(file, create)) as database:
+            yield database
+    except sqlite3.Error as error:
+        raise DataError(
+            f"data.cache_dir: '{file}' cannot be written: {error}; make room, or give another "
+            "folder with data.cache_dir="
+        ) from error
+
+
+def _sound(file: Path, create: str) -> sqlite3.Connection:
     try:
         return _opened(file, create)
     except sqlite3.OperationalError:  # nothing of it is damaged

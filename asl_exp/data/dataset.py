@@ -199,12 +199,9 @@ def load_letters(
     _require_apart(manifests)
     # Asked again below: here so that its faults come before the hours that decoding may take.
     split_manifest(manifests[MAIN], listing.classes, config, seed)
-    manifests, hands = _with_hands(manifests, config, hand)
-    geometry = Geometry(image_size, config.resize, interpolation)
-    sets = _with_joints(_with_pixels(manifests, geometry, config, hand, hands), hands, hand)
-    unreadable = tuple(one for part in sets.values() for one in part.manifest.unreadable)
-    require_readable(unreadable, config.max_unreadable)
-    _say_left_out(unreadable)
+    sets, unreadable = _opened(
+        manifests, Geometry(image_size, config.resize, interpolation), config, hand
+    )
     assignment = split_manifest(sets[MAIN].manifest, listing.classes, config, seed)
     said = caution(sets[MAIN].manifest, assignment, config)
     splits, joints_digest = splits_with_hands(
@@ -270,11 +267,7 @@ def load_whole(
         for name, rows in wanted.items()
         if len(rows)
     }
-    manifests, hands = _with_hands(manifests, config, hand)
-    sets = _with_joints(_with_pixels(manifests, geometry, config, hand, hands), hands, hand)
-    unreadable = tuple(one for part in sets.values() for one in part.manifest.unreadable)
-    require_readable(unreadable, config.max_unreadable)
-    _say_left_out(unreadable)
+    sets, _ = _opened(manifests, geometry, config, hand)
     of_joints = joint_sets(listing, classes, hand, geometry.size)
     splits = {
         name: part.split(
@@ -345,6 +338,21 @@ def _require_no_answer(classes: Sequence[str], hand: HandConfig) -> None:
             f"data.classes: a class is called '{NO_HAND_ANSWER}', which is the answer where no "
             "hand is found (hand.on_missing=reject); give the class another name, or leave it out"
         )
+
+
+def _opened(
+    manifests: dict[str, Manifest], geometry: Geometry, config: DataConfig, hand: HandConfig
+) -> tuple[dict[str, _Set], tuple[str, ...]]:
+    """Return the sets, and the images that cannot be read, which are said to be left out."""
+    manifests, hands = _with_hands(manifests, config, hand)
+    sets = _with_joints(_with_pixels(manifests, geometry, config, hand, hands), hands, hand)
+    unreadable = tuple(one for part in sets.values() for one in part.manifest.unreadable)
+    require_readable(unreadable, config.max_unreadable)
+    if unreadable:
+        print(f"left out {len(unreadable)} unreadable images:", file=sys.stderr)
+        for one in unreadable[:20]:
+            print(f"  {one}", file=sys.stderr)
+    return sets, unreadable
 
 
 def _with_hands(
@@ -459,10 +467,3 @@ def _digest(sets: dict[str, _Set], assignment: Assignment, classes: Sequence[str
         digest.update(f"\x1e{name}\x1f{part.manifest.digest}".encode())
     digest.update(assignment.tobytes())
     return digest.hexdigest()
-
-
-def _say_left_out(unreadable: tuple[str, ...]) -> None:
-    if unreadable:
-        print(f"left out {len(unreadable)} unreadable images:", file=sys.stderr)
-        for one in unreadable[:20]:
-            print(f"  {one}", file=sys.stderr)

@@ -9,7 +9,6 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.errors import DataError
 from asl_exp.data.cache_files import locked, open_database
 from asl_exp.data.decode import UnreadableImageError, read_size, too_large
 from asl_exp.data.decode_pool import for_chunks
@@ -103,16 +101,10 @@ def gather_facts(
     """
     file = home_expanded(cache_dir) / "facts.sqlite"
     work = partial(_examined, max_megapixels, decoded)
-    try:
-        with locked(file.with_suffix(".lock")), closing(open_database(file, _CREATE)) as database:
-            facts = _known(database, paths, decoded)
-            unknown = [path for path, fact in zip(paths, facts, strict=True) if fact is None]
-            found = _find_out(database, unknown, work, workers)
-    except sqlite3.Error as error:
-        raise DataError(
-            f"data.cache_dir: '{file}' cannot be written: {error}; make room, or give another "
-            "folder with data.cache_dir="
-        ) from error
+    with locked(file.with_suffix(".lock")), open_database(file, _CREATE) as database:
+        facts = _known(database, paths, decoded)
+        unknown = [path for path, fact in zip(paths, facts, strict=True) if fact is None]
+        found = _find_out(database, unknown, work, workers)
     pairs = zip(paths, facts, strict=True)
     return _columns([fact or found[path] for path, fact in pairs], max_megapixels)
 

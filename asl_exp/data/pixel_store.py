@@ -5,7 +5,7 @@ geometry, so another set or size is another store; cache_files.py has the rest. 
 is read from its file, or drawn where its path says so.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -172,17 +172,20 @@ class Store:
     def _decode(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
         decode = partial(_decoded, self.geometry, max_megapixels)
         work = partial(fill_pixels, part, self.geometry.size, decode)
-        unreadable: dict[str, str] = {}
         drawn = self.paths[:1] and not is_file_key(self.paths[0])
         what = "drawing hands" if drawn else "storing pixels"
-        for faults in for_chunks(work, self.paths, workers=workers, what=what):
-            unreadable.update(faults)
-        shape = [len(self.paths), self.geometry.size, self.geometry.size, CHANNELS]
-        return {"shape": shape, "unreadable": unreadable}
+        faults = for_chunks(work, self.paths, workers=workers, what=what)
+        return about_pixels(len(self.paths), self.geometry.size, faults)
 
 
 def _decoded(geometry: Geometry, max_megapixels: float, path: str) -> Pixels:
     return pixels_of(path, geometry, max_megapixels)
+
+
+def about_pixels(n: int, size: int, faults: Iterable[Mapping[str, str]]) -> dict[str, object]:
+    """Return what the description of N stored squares says, once all faults have come."""
+    unreadable = {row: reason for some in faults for row, reason in some.items()}
+    return {"shape": [n, size, size, CHANNELS], "unreadable": unreadable}
 
 
 def fill_pixels(

@@ -110,8 +110,6 @@ def scored_row(
 
 def write_robustness(folder: Path, found: Robustness) -> None:
     """Write robustness.csv, .json and .png, and flips.png, into a folder."""
-    from asl_exp.evaluation.robustness import flips_figure, robustness_figure
-
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame([_flat(row) for row in found.rows])
     table.rename(columns=csv_cell).to_csv(

@@ -5,7 +5,6 @@ is used; a pickle that lies beside them is never opened. The digests tell a dama
 copied folder; they are no signature.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -19,6 +18,7 @@ import torch
 
 from asl_exp.config.errors import UserError
 from asl_exp.config.signature import without_places
+from asl_exp.data.cache_files import file_digest
 from asl_exp.model.kept import (
     KeptModel,
     checkpoint_metadata,
@@ -166,6 +166,4 @@ def _whole(path: Path, content: dict[str, Any], name: str) -> Path:
 
 
 def _facts(file: Path) -> dict[str, int | str]:
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return {"bytes": file.stat().st_size, "sha256": digest}
+    return {"bytes": file.stat().st_size, "sha256": file_digest(file)}

@@ -23,6 +23,7 @@ from torch import nn
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import WeightsError
 from asl_exp.config.schema import BackboneConfig
+from asl_exp.data.cache_files import file_digest
 
 RANDOM = "random initialisation"
 _CONNECT_TIMEOUT_S = 5.0
@@ -71,7 +72,7 @@ def load_weights(network: nn.Module, config: BackboneConfig) -> WeightsReport:
         return WeightsReport(pretrained=False, source=RANDOM)
     if config.weights is not None:
         path = home_expanded(config.weights)
-        return _fill(network, read_tensors(path), path.name, _file_digest(path))
+        return _fill(network, read_tensors(path), path.name, file_digest(path))
     return _load_published(network, config)
 
 
@@ -261,11 +262,6 @@ def _out_of_reach(name: str, source: str, error: Exception) -> str:
         "Connect to the hub, or give a local file with backbone.weights=FILE, or start from "
         "random weights with backbone.pretrained=false"
     )
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _tensors_digest(tensors: dict[str, torch.Tensor]) -> str:

@@ -20,7 +20,7 @@ from asl_exp.config.debug import debug_caution, joined
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config, HandConfig
-from asl_exp.data.dataset import Split, load_letters, load_whole
+from asl_exp.data.dataset import Split, load_whole
 from asl_exp.data.pixel_store import Geometry
 from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
@@ -33,6 +33,7 @@ from asl_exp.runs.run_folder import read_config
 from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.tracking.store import folder_of, store_above
 from asl_exp.training.device import set_up
+from asl_exp.training.shared_inputs import letters_for
 
 _BATCH = 64
 
@@ -250,18 +251,12 @@ def load_sets(
         renamed: label of the data to class of the model.
     """
     kept, own = member.kept, member.kept.config
-    size, interpolation = kept.preprocessing.image_size, kept.preprocessing.interpolation
     if asked is not None:
         mine = own.data.model_copy(update={key: getattr(config.data, key) for key in asked})
-        data = load_letters(
-            mine,
-            image_size=size,
-            interpolation=interpolation,
-            seed=mine.split_seed,
-            hand=member.hand,
-        )
+        data = letters_for(kept, mine, member.hand)
         return {n: s for n, s in data.splits.items() if n not in ("train", "val")}, {}
-    geometry = Geometry(size, own.data.resize, interpolation)
+    into = kept.preprocessing
+    geometry = Geometry(into.image_size, own.data.resize, into.interpolation)
     whole = load_whole(
         config.data, kept.classes, geometry=geometry, renamed=renamed, hand=member.hand
     )

@@ -23,8 +23,7 @@ from asl_exp.compat.torch import without_export_remarks
 from asl_exp.config import readable
 from asl_exp.config.console import Console
 from asl_exp.config.errors import RunError, UserError, require_extra
-from asl_exp.config.schema import HandConfig
-from asl_exp.data.dataset import Split, load_letters
+from asl_exp.data.dataset import Split
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.model.checkpoint import KeptModel
@@ -41,6 +40,7 @@ from asl_exp.model.onnx_network import (
 from asl_exp.runs.writing import replaced
 from asl_exp.serving.evaluate import Member, open_member
 from asl_exp.serving.int8 import write_int8
+from asl_exp.training.shared_inputs import letters_for
 
 _COMPARED: Final = 64
 """Images on which the file and the network are compared."""
@@ -182,7 +182,7 @@ class _Samples:
 def _samples(member: Member) -> _Samples:
     kept = member.kept
     try:
-        splits = _load(kept, member.hand, kept.config.data)
+        splits = letters_for(kept, kept.config.data, member.hand).splits
     except UserError as error:
         hand = member.hand.model_copy(update={"detector": "exact", "model": None})
         drawn = kept.config.data.model_copy(
@@ -193,18 +193,9 @@ def _samples(member: Member) -> _Samples:
             }
         )  # fmt: skip
         reason = str(error).strip().splitlines()[0]
-        return _Samples(_some(_load(kept, hand, drawn)["test"], _COMPARED), None, None, reason)
+        test = letters_for(kept, drawn, hand).splits["test"]
+        return _Samples(_some(test, _COMPARED), None, None, reason)
     return _Samples(_some(splits["test"], _COMPARED), splits["test"], splits["train"])
-
-
-def _load(kept: KeptModel, hand: HandConfig, data: Any) -> dict[str, Split]:
-    return load_letters(
-        data,
-        image_size=kept.preprocessing.image_size,
-        interpolation=kept.preprocessing.interpolation,
-        seed=data.split_seed,
-        hand=hand,
-    ).splits
 
 
 def _some(split: Split, at_most: int) -> Split:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import UserError
-from asl_exp.config.schema import Config, DataConfig, HandConfig
-from asl_exp.data.dataset import LetterData, Split, load_letters
+from asl_exp.config.schema import Config
+from asl_exp.data.dataset import LetterData, Split
 from asl_exp.data.hands.features import joint_features
 from asl_exp.data.hands.hand import N_JOINTS
 from asl_exp.data.loader import BatchLoader
@@ -26,6 +26,7 @@ from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import read_config
 from asl_exp.tracking.store import folder_of
 from asl_exp.training.feature_files import FeatureFile, Source
+from asl_exp.training.shared_inputs import letters_for
 
 _BATCH = 64
 
@@ -75,7 +76,7 @@ def kept_features(folder: Path, *, frozen: bool) -> KeptFeatures:
     kept = load_kept_model(checkpoint)
     hand = hand_settings(kept, checkpoint)
     drawn = 0 if frozen else config.data.drawn_signers
-    data = _data(config.data.model_copy(update={"drawn_signers": drawn}), kept, hand)
+    data = letters_for(kept, config.data.model_copy(update={"drawn_signers": drawn}), hand)
     splits = data.splits
     if kept.model.sees_pixels:  # hands without an image have no features of pixels
         splits = {name: one.take(np.flatnonzero(one.rows >= 0)) for name, one in splits.items()}
@@ -99,16 +100,6 @@ def _frozen_checkpoint(folder: Path, config: Config) -> Path:
             "backbone, so that its features already know the training images"
         )
     return path if path.is_file() else find_checkpoint(folder)
-
-
-def _data(data: DataConfig, kept: KeptModel, hand: HandConfig) -> LetterData:
-    return load_letters(
-        data,
-        image_size=kept.preprocessing.image_size,
-        interpolation=kept.preprocessing.interpolation,
-        seed=data.split_seed,
-        hand=hand,
-    )
 
 
 def _features(kept: KeptModel, split: Split, config: Config) -> NDArray[np.float32]:

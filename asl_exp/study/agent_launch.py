@@ -30,7 +30,7 @@ from asl_exp.study.claims import Budget
 from asl_exp.study.progress import Lines
 from asl_exp.study.storage import LOST, lost
 from asl_exp.study.study import OpenStudy, open_study
-from asl_exp.training.launcher import METHOD, begin_forking
+from asl_exp.training.launcher import METHOD, begin_forking, end_with_parent
 
 _SHOW_S = 0.5
 """Between looks for trials that have ended, whose lines are then printed: soon for a person."""
@@ -141,7 +141,7 @@ def _process(command: Command, number: int, n_agents: int, told: Connection) -> 
     """Be one of several agents of a machine."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process hands on what it gets
     raise_interrupts(signal.SIGTERM, once=True)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         fault = _work(command, (number, n_agents))
     except Interrupted as interruption:
@@ -149,14 +149,6 @@ def _process(command: Command, number: int, n_agents: int, told: Connection) -> 
     if fault is not None:
         told.send(fault)
         sys.exit(1)
-
-
-def _end_with_parent() -> None:
-    """Leave no orphan where the calling process was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(command: Command, share: tuple[int, int] | None) -> Fault | None:

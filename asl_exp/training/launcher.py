@@ -136,7 +136,7 @@ def work(
     """Run the experiment as one rank; return the objective, which all ranks know."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see begin_forking
     raise_interrupts(signal.SIGINT, signal.SIGTERM)  # the launcher hands on the one that it got
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     rank = int(os.environ["RANK"])
     try:
         import torch
@@ -190,7 +190,7 @@ def _ended(faults: Path, local_rank: str | None = None) -> Path:
     return faults / f"ended{local_rank or os.environ['LOCAL_RANK']}"
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Leave no orphan where the calling process was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:

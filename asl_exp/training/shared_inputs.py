@@ -40,6 +40,17 @@ def _letters(data: str, hand: str, image_size: int, interpolation: str) -> Lette
     )
 
 
+def letters_for(kept: KeptModel, data: DataConfig, hand: HandConfig) -> LetterData:
+    """Return data as a kept model takes them."""
+    return load_letters(
+        data,
+        image_size=kept.preprocessing.image_size,
+        interpolation=kept.preprocessing.interpolation,
+        seed=data.split_seed,
+        hand=hand,
+    )
+
+
 def classifier(config: Config, data: LetterData, preprocessing: Preprocessing) -> LetterClassifier:
     """Return the network of an experiment, its backbone's weights loaded once for equal settings.
 

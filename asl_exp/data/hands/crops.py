@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from asl_exp.data.cache_files import CacheFile
-from asl_exp.data.decode import (
-    FILTERS,
-    READER_VERSION,
-    Pixels,
-    Source,
-    read_upright,
-)
+from asl_exp.data.decode import FILTERS, READER_VERSION, Pixels, Source, read_upright
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.hands.hand import Floats, Hands, box_round
-from asl_exp.data.pixel_store import CHANNELS, Geometry, StoredPixels, fill_pixels, pixels_of
+from asl_exp.data.pixel_store import (
+    CHANNELS,
+    Geometry,
+    StoredPixels,
+    about_pixels,
+    fill_pixels,
+    pixels_of,
+)
 from asl_exp.data.sources.listing import is_file_key
 
 _VERSION: Final = 1
@@ -130,16 +131,12 @@ class CropStore:
         return StoredPixels(self.file.bytes_file, description, self.rule.geometry)
 
     def _crop(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
-        work = partial(
-            fill_pixels, part, self.rule.geometry.size, partial(_crop, self.rule, max_megapixels)
-        )
+        size = self.rule.geometry.size
+        work = partial(fill_pixels, part, size, partial(_crop, self.rule, max_megapixels))
         sizes = [(width, height) for width, height in self.hands.sizes.tolist()]
         items = list(zip(self.paths, self.hands.joints, sizes, strict=True))
-        unreadable: dict[str, str] = {}
-        for faults in for_chunks(work, items, workers=workers, what="storing crops"):
-            unreadable.update(faults)
-        size = self.rule.geometry.size
-        return {"shape": [len(self.paths), size, size, CHANNELS], "unreadable": unreadable}
+        faults = for_chunks(work, items, workers=workers, what="storing crops")
+        return about_pixels(len(self.paths), size, faults)
 
 
 _Item = tuple[str, NDArray[np.float32], tuple[int, int]]

@@ -8,11 +8,10 @@ correctness.
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from asl_exp.config.errors import DataError
 from asl_exp.data.cache_files import open_database
 
 NAME: Final = "by_image.sqlite"
@@ -59,12 +58,5 @@ def known_hands(folder: Path, detector: str) -> Iterator[KnownHands]:
     Raises:
         DataError: the folder cannot be written.
     """
-    file = folder / NAME
-    try:
-        with closing(open_database(file, _CREATE)) as database:
-            yield KnownHands(database, detector)
-    except sqlite3.Error as error:
-        raise DataError(
-            f"data.cache_dir: '{file}' cannot be written: {error}; make room, or give another "
-            "folder with data.cache_dir="
-        ) from error
+    with open_database(folder / NAME, _CREATE) as database:
+        yield KnownHands(database, detector)

@@ -4,7 +4,6 @@ It is MediaPipe's hand_landmarker.task (Apache-2.0, Google): a zip of two LiteRT
 as hand.model=FILE, or fetched once from Google's published address into the cache folder.
 """
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -16,7 +15,7 @@ from typing import Final
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
-from asl_exp.data.cache_files import locked
+from asl_exp.data.cache_files import file_digest, locked
 
 ADDRESS: Final = (
     "https://storage.googleapis.com/mediapipe-models/hand_landmarker/hand_landmarker/float16/1/"
@@ -75,7 +74,7 @@ def fetch(address: str, file: Path, sha256: str) -> None:
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer, part.open("wb") as out:
             shutil.copyfileobj(answer, out)
-        if (got := _digest(part)) != sha256:
+        if (got := file_digest(part)) != sha256:
             raise DataError(
                 f"hand.model: what {address} sent ({part.stat().st_size:,} bytes, sha256 "
                 f"{got[:16]}) is not the file expected ({sha256[:16]}); fetch it by hand and give "
@@ -109,13 +108,8 @@ def _checked(file: Path) -> ModelFile:
     if missing or damaged:
         fault = f"has no {missing[0]} in it" if missing else f"is damaged in {damaged}"
         raise DataError(f"hand.model: '{file}' {fault}; {_mend(file)}")
-    return ModelFile(file, _digest(file))
+    return ModelFile(file, file_digest(file))
 
 
 def _mend(file: Path) -> str:
     return f"give MediaPipe's hand_landmarker.task, or remove '{file}' to have it fetched anew"
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -6,7 +6,6 @@ the cache folder, so that everything after this works on files. Who signs is not
 its pictures are many changed copies of few, so scores within the set stay "groups unknown".
 """
 
-import hashlib
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Final
@@ -17,7 +16,7 @@ from PIL import Image
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
-from asl_exp.data.cache_files import locked
+from asl_exp.data.cache_files import file_digest, locked
 from asl_exp.data.decode_pool import progress
 from asl_exp.data.sources.asl_alphabet import downloaded
 from asl_exp.data.sources.folder import existing_folder
@@ -93,8 +92,7 @@ def _require_header(file: Path) -> None:
 
 def _unpacked(file: Path, cache: Path) -> Path:
     """Return the folder of a table's pictures, one folder a letter."""
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = file_digest(file)
     folder = cache / digest[:24]
     with locked(cache / f"{digest[:24]}.lock"):
         if not (folder / _WHOLE).is_file():
