@@ -5,6 +5,7 @@ ones, is decided elsewhere.
 """
 
 import struct
+import sys
 import zlib
 from contextlib import suppress
 from importlib import import_module
@@ -22,7 +23,7 @@ from asl_exp.config.errors import DataError
 Pixels = NDArray[np.uint8]
 Source = str | Path | bytes
 
-READER_VERSION: Final = 3
+READER_VERSION: Final = 4
 """Part of every store's key: raise it when the pixels of any image change."""
 
 _ALWAYS: Final = {
@@ -73,6 +74,8 @@ FILTERS: Final = {
 Image.MAX_IMAGE_PIXELS = None
 
 _EXIF_ORIENTATION: Final = 0x0112
+_WHITE_IS: Final = 0x0106
+"""Of a TIFF: whether 0 is white (0) or black (1)."""
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -190,8 +193,29 @@ def _opened(source: Source) -> Image.Image:
         if Path(source).stat().st_size == 0:
             raise UnreadableImageError(_name(source), "the file is empty")
         return Image.open(source, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError(_name(source), _unknown(source)) from error
     except _BROKEN as error:
         raise UnreadableImageError(_name(source), _reason(error)) from error
+
+
+_HEIC: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def _unknown(source: Source) -> str:
+    """Say what a file is that is none of the formats read."""
+    allowed = f"allowed are {', '.join(FORMATS)}"
+    if isinstance(source, bytes):
+        start = source[:12]
+    else:
+        with Path(source).open("rb") as file:
+            start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC and "HEIF" not in FORMATS:
+        return (
+            f"a HEIC photo, which phones make; {allowed}: save it as JPEG, or install pillow-heif, "
+            "which lets HEIC be read"
+        )
+    return f"not an image that can be read; {allowed}"
 
 
 def _upright(source: Source, image: Image.Image) -> Image.Image:
@@ -221,7 +245,10 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale grey of up to 16 bits to 8; Pillow's own conversion would clip all above 255."""
-    return Image.fromarray(_scaled(np.asarray(image).astype(np.int64)))
+    scaled = _scaled(np.asarray(image).astype(np.int64))
+    if image.format == "TIFF" and image.getexif().get(_WHITE_IS) == 0:
+        scaled = 255 - scaled
+    return Image.fromarray(scaled)
 
 
 _DEPTHS: Final = (8, 10, 12, 14)
@@ -238,28 +265,37 @@ def _scaled(values: NDArray[np.int64]) -> Pixels:
     return scaled
 
 
-_DEEP: Final = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
-"""How Pillow reads a PNG of 16 bits a colour, to how it gives the lower 8 bits too: as if the bytes
-were the other way round, or, of grey, both bytes of both values as four."""
+_SWAPPED: Final = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+"""Orders of two bytes, to the order in which Pillow, which reads the upper 8 bits, gives the lower:
+as if the bytes were the other way round. Of grey with alpha it gives all as four colours."""
+
+_DEEP: Final = ("RGB", "RGBA", "RGBX", "CMYK", "LA")
 
 
 def _deep_colour(source: Source, image: Image.Image) -> Image.Image:
-    """Return a PNG of 16 bits a colour, of which Pillow reads the upper 8, as its values are."""
-    if not isinstance(image, ImageFile.ImageFile) or image.format != "PNG" or not image.tile:
+    """Return 16 bits a colour, of which Pillow reads the upper 8, as the values are."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile:
         return image
-    raw = image.tile[0].args
-    if raw not in _DEEP:
+    raw = image.tile[0].args if image.format == "PNG" else (image.tile[0].args or [""])[0]
+    colours, deep, order = str(raw).partition(";16")
+    if image.format not in ("PNG", "TIFF") or not deep or colours not in _DEEP:
         return image
     upper = np.asarray(image)
     if upper.max((0, 1)).min() >= 1 << (_DEPTHS[-1] - 8):
         return image
     with _opened(source) as again:
         assert isinstance(again, ImageFile.ImageFile)
-        again.tile = [again.tile[0]._replace(args=_DEEP[raw])]
+        swapped = "RGBA" if colours == "LA" else f"{colours};16{_SWAPPED[order]}"
+        again.tile = [
+            part._replace(args=swapped if image.format == "PNG" else (swapped, *part.args[1:]))
+            for part in again.tile
+        ]
         lower = np.asarray(again)
-    if raw == "LA;16B":
+    if colours == "LA":
         upper, lower = lower[..., [0, 0, 0, 2]], lower[..., [1, 1, 1, 3]]
     values = upper.astype(np.int64) * 256 + lower
+    if colours == "CMYK":
+        return Image.frombytes("CMYK", image.size, _scaled(values).tobytes())
     parts = [_scaled(values[..., :3]), *([_scaled(values[..., 3:])] if values.shape[2] > 3 else [])]
     return Image.fromarray(np.concatenate(parts, 2))
 
@@ -281,8 +317,6 @@ def _name(source: Source) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    if isinstance(error, UnidentifiedImageError):
-        return f"not an image that can be read; allowed are {', '.join(FORMATS)}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -13,6 +13,7 @@ from made_images import picture, save
 from PIL import Image
 
 from asl_exp.data.decode import (
+    FORMATS,
     SUFFIXES,
     Pixels,
     Source,
@@ -262,6 +263,75 @@ def test_fewer_bits_in_a_file_of_sixteen_are_not_dark(
     expected = np.linspace(0, 255, 64)
     assert np.abs(pixels[0].astype(float) - expected[:, None]).max() <= 2
     assert np.array_equal(read_upright(source, enough=64, max_megapixels=1)[0], pixels)
+
+
+def deep_tiff(values: np.ndarray, order: str, packed: bool, white: int = 1) -> bytes:
+    """Return a TIFF of 16 bits a channel: (H, W, 1), colours (3), with alpha (4), as CMYK (5)."""
+    height, width, channels = values.shape
+    kind = {1: white, 3: 2, 4: 2, 5: 5}[channels]
+    values = values[..., :4]
+    data = values.astype(f"{order}u2").tobytes()
+    data = zlib.compress(data) if packed else data
+    count = values.shape[2]
+    deep = [16] * count
+    entries = [
+        (256, "I", [width]), (257, "I", [height]), (258, "H", deep),
+        (259, "H", [8 if packed else 1]), (262, "H", [kind]), (273, "I", [8]), (277, "H", [count]), (278, "I", [height]),
+        (279, "I", [len(data)]), *([(338, "H", [2])] if channels == 4 else []),
+    ]  # fmt: skip
+    table, beyond = struct.pack(f"{order}H", len(entries)), b""
+    end = 8 + len(data) + 2 + 12 * len(entries) + 4
+    for tag, form, content in entries:
+        packed_content = struct.pack(f"{order}{len(content)}{form}", *content)
+        place = packed_content.ljust(4, b"\0")
+        if len(place) > 4:
+            place = struct.pack(f"{order}I", end + len(beyond))
+            beyond += packed_content
+        table += struct.pack(f"{order}HHI", tag, 3 if form == "H" else 4, len(content)) + place
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8 + len(data))
+    return start + data + table + bytes(4) + beyond
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_fewer_bits_in_a_tiff_of_sixteen_are_not_dark(
+    channels: int, bits: int, packed: bool, order: str
+) -> None:
+    highest = (1 << bits) - 1
+    ramp = np.linspace(0, highest, 64).astype(np.uint16)
+    values = np.repeat(np.tile(ramp, (64, 1))[..., None], channels, 2)
+    if channels > 3:
+        values[..., 3] = highest if channels == 4 else 0
+    pixels = read_image(
+        deep_tiff(values, order, packed), size=64, resize="squash", interpolation="nearest",
+        max_megapixels=1,
+    )  # fmt: skip
+    expected = np.linspace(0, 255, 64)
+    expected = expected[::-1] if channels == 5 else expected  # ink is dark
+    assert np.abs(pixels[0].astype(float) - expected[:, None]).max() <= 2
+
+
+def test_a_tiff_of_sixteen_bits_may_have_white_as_nought() -> None:
+    values = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))[..., None]
+    pixels = read_image(
+        deep_tiff(values, "<", False, white=0), size=64, resize="squash", interpolation="nearest",
+        max_megapixels=1,
+    )  # fmt: skip
+    assert pixels[0, 0].min() == 255
+    assert pixels[0, -1].max() == 0
+
+
+@pytest.mark.parametrize("brand", ["heic", "heix", "mif1", "hevc", "msf1"])
+def test_a_photo_of_a_phone_is_called_what_it_is(brand: str, tmp_path: Path) -> None:
+    if "HEIF" in FORMATS:
+        pytest.skip("pillow-heif is installed")
+    path = tmp_path / "IMG_1.jpg"
+    path.write_bytes(b"\0\0\0\x18ftyp" + brand.encode() + bytes(100))
+    for source in (path, path.read_bytes()):
+        with pytest.raises(UnreadableImageError, match=r"a HEIC photo.*JPEG, PNG.*pillow-heif"):
+            read(source)
 
 
 @pytest.mark.parametrize("ending", [".jpe", ".jp2", ".avif", ".JFIF", ".webp"])

@@ -14,6 +14,7 @@ from made_images import manifest, picture, save
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.dataset import load_letters
+from asl_exp.data.decode import SUFFIXES
 from asl_exp.data.sources.listing import Listing
 from asl_exp.data.sources.selection import check_source, followed, list_images
 
@@ -405,10 +406,13 @@ def test_words_beside_letters_are_named(tmp_path: Path) -> None:
 
 def test_files_of_other_types_are_counted_by_type(tmp_path: Path) -> None:
     made(tmp_path, "A", "B")
-    for name in ("A/1.heif_", "A/2.xyz", "B/3.xyz", "B/notes", "readme.txt"):
+    for name in ("A/1.heif_", "A/IMG_1.HEIC", "A/2.xyz", "B/3.xyz", "B/notes", "readme.txt"):
         (tmp_path / name).touch()
     (note,) = listed(tmp_path).notes
     assert "not read, as they are no images: " in note
+    if ".heic" not in SUFFIXES:
+        assert "1 .heic" in note
+        assert note.endswith("HEIC is read where pillow-heif is installed")
     for kind in ("2 .xyz", "1 .heif_", "1 without ending", "1 .txt"):
         assert kind in note
 
@@ -598,6 +602,10 @@ def test_no_class_is_called_what_a_model_answers(label: str, tmp_path: Path) -> 
         (["path:label", "a:A"], "has no column 'path'"),
         (["File,Class", "a,A"], "has no column 'path'; call the column 'File' path;"),
         (["path,Letter", "a,A"], "has no column 'label'; call the column 'Letter' label;"),
+        (["sep=;", "path;label", "a;A"], "the first line must hold the names of the columns"),
+        (["path,label", "a,A", "./a,A", "b,B"], "has 'a' in lines 2, 3 (labels: A)"),
+        (["path,label", "x/a,A", "x/../x//a,B"], "has 'x/a' in lines 2, 3 (labels: A, B)"),
+        (["path,label", "x/a,A", "x\\a,A", "b,B"], "has 'x/a' in lines 2, 3 (labels: A)"),
         (["A/i0.png,A", "B/i0.png,B"], "the first line must hold the names of the columns"),
         (["Path,path,label", "a,b,A"], "two columns path"),
         (["label,path,\ufefflabel", "A,a,B"], "two columns label"),

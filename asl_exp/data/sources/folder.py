@@ -63,7 +63,7 @@ def list_folder(
     listed["split"] = splits
     if found.other_files:
         kinds = some([f"{count} {kind}" for kind, count in found.other_files.most_common()])
-        found.notes.append(f"{key}: not read, as they are no images: {kinds}")
+        found.notes.append(f"{key}: not read, as they are no images: {kinds}{_heic_hint(kinds)}")
     listed.attrs[NOTES] = tuple(dict.fromkeys(found.notes))
     return listed
 
@@ -527,4 +527,11 @@ def _what_instead(folder: Path) -> str:
         return "is empty; add images, or remove the folder"
     suffixes = some(sorted({Path(name).suffix or "no ending" for name in names}), limit=5)
     allowed = some(sorted(SUFFIXES), limit=20)
-    return f"has {len(names)} files ({suffixes}) but no image; read are {allowed}"
+    return f"has {len(names)} files ({suffixes}) but no image; read are {allowed}" + _heic_hint(
+        suffixes.lower()
+    )
+
+
+def _heic_hint(kinds: str) -> str:
+    """Return what reads a phone's photos, where there are some that are not read."""
+    return "; HEIC is read where pillow-heif is installed" if ".hei" in kinds else ""

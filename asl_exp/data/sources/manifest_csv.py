@@ -3,6 +3,7 @@
 import codecs
 import csv
 import gzip
+import posixpath
 import re
 import stat
 from collections.abc import Iterable
@@ -177,7 +178,7 @@ def _require_columns(rows: pd.DataFrame, file: Path, key: str) -> None:
         if name not in found:
             meant = _meant_by(found, name)
             hint = f"; call the column '{meant[0]}' {name}" if meant else nearest(name, found)
-            if any(Path(one).suffix.lower() in SUFFIXES for one in found):
+            if any(Path(one).suffix.lower() in SUFFIXES or one[:4] == "sep=" for one in found):
                 hint = "; the first line must hold the names of the columns"
             shown = some([printable(one)[:60] for one in found])
             raise DataError(
@@ -206,11 +207,12 @@ def _require_filled(rows: pd.DataFrame, file: Path, key: str) -> None:
 
 
 def _require_unique(rows: pd.DataFrame, file: Path, key: str) -> None:
-    again = rows["path"].duplicated(keep=False)
+    plain = rows["path"].map(lambda path: posixpath.normpath(path.strip().replace("\\", "/")))
+    again = plain.duplicated(keep=False)
     if not again.any():
         return
-    path = rows.loc[again, "path"].iloc[0]
-    same = rows[rows["path"] == path]
+    path = plain[again].iloc[0]
+    same = rows[plain == path]
     lines = some(same.index + _FIRST_LINE)
     labels = some(sorted(set(same["label"])))
     raise DataError(
