@@ -2,8 +2,9 @@
 
 torch._dynamo, torch's compiler, takes 2 CPU s of every start: torchvision asks it one question,
 Lightning wants a class of it, and every optimizer of torch calls it. scipy.signal, 0.7 s, is loaded
-by torchmetrics for a window. Each gets a stand-in while the packages are imported. Whoever needs
-the compiler or the signals later imports the real ones.
+by torchmetrics for a window, all of matplotlib, 0.4 s, for its hints; Lightning's summary of a
+model loads triton, 0.2 s, for a counter. Each gets a stand-in while the packages are imported.
+Whoever needs one of them later gets the real one.
 """
 
 import importlib
@@ -12,7 +13,9 @@ from types import ModuleType
 from typing import Any, Final
 
 _DYNAMO: Final = "torch._dynamo"
-_SPARED: Final = (_DYNAMO, "torch._dynamo.utils", "scipy.signal")
+_COUNTER: Final = "torch.utils.flop_counter"
+_PLOT: Final = "torchmetrics.utilities.plot"
+_SPARED: Final = (_DYNAMO, "torch._dynamo.utils", "scipy.signal", _COUNTER, _PLOT)
 _UNCOMPILED: Final = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 
 
@@ -57,14 +60,22 @@ class _CompiledKind(type):
 
 
 def _put_stand_ins() -> None:
-    dynamo, utils, signal = (_StandIn(name) for name in _SPARED)
-    dynamo.utils = utils  # type: ignore[attr-defined]
-    dynamo.OptimizedModule = _CompiledKind("OptimizedModule", (), {})  # type: ignore[attr-defined]
-    dynamo.disable = _as_it_is  # type: ignore[attr-defined]
-    utils.is_compile_supported = _is_compile_supported  # type: ignore[attr-defined]
-    signal.hamming = None  # type: ignore[attr-defined]  # torchmetrics adds it where it lacks
-    for module in (dynamo, utils, signal):
-        sys.modules[module.__name__] = module
+    names: dict[str, dict[str, Any]] = {
+        _DYNAMO: {
+            "OptimizedModule": _CompiledKind("OptimizedModule", (), {}),
+            "disable": _as_it_is,
+        },
+        "torch._dynamo.utils": _later("torch._dynamo.utils", "is_compile_supported"),
+        "scipy.signal": {"hamming": None},  # torchmetrics adds it where it lacks
+        _COUNTER: _later(_COUNTER, "FlopCounterMode"),
+        _PLOT: {"_AX_TYPE": object, "_CMAP_TYPE": object, "_PLOT_OUT_TYPE": object}
+        | _later(_PLOT, "plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val"),
+    }
+    for spared, its in names.items():
+        stand_in = _StandIn(spared)
+        vars(stand_in).update(its)
+        sys.modules[spared] = stand_in
+    vars(sys.modules[_DYNAMO])["utils"] = sys.modules["torch._dynamo.utils"]
 
 
 def _remove_stand_ins() -> None:
@@ -82,9 +93,13 @@ def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:
     return function if function is not None else _as_it_is
 
 
-def _is_compile_supported(device: str) -> bool:
-    utils = importlib.import_module("torch._dynamo.utils")
-    return bool(utils.is_compile_supported(device))
+def _later(module: str, *names: str) -> dict[str, Any]:
+    """Return functions that import the module at their first call, and call what they name."""
+
+    def caller(name: str) -> Any:
+        return lambda *given, **more: getattr(importlib.import_module(module), name)(*given, **more)
+
+    return {name: caller(name) for name in names}
 
 
 def _leave_optimizers_uncompiled() -> None:

@@ -19,8 +19,6 @@ from asl_exp.data.hands.hand import Floats
 from asl_exp.data.hands.joint_rows import JointRows, read_joint_rows
 from asl_exp.data.hands.squares import NO_HAND_CLASS, answers_without_hand, in_squares, n_looks
 from asl_exp.data.manifest import label_indices
-from asl_exp.data.renderer import LETTERS
-from asl_exp.data.renderer.exact_joints import exact_joints
 from asl_exp.data.sources.listing import Listing, left_out_words, some
 
 if TYPE_CHECKING:
@@ -124,6 +122,9 @@ def _without_images(
         if not held.all():
             yield rows.take(~held)
     if config.drawn_signers:
+        from asl_exp.data.renderer import LETTERS
+        from asl_exp.data.renderer.exact_joints import exact_joints
+
         known = [name for name in classes if name in LETTERS]
         drawn = exact_joints(known, config.drawn_signers, config.synthetic.seed)
         names = [f"drawn_{signer:04d}" for signer in drawn.signers.tolist()]

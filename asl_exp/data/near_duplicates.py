@@ -21,8 +21,6 @@ import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
@@ -106,6 +104,9 @@ def _distances(block: Hashes, others: Hashes) -> NDArray[np.uint8]:
 
 def clusters(n_images: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return for each image (N,) the smallest index of those it is linked to, directly or not."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (n_images,) * 2)
     _, component = connected_components(links, directed=False)
     _, first = np.unique(component, return_index=True)

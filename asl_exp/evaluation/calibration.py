@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from asl_exp.config import readable
@@ -80,6 +79,8 @@ def fitted(
 
 def _temperature(logs: Floats, labels: Integers) -> float:
     """Return the minimum: in 1 / temperature the log loss is convex."""
+    from scipy.optimize import minimize_scalar  # 0.2 s, at a run's end alone
+
     low, high = _RANGE
     found = minimize_scalar(
         lambda inverse: _log_loss(logs, labels, inverse),

@@ -1,7 +1,7 @@
 """The folder `evaluation/<set>/`: every file that says what a kept model is worth on one set.
 
 Equal arguments give equal files. Numbers are written before figures, so that a failing figure
-loses none.
+loses none. matplotlib is loaded with the first figure, not before training.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 from asl_exp.config import names
 from asl_exp.config.redact import csv_cell, printable
 from asl_exp.data.dataset import Split
+from asl_exp.data.decode import Pixels
 from asl_exp.evaluation import one_vs_rest, report, scores
-from asl_exp.evaluation.figures import mistakes
-from asl_exp.evaluation.figures.canvas import line, number
-from asl_exp.evaluation.figures.confusion import confusion_figure
-from asl_exp.evaluation.figures.mistakes import Images, confused_pairs, pairs_figure
-from asl_exp.evaluation.figures.one_vs_rest import precision_recall_figure, roc_figure
-from asl_exp.evaluation.figures.reliability import reliability_figure, risk_coverage_figure
 from asl_exp.evaluation.inference import with_no_hand
 from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
 from asl_exp.evaluation.one_vs_rest import OneVsRest
@@ -56,7 +51,7 @@ class AnsweredSet:
     labels: Labels
     classes: Sequence[str]
     table: pd.DataFrame
-    gather: Callable[[Integers], Images]
+    gather: Callable[[Integers], Pixels]
     caution: str = ""
     found: NDArray[np.bool_] | None = None
 
@@ -94,6 +89,8 @@ class AnsweredSet:
 
     def line(self, *told: str) -> str:
         """Return what stands below a figure's title; the caution in a line of its own."""
+        from asl_exp.evaluation.figures.canvas import line
+
         return "\n".join(filter(None, (line(len(self.labels), *told), self.caution)))
 
 
@@ -114,6 +111,8 @@ class Evaluation:
 
     def told(self, name: str, score: str) -> str:
         """Return a score under a name, with its interval."""
+        from asl_exp.evaluation.figures.canvas import number
+
         return number(name, self.scores[score], self.intervals.of.get(score))
 
 
@@ -200,6 +199,9 @@ def _write_reports(
 
 
 def _draw_scores(folder: Path, answered: AnsweredSet, evaluation: Evaluation) -> None:
+    from asl_exp.evaluation.figures.confusion import confusion_figure
+    from asl_exp.evaluation.figures.reliability import reliability_figure, risk_coverage_figure
+
     answers, told = (answered.probabilities, answered.labels), evaluation.told
     accuracy = told("accuracy", "accuracy")
     confusion_figure(
@@ -227,6 +229,9 @@ def _draw_scores(folder: Path, answered: AnsweredSet, evaluation: Evaluation) ->
 
 
 def _draw_rankings(folder: Path, answered: AnsweredSet, curves: _Curves) -> None:
+    from asl_exp.evaluation.figures.canvas import number
+    from asl_exp.evaluation.figures.one_vs_rest import precision_recall_figure, roc_figure
+
     roc_figure(
         folder / "roc.png",
         curves.roc,
@@ -244,6 +249,8 @@ def _draw_rankings(folder: Path, answered: AnsweredSet, curves: _Curves) -> None
 
 
 def _draw_mistakes(folder: Path, answered: AnsweredSet) -> None:
+    from asl_exp.evaluation.figures import mistakes
+
     wrong = mistakes.most_confident_mistakes(answered.probabilities, answered.labels)
     shown = wrong[: mistakes.MOST]
     captions = mistakes.captions(
@@ -261,8 +268,8 @@ def _draw_mistakes(folder: Path, answered: AnsweredSet) -> None:
         f"Most confident mistakes: {answered.name}",
         answered.line(_shown(shown, wrong)),
     )
-    pairs = confused_pairs(answered.probabilities, answered.labels)
-    pairs_figure(
+    pairs = mistakes.confused_pairs(answered.probabilities, answered.labels)
+    mistakes.pairs_figure(
         folder / "confused_pairs.png",
         [(pair, answered.gather(pair.rows)) for pair in pairs],
         answered.classes,

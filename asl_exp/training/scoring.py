@@ -17,7 +17,6 @@ from asl_exp.config.names import Artifact
 from asl_exp.data.hands.model_file import model_file
 from asl_exp.evaluation.calibration import fitted, not_calibrated, why_not
 from asl_exp.evaluation.certificate import write_certificate
-from asl_exp.evaluation.figures.curves import learning_curves
 from asl_exp.evaluation.folder import AnsweredSet, write_answers, write_evaluation
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.evaluation.intervals import interval_of_mean, known_groups, score_intervals
@@ -108,6 +107,8 @@ def _evaluate(run: Run) -> None:
             val = _answers_of_val(run)
             run.result.intervals |= _val_intervals(run, val)
         with run.stages("figures"):
+            from asl_exp.evaluation.figures.curves import learning_curves
+
             learning_curves(
                 pd.read_csv(run.folder / Artifact.EPOCHS),
                 run.folder / Artifact.LEARNING_CURVES,

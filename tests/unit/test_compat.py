@@ -253,8 +253,8 @@ def test_dagshubs_client_logs_nothing_while_its_tokens_are_read(
     assert not caplog.records
 
 
-def test_the_compiler_is_not_loaded_until_something_compiles() -> None:
-    """torchvision, timm and Lightning want names of it, and every optimizer of torch calls it."""
+def test_what_a_start_is_spared_is_loaded_when_it_is_asked_for() -> None:
+    """torchvision, timm, Lightning and torch's optimizers want names of each of them."""
     steps = """
 import sys
 from asl_exp.compat.quick_start import load_quickly
@@ -268,7 +268,8 @@ optimizer.zero_grad()
 network(torch.ones(1, 3)).sum().backward()
 optimizer.step()
 optimizer.load_state_dict(optimizer.state_dict())
-loaded = [name for name in ("torch._dynamo", "scipy.signal") if name in sys.modules]
+spared = ("torch._dynamo", "scipy.signal", "triton", "matplotlib")
+loaded = [name for name in spared if name in sys.modules]
 assert not loaded, f"asl_exp/compat/quick_start.py no longer spares {loaded}"
 assert _unwrap_compiled(network) == (network, None)
 compiled = torch.compile(network, backend="eager")
@@ -277,7 +278,16 @@ assert _unwrap_compiled(compiled)[0] is network
 assert torchvision.ops.roi_align.__module__ == "torchvision.ops.roi_align"
 boxes = torch.tensor([[0, 0.0, 0.0, 2.0, 2.0]])
 assert torchvision.ops.roi_align(torch.ones(1, 1, 4, 4), boxes, 2).shape == (1, 1, 2, 2)
-import scipy.signal
+import scipy.signal, torchmetrics
+from pytorch_lightning.utilities.model_summary import model_summary
+from torch.utils.flop_counter import FlopCounterMode
+counting = getattr(model_summary, "FlopCounterMode", FlopCounterMode)  # Lightning 2.5 has none
+with counting(display=False) as counter:
+    network(torch.ones(1, 3))
+assert counter.get_total_flops() == 2 * 3 * 2
+mean = torchmetrics.MeanMetric()
+mean.update(1.0)
+assert mean.plot()[0].axes, "torchmetrics draws what it measures"
 assert scipy.signal.windows.hann(3)[1] == 1
 print("done")
 """

@@ -11,7 +11,6 @@ from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.hands.detection import hand_source
 from asl_exp.data.hands.hand import Hands
 from asl_exp.data.hands.hand_store import HandStore
-from asl_exp.data.hands.rendered import rendered_hands
 from asl_exp.data.manifest import Manifest
 from asl_exp.data.sources.listing import is_file_key
 
@@ -31,6 +30,8 @@ def hands_of(
     if hand.detector == "exact":
         if any(is_file_key(path) for path in paths):  # a table among data.external was of photos
             raise DataError(EXACT_ALONE)
+        from asl_exp.data.hands.rendered import rendered_hands  # draws: no run of photos needs it
+
         return rendered_hands(paths), {}
     store = HandStore(
         home_expanded(data.cache_dir) / "hands",
