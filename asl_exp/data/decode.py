@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -276,8 +276,8 @@ def _deep_colour(source: Source, image: Image.Image) -> Image.Image:
     """Return 16 bits a colour, of which Pillow reads the upper 8, as the values are."""
     if not isinstance(image, ImageFile.ImageFile) or not image.tile:
         return image
-    raw = image.tile[0].args if image.format == "PNG" else (image.tile[0].args or [""])[0]
-    colours, deep, order = str(raw).partition(";16")
+    args = image.tile[0].args
+    colours, deep, order = str(args[0] if isinstance(args, tuple) else args).partition(";16")
     if image.format not in ("PNG", "TIFF") or not deep or colours not in _DEEP:
         return image
     upper = np.asarray(image)
@@ -286,10 +286,7 @@ def _deep_colour(source: Source, image: Image.Image) -> Image.Image:
     with _opened(source) as again:
         assert isinstance(again, ImageFile.ImageFile)
         swapped = "RGBA" if colours == "LA" else f"{colours};16{_SWAPPED[order]}"
-        again.tile = [
-            part._replace(args=swapped if image.format == "PNG" else (swapped, *part.args[1:]))
-            for part in again.tile
-        ]
+        again.tile = [part._replace(args=_with_mode(part.args, swapped)) for part in again.tile]
         lower = np.asarray(again)
     if colours == "LA":
         upper, lower = lower[..., [0, 0, 0, 2]], lower[..., [1, 1, 1, 3]]
@@ -298,6 +295,11 @@ def _deep_colour(source: Source, image: Image.Image) -> Image.Image:
         return Image.frombytes("CMYK", image.size, _scaled(values).tobytes())
     parts = [_scaled(values[..., :3]), *([_scaled(values[..., 3:])] if values.shape[2] > 3 else [])]
     return Image.fromarray(np.concatenate(parts, 2))
+
+
+def _with_mode(args: tuple[Any, ...] | str | None, mode: str) -> tuple[Any, ...] | str:
+    """Return what a decoder of Pillow is told, with another order of bytes."""
+    return (mode, *args[1:]) if isinstance(args, tuple) else mode
 
 
 def _squared(

@@ -276,7 +276,8 @@ def deep_tiff(values: np.ndarray, order: str, packed: bool, white: int = 1) -> b
     deep = [16] * count
     entries = [
         (256, "I", [width]), (257, "I", [height]), (258, "H", deep),
-        (259, "H", [8 if packed else 1]), (262, "H", [kind]), (273, "I", [8]), (277, "H", [count]), (278, "I", [height]),
+        (259, "H", [8 if packed else 1]), (262, "H", [kind]), (273, "I", [8]),
+        (277, "H", [count]), (278, "I", [height]),
         (279, "I", [len(data)]), *([(338, "H", [2])] if channels == 4 else []),
     ]  # fmt: skip
     table, beyond = struct.pack(f"{order}H", len(entries)), b""
