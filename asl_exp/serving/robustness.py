@@ -33,6 +33,7 @@ from asl_exp.evaluation.disturbances import (
     Shown,
     disturbed,
 )
+from asl_exp.evaluation.figures.canvas import line, number
 from asl_exp.evaluation.robustness import (
     NONE,
     Answers,
@@ -94,7 +95,8 @@ def show(found: dict[str, Robustness], folder: Path) -> None:
     for name, one in found.items():
         plain = one.rows[0]
         table = Table(
-            title=f"{name}: {one.n_images:,} images, accuracy {readable.score(plain.accuracy)}"
+            title=f"{name}: "
+            + line(one.n_images, number("accuracy", plain.accuracy, plain.accuracy_interval))
         )
         for column in ("disturbance", "accuracy at strength 1 to 3", "share of flipped answers"):
             table.add_column(column, justify="left" if column == "disturbance" else "right")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shutil
 import socket
@@ -36,7 +37,9 @@ def two_runs(runs_dir: Path, tmp_path: Path) -> Path:
     better, key = result.read_text(), "external/synthetic_external/accuracy"
     assert f'"{key}"' in better
     better = re.sub(r'"name": "[^"]*"', '"name": "better"', better)
-    result.write_text(re.sub(rf'"{key}": [\d.]+', f'"{key}": 0.97', better))
+    content = json.loads(re.sub(rf'"{key}": [\d.]+', f'"{key}": 0.97', better))
+    content["intervals"]["external/accuracy"] = [0.9, 0.989]
+    result.write_text(json.dumps(content))
     return tmp_path / "runs"
 
 
@@ -77,7 +80,7 @@ def test_a_scored_picture_is_read_and_explained(opened: Any, two_runs: Path) -> 
     assert page.selectbox[0].options[0].endswith("better")
     page.radio[0].set_value("Pictures it was scored on").run()
     said = words(page)
-    assert "97% of other people's pictures" in said
+    assert "97% (90% to 99%) of other people's pictures" in said
     assert "The picture shows **A**" in said
     table = pd.read_parquet(two_runs / "better/evaluation/test/predictions.parquet")
     first = table[table["label"] == "A"].iloc[0]
@@ -95,6 +98,10 @@ def test_the_matrix_leads_to_its_pictures(opened: Any, two_runs: Path) -> None:
     name = "external/synthetic_external"
     table = pd.read_parquet(two_runs / "better/evaluation" / name / "predictions.parquet")
     assert f"{len(table)} pictures" in words(page)
+    (chart,) = page.get("vega_lite_chart") or page.get("arrow_vega_lite_chart")
+    spec = json.loads(chart.proto.spec)
+    axes = [layer["encoding"][axis]["scale"]["domain"] for layer in spec["layer"] for axis in "xy"]
+    assert axes == [["A", "B", "C"]] * 4, "a square, whatever was never answered"
     options = page.selectbox(key="cell").options
     assert sum(int(re.findall(r"\((\d+)\)$", option)[0]) for option in options) == len(table)
     label, predicted = cells_of(table).iloc[-1][["true letter", "answer"]]
@@ -108,7 +115,7 @@ def test_the_matrix_leads_to_its_pictures(opened: Any, two_runs: Path) -> None:
 def test_the_camera_page_can_be_opened(opened: Any, two_runs: Path) -> None:
     page = opened(two_runs)
     page.segmented_control[0].set_value("Spell").run()
-    assert "97% of other people's pictures" in words(page)
+    assert "97% (90% to 99%) of other people's pictures" in words(page)
     assert page.session_state["speller"].text == ""
 
 

@@ -1,9 +1,14 @@
 """Disturbed pictures: the same every time, stronger at higher strengths, joints that move along."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from asl_exp.evaluation.disturbances import DISTURBANCES, Shown, disturbed
+from asl_exp.evaluation.robustness import Robustness, scored_row
+from asl_exp.serving.robustness import show
 
 SIDE = 96
 
@@ -46,3 +51,14 @@ def test_the_hand_stays_before_another_background(shown: Shown) -> None:
     before, after = (one.pixels[rows, columns].astype(int) for one in (shown, changed))
     assert np.abs(before - after).max() <= 12
     assert np.abs(changed.pixels[:10].astype(int) - shown.pixels[:10]).mean() > 10
+
+
+def test_the_table_says_the_undisturbed_score_with_its_interval(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = pd.DataFrame({"label": ["A"] * 8, "group": [f"signer_{row // 2}" for row in range(8)]})
+    answers = np.array([*"AAAAAABB"], dtype=object)
+    rows = [scored_row(place, answers, answers, table) for place in (("none", 0), ("blur", 1))]
+    show({"test": Robustness("test", 8, rows, {})}, Path("runs/one/evaluation/robustness"))
+    low, high = rows[0].accuracy_interval or (0.0, 0.0)
+    assert f"accuracy 0.750 ({low:.2f} to {high:.2f})" in capsys.readouterr().out

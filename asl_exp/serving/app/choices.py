@@ -34,6 +34,7 @@ class Choice:
         evaluation: the folder of its scores, whether it is there or not.
         metrics: of the kept checkpoint, under the metric keys; empty where there is no run.
         cautions: split or external set to what must stand beside its score.
+        intervals: metric key to low and high, as far as they are known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Choice:
     evaluation: Path
     metrics: dict[str, float] = field(default_factory=dict)
     cautions: dict[str, str] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def external(self) -> float | None:
@@ -52,6 +54,10 @@ class Choice:
     def test(self) -> float | None:
         """Accuracy on the run's own test split."""
         return self.metrics.get(names.score_key("test", "accuracy"))
+
+    def interval(self, where: str) -> list[float] | None:
+        """Return the interval of the accuracy on a set, on "external" that of their mean."""
+        return self.intervals.get(names.score_key(where, "accuracy"))
 
     @property
     def sets(self) -> list[str]:
@@ -112,7 +118,7 @@ def _choice(path: Path) -> Choice | None:
     evaluation = folder / Artifact.EVALUATION
     if result is None:
         return Choice(path.name, path, evaluation)
-    return Choice(result.name, path, evaluation, result.metrics, result.cautions)
+    return Choice(result.name, path, evaluation, result.metrics, result.cautions, result.intervals)
 
 
 def _has_model(path: Path) -> bool:

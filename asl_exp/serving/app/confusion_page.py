@@ -11,7 +11,7 @@ from asl_exp.data.decode import UnreadableImageError
 from asl_exp.serving.app import parts
 from asl_exp.serving.app.choices import Choice
 from asl_exp.serving.app.parts import plain
-from asl_exp.serving.app.pictures import answers_of, thumbnail
+from asl_exp.serving.app.pictures import answers_of, classes_of, thumbnail
 
 TRUE, ANSWERED = "true letter", "answer"
 _MATRIX, _CELL = "matrix", "cell"
@@ -37,15 +37,15 @@ def show(choice: Choice) -> None:
         return
     name = st.selectbox("Set", choice.sets, index=len(choice.sets) - 1)
     answers = answers_of(choice, name)
-    right = (answers["label"] == answers["predicted"]).mean()
-    st.markdown(
-        f"{len(answers):,} pictures, **{readable.percent(right)}** right. {parts.worth(choice)}"
-    )
+    right = float((answers["label"] == answers["predicted"]).mean())
+    told = parts.share(right, choice.interval(name))
+    st.markdown(f"{len(answers):,} pictures, **{told}** right. {parts.worth(choice)}")
     cells = cells_of(answers)
     keys = [tuple(pair) for pair in cells[[TRUE, ANSWERED]].to_numpy().tolist()]
     if st.session_state.get(_CELL) not in keys:
         st.session_state[_CELL] = keys[0]
-    st.altair_chart(_chart(cells), width="stretch", key=_MATRIX, on_select=lambda: _clicked(keys))
+    chart = _chart(cells, classes_of(choice, name))
+    st.altair_chart(chart, width="stretch", key=_MATRIX, on_select=lambda: _clicked(keys))
     counts = dict(zip(keys, cells["pictures"], strict=True))
     chosen = st.selectbox(
         "Pictures of (or click the matrix)",
@@ -80,16 +80,16 @@ def _clicked(keys: list[tuple[str, str]]) -> None:
             st.session_state[_CELL] = key
 
 
-def _chart(cells: pd.DataFrame) -> Any:
-    names = sorted({*cells[TRUE], *cells[ANSWERED]})
+def _chart(cells: pd.DataFrame, names: list[str]) -> Any:
+    every = alt.Scale(domain=names)  # an answer that was never given is a column as well
     click = alt.selection_point(name=_CELL, fields=[TRUE, ANSWERED], empty=False)
     base = alt.Chart(cells).encode(
         x=alt.X(
             f"{ANSWERED}:N",
-            sort=names,
+            scale=every,
             axis=alt.Axis(orient="top", labelAngle=0, labelOverlap=False),
         ),
-        y=alt.Y(f"{TRUE}:N", sort=names, axis=alt.Axis(labelOverlap=False, labelFlush=False)),
+        y=alt.Y(f"{TRUE}:N", scale=every, axis=alt.Axis(labelOverlap=False, labelFlush=False)),
         tooltip=[TRUE, ANSWERED, "pictures", alt.Tooltip("share", format=".0%")],
     )
     colour = alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), legend=None)

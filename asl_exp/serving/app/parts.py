@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from asl_exp.config import readable
+from asl_exp.config import names, readable
 from asl_exp.config.redact import printable, scrubbed
 from asl_exp.serving.app.choices import Choice
 
@@ -65,13 +65,20 @@ def bars(probabilities: pd.Series) -> None:
     st.html(f"<div class='asl-bars'>{''.join(rows)}</div>")
 
 
+def share(value: float, interval: Sequence[float] | None) -> str:
+    """Return ``42% (35% to 49%)``, the interval where it is known."""
+    spread = interval and " (" + " to ".join(map(readable.percent, interval)) + ")"
+    return f"{readable.percent(value)}{spread or ''}"
+
+
 def worth(choice: Choice) -> str:
     """Return, as Markdown, how often the model is right: what must stand beside its confidence."""
-    test = (
-        "" if choice.test is None else f"{readable.percent(choice.test)} of its own test pictures"
-    )
+    test = ""
+    if choice.test is not None:
+        test = f"{share(choice.test, choice.interval('test'))} of its own test pictures"
     if choice.external is not None:
-        other = f"right on **{readable.percent(choice.external)} of other people's pictures**"
+        told = share(choice.external, choice.interval(names.EXTERNAL))
+        other = f"right on **{told} of other people's pictures**"
         return f"This model is {other}" + (f", and {test}." if test else ".")
     if test:
         return f"This model is right on {test}; on other people it was never tried. Expect less."

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from pyarrow.parquet import read_schema
 
 from asl_exp.config.errors import UserError
 from asl_exp.data.decode import Pixels, UnreadableImageError, read_upright
@@ -13,6 +14,7 @@ from asl_exp.data.sources import synthetic
 from asl_exp.serving.app.choices import Choice
 
 _COLUMNS = ["path", "label", "predicted", "confidence"]
+_OF_CLASS = "probability/"
 _DRAWN = 320
 """Side in pixels of a picture of the embedded signer."""
 
@@ -31,6 +33,12 @@ def answers_of(choice: Choice, name: str) -> pd.DataFrame:
             f"{file}: cannot be read ({str(error).splitlines()[0]}); score the run again: "
             f"python -m asl_exp.evaluate {choice.path}"
         ) from error
+
+
+def classes_of(choice: Choice, name: str) -> list[str]:
+    """Return every answer that the model could give on a set whose `answers_of` could be read."""
+    columns = read_schema(choice.evaluation / name / "predictions.parquet").names
+    return [one.removeprefix(_OF_CLASS) for one in columns if one.startswith(_OF_CLASS)]
 
 
 def confused_with(answers: pd.DataFrame, letter: str) -> list[tuple[str, int, int]]:
