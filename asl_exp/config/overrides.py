@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 
 from asl_exp.config.errors import nearest
 from asl_exp.config.keys import GROUPS, nearest_key, schema_keys, value_kind
+from asl_exp.config.redact import SECRET_KEPT, holds_secret
 
 _KEY: Final = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*")
 
@@ -199,7 +200,7 @@ def hydra_fault(override: Override, launchers: Sequence[str]) -> str | None:
             "files would lie among others; give a folder of its own"
         )
     if key in (*_FOLDERS, "hydra.job.name", "hydra.verbose"):
-        return None
+        return f"{key}: {SECRET_KEPT}" if holds_secret(str(value)) else None
     for name, why in _INSTEAD.items():
         if key == name or key.startswith((f"{name}.", f"{name}/")):
             return f"{key}: is not changed here; {why}"

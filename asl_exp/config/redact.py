@@ -54,14 +54,30 @@ _NAMED: Final = re.compile(
     re.IGNORECASE,
 )
 """``token=...``, as in an address's query, a line of a file, a command or a .netrc."""
-_QUOTED: Final = re.compile(
-    r"((?:\btoken|passw(?:or)?[dt]|\bpwd|secret|api[_-]?key)[\"']?(?: ?= ?|: ?))"
-    r"(?:([\"'])(?!\*\*\*)[^\"'\n]{3,}\2|(?<=[dtDT]=)(?!\*\*\*|none\b|true\b|false\b|null\b|str\b)"
-    r"[^\s\"'()\[\]{}<>$*&,;]{4,})"
-    r"|(\"key\"\s*:\s*)([\"'])[0-9a-f]{32}\4",
-    re.IGNORECASE,
+_WORD: Final = (
+    r"(?:(?:\b|[a-z]*_|access|refresh|auth)token|pass_?w(?:or)?[dt]|passphrase|\bpwd?"
+    r"|secret(?:_?key)?|api[_-]?key|[\"']pass)"
 )
-"""``password = "..."``, ``password=...`` of letters alone, and Kaggle's ``"key": "..."``."""
+_PLAIN_END: Final = r"[^\s\"'()\[\]{}<>$*&,;|]"
+_NO_VALUE: Final = r"(?!\*\*\*|(?:none|true|false|null|str|int|bool|bytes|any|optional)\b)"
+_ASSIGNED: Final = tuple(
+    re.compile(form, re.IGNORECASE | re.MULTILINE)
+    for form in (
+        # password = "...", environ["SECRET"] = "...", my_token: str = b"..."
+        rf"({_WORD}[\"']?\]?(?: ?: ?[\w.\[\]]{{1,20}})?(?: ?= ?|: ?)[bruf]{{0,2}}[\"'])"
+        r"(?!\*\*\*|[<\[]|\d{1,5}[\"'])[^\"'\n]{3,}(?=[\"'])",
+        rf"((?:passw(?:or)?[dt]|\bpwd|secret)=){_NO_VALUE}{_PLAIN_END}{{4,}}",
+        rf"((?:passw(?:or)?[dt]|secret): ){_NO_VALUE}{_PLAIN_END}{{4,}}$",
+        r"(\b(?-i:(?:[A-Z][A-Z0-9_]*_)?(?:TOKEN|KEY|SECRET|PASSWORD|PASS)=)[\"']?)(?!\*\*\*)"
+        rf"{_PLAIN_END}{{6,}}",
+        r"(--(?:password|token|api-key|secret)[ =][\"'])(?!\*\*\*)[^\"'\n]{3,}(?=[\"'])",
+        r"(\blogin \S+ password )(?!\*\*\*)\S+",
+        r"(token\([\"']|login\((?:api_)?key=[\"'])(?!\*\*\*)[\w.-]{8,}(?=[\"'])",
+        r"(cookie: ?[\w-]+=)(?!\*\*\*)[^\s;\"']{6,}",
+        r"([\"']key[\"']\s*:\s*[\"'])[0-9a-f]{32}(?=[\"'])",  # Kaggle's
+    )
+)
+"""What is given to a name of a secret, of letters alone as well."""
 
 _SHORTEST: Final = 6
 """Characters; a shorter value, such as "true", would be cut out of words that hold it by chance."""
@@ -75,7 +91,8 @@ def scrubbed(text: str) -> str:
     """
     text = _QUERY.sub(r"\1***", _USER_INFO.sub("***@", _PRIVATE_KEY.sub(r"\1***", text)))
     text = _NAMED.sub(r"\1***", _TOKEN.sub("***", _BARE_LOGIN.sub("***@", text)))
-    text = _QUOTED.sub(r"\1\2\3\4***\2\4", text)
+    for form in _ASSIGNED:
+        text = form.sub(r"\1***", text)
     for secret in _secrets():
         text = text.replace(secret, "***")
     return text
@@ -90,14 +107,22 @@ def without_login(address: str) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Return whether a text holds a login, a token, or a long value of a secret variable."""
-    forms = (_USER_INFO, _BARE_LOGIN, _TOKEN, _NAMED, _QUERY, _PRIVATE_KEY, _QUOTED)
+    """Return whether a text holds a login, a token, or a value of a secret variable."""
+    forms = (_USER_INFO, _BARE_LOGIN, _TOKEN, _NAMED, _QUERY, _PRIVATE_KEY, *_ASSIGNED)
     by_form = any(form.search(text) for form in forms)
-    return by_form or any(secret in text for secret in _secrets() if len(secret) >= _LONG)
+    return by_form or any(secret in text for secret in _secrets() if _is_no_word(secret))
 
 
-_LONG: Final = 16
-"""Characters of a value that is no ordinary word."""
+SECRET_KEPT: Final = (
+    "holds what looks like a token or a password, and a run's record would keep it; put it into "
+    "the environment"
+)
+
+
+def _is_no_word(secret: str) -> bool:
+    """Tell whether a value is too long or too mixed to stand in a text by chance."""
+    mixed = any(map(str.isdigit, secret)) and any(map(str.isalpha, secret))
+    return len(secret) >= (8 if mixed else 16)
 
 
 def _secrets() -> list[str]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from asl_exp.config.classes import LETTERS, parse_classes
 from asl_exp.config.machine_checks import visible_gpus
 from asl_exp.config.names import EVERY_EPOCH, FOLDS, is_of_folds, metric_fault
-from asl_exp.config.redact import holds_secret, without_login
+from asl_exp.config.redact import SECRET_KEPT, holds_secret, without_login
 from asl_exp.config.schema import (
     BackboneConfig,
     Config,
@@ -53,8 +53,7 @@ def contradictions(config: Config) -> list[str]:
 def secret_faults(config: Config) -> list[str]:
     """Return a fault for each value that holds a secret: a run's record keeps all of them."""
     return [
-        f"{key}: holds what looks like a token or a password, and a run's record would keep it; "
-        "put it into the environment"
+        f"{key}: {SECRET_KEPT}"
         for key, text in _texts(config.model_dump(), "")
         if key != "tracking.uri" and holds_secret(text)
     ]

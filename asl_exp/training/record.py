@@ -10,6 +10,7 @@ import pandas as pd
 from asl_exp.compat.mlflow import MLFLOW_RUN_NOTE
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
+from asl_exp.config.redact import scrubbed
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import (
     as_command,
@@ -237,6 +238,7 @@ def _close_run(config: Config, run_folder: Path, status: str, failure: str) -> N
     result = Result.read(run_folder)
     if result is None or result.status == "FINISHED":
         return
+    failure = scrubbed(failure)
     result.status, result.failure = status, failure
     result.checkpoints = checkpoints_on_disk(run_folder, config.schedule)
     result.write(run_folder)

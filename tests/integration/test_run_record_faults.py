@@ -213,14 +213,14 @@ def test_a_run_that_failed_says_so_where_its_record_is_gone(
         def after_epoch(self, epoch: int, metrics: Any) -> bool:
             super().after_epoch(epoch, metrics)
             if epoch == 1:
-                raise RuntimeError("out of luck")
+                raise RuntimeError("out of luck with token=abcd12345678")
             return False
 
     observer = Breaks(delete_database, folder, 1)
     with pytest.raises(RuntimeError, match="out of luck"):
         run_experiment(config_of(tiny, runs), folder, observer=observer)
     result = result_of(folder)
-    assert (result["status"], result["failure"]) == ("FAILED", "out of luck")
+    assert (result["status"], result["failure"]) == ("FAILED", "out of luck with token=***")
     assert (folder / result["checkpoints"]["transfer"]).is_file()
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from asl_exp.config.compose import compose_config
+from asl_exp.config.compose import check_overrides, compose_config
 from asl_exp.config.errors import ConfigError, WeightsError
 from asl_exp.config.redact import holds_secret, scrubbed
 from asl_exp.config.schema import BackboneConfig
@@ -70,6 +70,32 @@ MORE_TOKENS = (
     "client_secret=abc~DEF.123456",
     "a vendor's own: " + "x7Yq" * 9,
 )
+ASSIGNED = (
+    'os.environ["SECRET"] = "{}"',
+    "os.environ['DB_PASSWORD']='{}'",
+    'my_token: str = "{}"',
+    "HF_TOKEN: Final[str] = '{}'",
+    'secret_key = b"{}"',
+    "passphrase = '{}'",
+    'pw = "{}"',
+    'pass_word = "{}"',
+    '"pass": "{}"',
+    '"refreshToken": "{}"',
+    'access_token="{}"',
+    "export TOKEN={}",
+    "set HF_TOKEN={}",
+    "export API_KEY='{}'",
+    "  password: {}",
+    "client_secret: {}",
+    "passwd: {}",
+    "machine h login me password {}",
+    "--password '{}'",
+    'wandb.login(key="{}")',
+    "add_app_token('{}')",
+    "Cookie: session={}",
+    "set-cookie: sid={}; Path=/",
+)
+"""Where letters alone are a secret."""
 PLAIN = (
     "photos of hands",
     "token",
@@ -91,6 +117,17 @@ PLAIN = (
     "A12_jpg.rf.0123456789abcdef0123456789abcdef.jpg",
     "https://host:5000/a@b",
     "password=None",
+    "def passphrase(x: str) -> str:",
+    "password: str",
+    'secret = os.environ["SECRET"]',
+    'token: str = ""',
+    'key = "val/accuracy"',
+    'pass_through = "yes"',
+    'secretary = "Ann"',
+    'if token == "A":',
+    "a_token: int = 3",
+    '"max_token": "2048"',
+    'pad_token = "<pad>"',
 )
 
 
@@ -115,6 +152,21 @@ def test_secrets_of_further_kinds_are_known(token: str) -> None:
     secret = re.split(r"[=:@ ]+", token.removesuffix("=="))
     assert [part for part in secret if len(part) > 9 and any(map(str.isdigit, part))
             and part in shown] == []  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ASSIGNED)
+def test_a_secret_of_letters_alone_is_known_by_its_name(line: str) -> None:
+    given = line.format("correcthorse")
+    assert holds_secret(given)
+    assert scrubbed(f"+{given}") == f"+{line.format('***')}"
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "hydra.job.name"])
+def test_no_secret_is_a_name_of_a_folder(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "short1234")
+    for value in ("runs/ghp_" + "a1" * 18, "runs_short1234"):
+        with pytest.raises(ConfigError, match=f"{key}: holds what looks like"):
+            check_overrides([f"{key}={value}"], multirun=False)
 
 
 @pytest.mark.parametrize(
