@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from asl_exp.config.classes import LETTERS, parse_classes
@@ -23,8 +23,10 @@ from asl_exp.config.schema import (
     PhaseConfig,
     TrackingConfig,
 )
-from asl_exp.config.search_space import Parameter
 from asl_exp.config.study_schema import SweepConfig
+
+if TYPE_CHECKING:
+    from asl_exp.config.search_space import Parameter  # Hydra, which a kept model is read without
 
 
 def contradictions(config: Config) -> list[str]:
@@ -517,7 +519,7 @@ def _address_faults(uri: str | None) -> list[str]:
 STORAGES = ("sqlite:///", "journal:", "postgresql://")
 
 
-def sweep_faults(sweep: SweepConfig, space: Sequence[Parameter]) -> list[str]:
+def sweep_faults(sweep: SweepConfig, space: Sequence["Parameter"]) -> list[str]:
     """Return one sentence for each contradiction within a study."""
     return [
         *_objectives(sweep),
@@ -552,7 +554,7 @@ def _pruner(sweep: SweepConfig) -> Iterator[str]:
         )
 
 
-def _sampler(sweep: SweepConfig, space: Sequence[Parameter]) -> Iterator[str]:
+def _sampler(sweep: SweepConfig, space: Sequence["Parameter"]) -> Iterator[str]:
     name = sweep.sampler.name
     if name == "grid":
         for parameter in space:
@@ -572,7 +574,7 @@ def _sampler(sweep: SweepConfig, space: Sequence[Parameter]) -> Iterator[str]:
         yield "sweep.sampler.name: cmaes moves numbers, but the space has only choices; use tpe"
 
 
-def _budget(sweep: SweepConfig, space: Sequence[Parameter]) -> Iterator[str]:
+def _budget(sweep: SweepConfig, space: Sequence["Parameter"]) -> Iterator[str]:
     if sweep.sampler.name != "grid":
         if sweep.n_trials is None:
             yield "sweep.n_trials: is missing; give the number of trials"

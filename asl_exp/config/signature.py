@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from asl_exp.config.compose import compose_config
 from asl_exp.config.names import network_word
 from asl_exp.config.schema import LATER_KEYS, MACHINE_KEYS, Config
 
@@ -195,6 +194,8 @@ def as_command(config: Config) -> list[str] | None:
 
 @cache
 def _defaults() -> dict[str, Any]:
+    from asl_exp.config.compose import compose_config
+
     return compared_settings(compose_config([]))
 
 
