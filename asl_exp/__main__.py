@@ -161,7 +161,8 @@ def _expanded(line: CommandLine) -> list[str]:
 
 def checked_line(line: CommandLine) -> "Checked | None":
     """Raise every fault of the command line, before Hydra would say the first."""
-    from asl_exp.config.compose import asks_for_study, check_overrides
+    from asl_exp.config.compose import asks_for_study
+    from asl_exp.config.study_plan import check_overrides
 
     only_shown = line.cfg is not None and asks_for_study(line.overrides)
     checked = check_overrides(

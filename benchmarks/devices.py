@@ -51,7 +51,7 @@ def measure_state(folder: Path) -> dict[str, float]:
 
     from asl_exp.config.compose import compose_config
     from asl_exp.model.classifier import build_classifier
-    from asl_exp.model.preprocessing import resolve_preprocessing
+    from asl_exp.model.own_weights import resolve_preprocessing
     from asl_exp.training.state import FOLDER, add_state
 
     config = compose_config([*OVERRIDES])

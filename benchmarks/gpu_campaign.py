@@ -106,7 +106,7 @@ def frozen(setup: Setup, folder: Path, emit: Emit) -> None:
 
     from asl_exp.config.compose import compose_config
     from asl_exp.model.classifier import build_classifier
-    from asl_exp.model.preprocessing import resolve_preprocessing
+    from asl_exp.model.own_weights import resolve_preprocessing
     from asl_exp.training.optimizer import make_optimizer
 
     root = repeated_images(setup, folder / "images")
@@ -200,7 +200,7 @@ def timm(setup: Setup, folder: Path, emit: Emit) -> None:
 
     from asl_exp.data.decode_pool import n_cores
     from asl_exp.model.classifier import build_classifier
-    from asl_exp.model.preprocessing import resolve_preprocessing
+    from asl_exp.model.own_weights import resolve_preprocessing
     from asl_exp.training.optimizer import make_optimizer
 
     size = setup.sizes[0]
@@ -312,7 +312,7 @@ def bare_images_per_second(setup: Setup, config: Any) -> float:
     import torch
 
     from asl_exp.model.classifier import build_classifier
-    from asl_exp.model.preprocessing import resolve_preprocessing
+    from asl_exp.model.own_weights import resolve_preprocessing
     from asl_exp.training.optimizer import make_optimizer
 
     trainer, prepared = config.trainer, resolve_preprocessing(config.backbone)

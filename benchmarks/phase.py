@@ -11,7 +11,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import LetterData
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.runs.result import Result
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.batch_size import with_batch_size

@@ -12,7 +12,7 @@ from asl_exp.config.schema import Config
 from asl_exp.data.dataset import LetterData, Split
 from asl_exp.data.recordings import Grouping
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.runs.result import Result
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.training.current_run import Run

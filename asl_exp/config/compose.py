@@ -148,19 +148,14 @@ def compose_config(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> 
     return config
 
 
-def check_overrides(
+def check_experiments(
     overrides: Sequence[str], *, multirun: bool, searchpath: Sequence[str] = ()
-) -> Checked | None:
-    """Return what a command line comes to; None for a study, which has one for each trial.
+) -> Checked:
+    """Return what a command line that asks for no study comes to.
 
     Raises:
         ConfigError: with every fault of it; with multirun, of each grid value.
     """
-    if asks_for_study(overrides):
-        from asl_exp.config.study_plan import check_study
-
-        check_study(overrides, multirun=multirun, searchpath=searchpath)
-        return None
     configs: list[schema.Config] = []
     with hydra_opened(searchpath):
         composed, _, swept, faults = compose_parts(overrides, multirun=multirun)

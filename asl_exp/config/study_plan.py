@@ -1,6 +1,6 @@
-"""A study as it was asked for: checked whole, before torch or Optuna is imported.
+"""A command line as a whole, checked before torch or Optuna is imported; the study it asks for.
 
-Its space is that of the file in sweeps/, as the command line leaves it: a key may be narrowed
+A study's space is that of the file in sweeps/, as the command line leaves it: a key may be narrowed
 (``lr.transfer=interval(1e-4,1e-3)``) or fixed (``lr.transfer=1e-3``).
 """
 
@@ -15,7 +15,10 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from asl_exp.config.compose import (
+    Checked,
     Composition,
+    asks_for_study,
+    check_experiments,
     compose_parts,
     folder_faults,
     hydra_opened,
@@ -80,12 +83,21 @@ class Plan:
         return [{k: v for k, v in values.items() if v is not None} for values in matched]
 
 
-def check_study(overrides: Sequence[str], *, multirun: bool, searchpath: Sequence[str]) -> None:
-    """Raise a ConfigError with every fault of a command line that asks for a study."""
+def check_overrides(
+    overrides: Sequence[str], *, multirun: bool, searchpath: Sequence[str] = ()
+) -> Checked | None:
+    """Return what a command line comes to; None for a study, which has one for each trial.
+
+    Raises:
+        ConfigError: with every fault of it; with multirun, of each grid value.
+    """
+    if not asks_for_study(overrides):
+        return check_experiments(overrides, multirun=multirun, searchpath=searchpath)
     if not multirun:
         named = next(text for text in overrides if text.startswith("sweep="))
         raise ConfigError([f"{named}: a study has many runs; add --multirun"])
     plan_study(overrides, searchpath)
+    return None
 
 
 def plan_study(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> Plan:

@@ -180,7 +180,7 @@ def _run(command: str, overrides: list[str], predictions: Path | None = None) ->
 
     from asl_exp.config.console import Console
     from asl_exp.data.dataset import load_letters
-    from asl_exp.model.preprocessing import resolve_preprocessing
+    from asl_exp.model.own_weights import resolve_preprocessing
 
     preprocessing = resolve_preprocessing(config.backbone)
     size, interpolation = preprocessing.image_size, preprocessing.interpolation

@@ -15,7 +15,7 @@ from asl_exp.config import names
 from asl_exp.config.schema import Config
 from asl_exp.data.hands.hand import N_JOINTS
 from asl_exp.model.classifier import build_classifier
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.runs.result import Result
 
 

@@ -1,7 +1,10 @@
-"""Makes a backbone: any timm network without its classifier, seen as a list of layers in order."""
+"""Makes a backbone: any timm network without its classifier, seen as a list of layers in order.
+
+Also what is expected of an image that goes in: size, normalisation, interpolation.
+"""
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import timm
@@ -16,6 +19,26 @@ from asl_exp.model.weights import WeightsReport, load_weights
 
 _MOST_WEIGHTS: Final = 2_000_000_000
 """Timm's largest network has 1.8 thousand millions."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes an input.
+
+    Attributes:
+        image_size: side of the square input, pixels.
+        mean, std: per channel, of values in 0..1.
+        interpolation: how images are resized.
+    """
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for a checkpoint or JSON."""
+        return asdict(self)
 
 
 @dataclass

@@ -11,23 +11,11 @@ from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.folder import DESCRIPTION, read_model
 from asl_exp.model.kept import (
     KeptModel,
-    checkpoint_metadata,
     faults_of,
     kept_model,
-    kept_with,
     one_line,
 )
 from asl_exp.runs.writing import replaced
-
-__all__ = [
-    "KeptModel",
-    "checkpoint_metadata",
-    "kept_with",
-    "load_kept_model",
-    "model_state",
-    "save_kept_model",
-    "take_weights",
-]
 
 _PREFIX = "model."  # the network's name within the LightningModule
 

@@ -8,9 +8,8 @@ from torch import nn
 
 from asl_exp.config.schema import Config, HeadConfig, RegularizationConfig
 from asl_exp.data.hands.hand import N_JOINTS
-from asl_exp.model.backbone import Backbone, build_backbone
+from asl_exp.model.backbone import Backbone, Preprocessing, build_backbone
 from asl_exp.model.joint_network import JointNetwork, mirrored
-from asl_exp.model.preprocessing import Preprocessing
 from asl_exp.model.weights import WeightsReport
 
 

@@ -15,10 +15,9 @@ from pydantic import ValidationError
 from asl_exp.config.errors import ConfigError, UserError
 from asl_exp.config.saved import read_saved
 from asl_exp.config.schema import BackboneConfig, Config
-from asl_exp.model.backbone import planned_weights
+from asl_exp.model.backbone import Preprocessing, planned_weights
 from asl_exp.model.calibration import UNCALIBRATED, Calibration
 from asl_exp.model.classifier import LetterClassifier, build_classifier
-from asl_exp.model.preprocessing import Preprocessing
 
 _CHECKED: Final = ("image_size", "mean", "std", "interpolation")
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from asl_exp.config.errors import UserError, require_extra
 from asl_exp.config.signature import without_places
-from asl_exp.model.checkpoint import KeptModel, checkpoint_metadata, kept_with
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.model.kept import KeptModel, checkpoint_metadata, kept_with
 
 KEY: Final = "asl_exp"
 """Of the metadata."""

@@ -2,7 +2,8 @@
 checkpoint.
 
 The backbone's weights are taken whole. The head's are as well where it answers the same classes in
-the same layers, and the joints' network where both have one; what was taken is said.
+the same layers, and the joints' network where both have one; what was taken is said. Images are
+prepared as that model had them, or, without one, as timm records of the weights.
 """
 
 import hashlib
@@ -10,13 +11,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+import timm
 from torch import nn
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import UserError, WeightsError
 from asl_exp.config.schema import BackboneConfig
-from asl_exp.model.checkpoint import KeptModel, load_kept_model
+from asl_exp.model.backbone import Preprocessing
+from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.model.kept import KeptModel
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.model.weights import WeightsReport
 
@@ -44,6 +48,30 @@ def own_model(config: BackboneConfig) -> KeptModel | None:
 @lru_cache(maxsize=1)
 def _read(file: Path, _changed: int) -> KeptModel:
     return load_kept_model(file)
+
+
+def resolve_preprocessing(config: BackboneConfig) -> Preprocessing:
+    """Return the configured values, completed by those of the weights.
+
+    They are what timm records, or, where training starts from a model of one's own, that model's.
+    """
+    if (own := own_model(config)) is not None:
+        return Preprocessing(
+            image_size=config.image_size or own.preprocessing.image_size,
+            mean=tuple(config.mean or own.preprocessing.mean),
+            std=tuple(config.std or own.preprocessing.std),
+            interpolation=config.interpolation or own.preprocessing.interpolation,
+        )
+    recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
+    values = timm.data.resolve_data_config(
+        {}, pretrained_cfg=recorded.to_dict() if recorded else {}
+    )
+    return Preprocessing(
+        image_size=config.image_size or int(values["input_size"][-1]),
+        mean=tuple(config.mean or values["mean"]),
+        std=tuple(config.std or values["std"]),
+        interpolation=config.interpolation or str(values["interpolation"]),
+    )
 
 
 def start_from(

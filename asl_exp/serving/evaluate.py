@@ -26,7 +26,8 @@ from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.evaluation.scores import Probabilities
-from asl_exp.model.checkpoint import KeptModel, load_kept_model
+from asl_exp.model.checkpoint import load_kept_model
+from asl_exp.model.kept import KeptModel
 from asl_exp.model.recognizer import find_checkpoint, hand_settings
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import read_config

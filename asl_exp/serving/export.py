@@ -26,8 +26,8 @@ from asl_exp.config.errors import RunError, UserError, require_extra
 from asl_exp.data.dataset import Split
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.evaluation.inference import probabilities
-from asl_exp.model.checkpoint import KeptModel
 from asl_exp.model.classifier import LetterClassifier
+from asl_exp.model.kept import KeptModel
 from asl_exp.model.onnx_network import (
     IMAGES,
     JOINTS,

@@ -19,8 +19,9 @@ from asl_exp.data.hands.features import joint_features
 from asl_exp.data.hands.hand import N_JOINTS
 from asl_exp.data.loader import BatchLoader
 from asl_exp.evaluation.linear_head import Labelled
-from asl_exp.model.checkpoint import KeptModel, load_kept_model
+from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.feature_cut import find_cut
+from asl_exp.model.kept import KeptModel
 from asl_exp.model.recognizer import find_checkpoint, hand_settings
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import read_config

@@ -7,7 +7,7 @@ from optuna.trial import Trial, TrialState
 
 from asl_exp.config.errors import Interrupted, RunError, UserError
 from asl_exp.config.study_plan import Plan
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.study.claims import INTERRUPTED, REASON, Budget
 from asl_exp.study.study import DATA_DIGEST, FEATURES_GB, STORE, OpenStudy
 from asl_exp.study.trial import run_trial

@@ -14,8 +14,8 @@ from torch import nn
 
 from asl_exp.config.errors import OutOfMemoryError
 from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.preprocessing import Preprocessing
 from asl_exp.training.optimizer import make_optimizer
 from asl_exp.training.ranks import gather
 from asl_exp.training.terminal import say

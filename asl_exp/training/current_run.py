@@ -13,9 +13,9 @@ import torch
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import LetterData
 from asl_exp.data.hands.detection import detector_digest
-from asl_exp.model.checkpoint import checkpoint_metadata
+from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.preprocessing import Preprocessing
+from asl_exp.model.kept import checkpoint_metadata
 from asl_exp.runs.result import Result
 from asl_exp.tracking.recorder import EpochLog, Recorder
 from asl_exp.training.observer import Evaluate, Observer

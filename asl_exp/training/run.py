@@ -11,9 +11,10 @@ from asl_exp.config.errors import Interrupted, PrunedError
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
 from asl_exp.data.dataset import LetterData
+from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.checkpoint import take_weights
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.preprocessing import Preprocessing, resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.model.weights import require_reachable
 from asl_exp.replica.background import begin_delivery, deliver_run
 from asl_exp.runs.writing import full_disk_named

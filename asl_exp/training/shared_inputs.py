@@ -11,11 +11,10 @@ import torch
 
 from asl_exp.config.schema import BackboneConfig, Config, DataConfig, HandConfig
 from asl_exp.data.dataset import LetterData, load_letters
-from asl_exp.model.backbone import Backbone, build_backbone
-from asl_exp.model.checkpoint import KeptModel
+from asl_exp.model.backbone import Backbone, Preprocessing, build_backbone
 from asl_exp.model.classifier import LetterClassifier, build_classifier
+from asl_exp.model.kept import KeptModel
 from asl_exp.model.own_weights import own_model, require_same_backbone, start_from
-from asl_exp.model.preprocessing import Preprocessing
 
 
 def letters(config: Config, preprocessing: Preprocessing) -> LetterData:

@@ -101,7 +101,7 @@ FINDS = """
 import torch
 from asl_exp.config.compose import compose_config
 from asl_exp.model.classifier import build_classifier
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.training.batch_size import step_images, with_batch_size
 
 gpu = torch.device("cuda", 0)

@@ -21,7 +21,7 @@ from asl_exp.config.errors import PrunedError, RanksDifferError
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import LetterData, load_letters
 from asl_exp.model.classifier import build_classifier
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.training.launcher import Train, run_in_workers
 from asl_exp.training.phase import train_phase
 from asl_exp.training.phase_module import PhaseModule

@@ -11,9 +11,10 @@ from made_images import class_folder
 
 from asl_exp.config.compose import compose_config
 from asl_exp.export import main
-from asl_exp.model.checkpoint import checkpoint_metadata, save_kept_model
+from asl_exp.model.checkpoint import save_kept_model
 from asl_exp.model.classifier import build_classifier
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.kept import checkpoint_metadata
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.predict import main as predict
 
 pytestmark = pytest.mark.heavy

@@ -19,7 +19,7 @@ from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import flatten
 from asl_exp.model.classifier import LetterClassifier, build_classifier
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.training.run import run_experiment
 from asl_exp.training.trainable import hold_frozen, set_trainable
 

@@ -19,7 +19,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import DataError, StorageError, UserError
 from asl_exp.config.signature import signature
 from asl_exp.model.classifier import build_classifier
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import write_config
 from asl_exp.runs.writing import full_disk_named

@@ -3,9 +3,10 @@
 import pynvml
 import pytest
 
-from asl_exp.config.compose import check_overrides, compose_config
+from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.machine_checks import visible_gpus
+from asl_exp.config.study_plan import check_overrides
 
 
 def faults_of(*overrides: str) -> list[str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from asl_exp.config.compose import check_overrides, compose_config
+from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
+from asl_exp.config.study_plan import check_overrides
 
 PRESET = """\
 # @package _global_

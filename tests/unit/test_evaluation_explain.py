@@ -18,8 +18,8 @@ from asl_exp.data.hands.rendered import rendered_hands
 from asl_exp.data.sources.synthetic import PREFIX
 from asl_exp.evaluation.explain import explain
 from asl_exp.evaluation.figures.explained import SIDE, picture
+from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.classifier import Head, LetterClassifier, Pooling, build_classifier
-from asl_exp.model.preprocessing import Preprocessing
 from asl_exp.model.recognizer import NO_HAND, KeptModel, Recognizer
 
 S = 64

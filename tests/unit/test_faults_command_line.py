@@ -9,8 +9,9 @@ import pytest
 from made_images import picture, save
 
 from asl_exp.__main__ import run
-from asl_exp.config.compose import check_overrides, compose_config
+from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
+from asl_exp.config.study_plan import check_overrides
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 

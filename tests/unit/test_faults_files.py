@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from asl_exp.config.compose import check_overrides, compose_config
+from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError, UserError
 from asl_exp.config.schema import Config
-from asl_exp.model.checkpoint import checkpoint_metadata, load_kept_model, save_kept_model
+from asl_exp.config.study_plan import check_overrides
+from asl_exp.model.backbone import Preprocessing
+from asl_exp.model.checkpoint import load_kept_model, save_kept_model
 from asl_exp.model.classifier import build_classifier
-from asl_exp.model.preprocessing import Preprocessing
+from asl_exp.model.kept import checkpoint_metadata
 from asl_exp.runs.run_folder import read_config, write_config
 
 RUNS = "{_target_: os.mkdir, path: made}"

@@ -7,7 +7,7 @@ from torch import nn
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
 from asl_exp.model.classifier import LetterClassifier, build_classifier
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 
 SHORT = {
     "densenet169": 64, "efficientnet_b0": 64, "efficientnet_lite0": 64, "efficientnetv2_b1": 64,

@@ -6,13 +6,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from asl_exp.config.compose import check_overrides, compose_config
+from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError, WeightsError
 from asl_exp.config.schema import Config
-from asl_exp.model.checkpoint import checkpoint_metadata, save_kept_model
+from asl_exp.config.study_plan import check_overrides
+from asl_exp.model.checkpoint import save_kept_model
 from asl_exp.model.classifier import LetterClassifier, build_classifier
-from asl_exp.model.own_weights import own_model, start_from
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.kept import checkpoint_metadata
+from asl_exp.model.own_weights import own_model, resolve_preprocessing, start_from
 from asl_exp.training.run import run_experiment
 
 NETWORK = ("backbone.name=asl_small_cnn", "backbone.image_size=32", "head.hidden=[16]")

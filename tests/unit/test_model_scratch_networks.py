@@ -7,7 +7,7 @@ from torch import nn
 
 from asl_exp.config.schema import BackboneConfig
 from asl_exp.model.backbone import build_backbone
-from asl_exp.model.preprocessing import resolve_preprocessing
+from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.model.scratch_networks import ResidualStem
 
 OURS = ["asl_residual_cnn", "asl_plain_cnn", "asl_small_cnn", "asl_small_resnet"]

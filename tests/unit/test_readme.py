@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from asl_exp.config.compose import check_overrides, compose_config
+from asl_exp.config.compose import compose_config
+from asl_exp.config.study_plan import check_overrides
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

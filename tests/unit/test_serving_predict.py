@@ -13,10 +13,10 @@ import pytest
 from made_images import picture, save
 
 from asl_exp.config.compose import compose_config
+from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.folder import write_model
 from asl_exp.model.kept import KeptModel
-from asl_exp.model.preprocessing import Preprocessing
 from asl_exp.predict import main
 from asl_exp.serving import predict
 

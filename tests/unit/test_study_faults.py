@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from asl_exp.config.compose import check_overrides
 from asl_exp.config.errors import ConfigError
-from asl_exp.config.study_plan import Plan, plan_study
+from asl_exp.config.study_plan import Plan, check_overrides, plan_study
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 SWEEP = "sweep=nadam_l2_dropout"
