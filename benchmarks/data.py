@@ -88,7 +88,7 @@ def batches(folder: Path, *, small: bool) -> Iterator[Figure]:
     from asl_exp.config.schema import AugmentationConfig
     from asl_exp.data.augmentation import Augmentation
     from asl_exp.data.cache_files import Description
-    from asl_exp.data.dataset import Split
+    from asl_exp.data.letters import Split
     from asl_exp.data.loader import BatchLoader
     from asl_exp.data.pixel_store import Geometry, StoredPixels
 

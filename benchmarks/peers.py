@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from asl_exp.data.dataset import LetterData
+from asl_exp.data.letters import LetterData
 from asl_exp.model.classifier import LetterClassifier
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]

@@ -9,7 +9,7 @@ from material import material
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import Config
-from asl_exp.data.dataset import LetterData
+from asl_exp.data.letters import LetterData
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.runs.result import Result

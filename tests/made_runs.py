@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from asl_exp.config.schema import Config
-from asl_exp.data.dataset import LetterData, Split
+from asl_exp.data.letters import LetterData, Split
 from asl_exp.data.recordings import Grouping
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.own_weights import resolve_preprocessing

@@ -6,7 +6,6 @@ import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,16 +17,14 @@ from asl_exp.data.hands.drawn import DrawnJoints
 from asl_exp.data.hands.hand import Floats
 from asl_exp.data.hands.joint_rows import JointRows, read_joint_rows
 from asl_exp.data.hands.squares import NO_HAND_CLASS, answers_without_hand, in_squares, n_looks
+from asl_exp.data.letters import Split
 from asl_exp.data.manifest import label_indices
 from asl_exp.data.sources.listing import Listing, left_out_words, some
 
-if TYPE_CHECKING:
-    from asl_exp.data.dataset import Split
-
 
 def splits_with_hands(
-    splits: dict[str, "Split"], listing: Listing, config: DataConfig, hand: HandConfig
-) -> tuple[dict[str, "Split"], str]:
+    splits: dict[str, Split], listing: Listing, config: DataConfig, hand: HandConfig
+) -> tuple[dict[str, Split], str]:
     """Return the splits as an experiment with this group `hand` uses them, and a digest.
 
     Args:
@@ -58,7 +55,7 @@ def splits_with_hands(
 
 def joint_sets(
     listing: Listing, classes: tuple[str, ...], hand: HandConfig, side: int
-) -> dict[str, "Split"]:
+) -> dict[str, Split]:
     """Return the external sets that have joints and no images, by their names.
 
     Args:
@@ -70,8 +67,6 @@ def joint_sets(
     Raises:
         DataError: a file cannot be used, or the network looks at pixels.
     """
-    from asl_exp.data.dataset import Split
-
     found = {}
     for name, file in listing.external_joints.items():
         if hand.mode != "joints":
@@ -103,7 +98,7 @@ def joint_sets(
 
 
 def _without_images(
-    config: DataConfig, classes: Sequence[str], splits: Mapping[str, "Split"]
+    config: DataConfig, classes: Sequence[str], splits: Mapping[str, Split]
 ) -> Iterator[JointRows]:
     """Yield the hands that are trained on beside the photos: of files, then drawn ones.
 
@@ -133,7 +128,7 @@ def _without_images(
 
 
 def _held(
-    rows: JointRows, splits: Mapping[str, "Split"], config: DataConfig
+    rows: JointRows, splits: Mapping[str, Split], config: DataConfig
 ) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
     """Return (N,): which rows are of a source and group that are validated or tested on."""
     others = pd.concat([split.table for name, split in splits.items() if name != "train"])
@@ -150,7 +145,7 @@ def _table(rows: JointRows, joints: Floats) -> pd.DataFrame:
     return rows.table.assign(path="", key=numbers, width=0, height=0, sha256=numbers)
 
 
-def marked(split: "Split", classes: Sequence[str], hand: HandConfig) -> "Split":
+def marked(split: Split, classes: Sequence[str], hand: HandConfig) -> Split:
     """Say of a split whether its pixels are seen, and which images are answered "no hand"."""
     if split.found is None:
         return split
@@ -162,7 +157,7 @@ def marked(split: "Split", classes: Sequence[str], hand: HandConfig) -> "Split":
     )
 
 
-def _with_a_hand(train: "Split", classes: tuple[str, ...]) -> "Split":
+def _with_a_hand(train: Split, classes: tuple[str, ...]) -> Split:
     """Leave out what has nothing to see, but for the class of images without a hand."""
     assert train.found is not None
     empty = [index for index, name in enumerate(classes) if name == NO_HAND_CLASS]
@@ -176,7 +171,7 @@ def _with_a_hand(train: "Split", classes: tuple[str, ...]) -> "Split":
     return kept
 
 
-def _joined(train: "Split", rows: JointRows, classes: tuple[str, ...], hand: HandConfig) -> "Split":
+def _joined(train: Split, rows: JointRows, classes: tuple[str, ...], hand: HandConfig) -> Split:
     """Return the training split with hands of which only the joints are known, at its end."""
     joints = in_squares(rows.joints, hand.margin)
     table = _table(rows, joints)
@@ -194,7 +189,7 @@ def _joined(train: "Split", rows: JointRows, classes: tuple[str, ...], hand: Han
     )
 
 
-def _digest(splits: dict[str, "Split"]) -> str:
+def _digest(splits: dict[str, Split]) -> str:
     digest = hashlib.sha256()
     for split in splits.values():
         assert split.joints is not None

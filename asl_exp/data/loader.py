@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asl_exp.data.dataset import Split
+from asl_exp.data.letters import Split
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images (B, 3, S, S) uint8 in channels-last memory, labels (B,) int64, rows (B,) int64.

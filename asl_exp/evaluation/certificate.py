@@ -18,7 +18,7 @@ from asl_exp.config import readable
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
-from asl_exp.data.dataset import LetterData, Split
+from asl_exp.data.letters import LetterData, Split
 from asl_exp.evaluation.answers_file import PREDICTIONS, score_file
 from asl_exp.evaluation.intervals import METHOD
 from asl_exp.runs.result import Result

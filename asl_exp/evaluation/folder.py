@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from asl_exp.config import names
 from asl_exp.config.redact import csv_cell, printable
-from asl_exp.data.dataset import Split
 from asl_exp.data.decode import Pixels
+from asl_exp.data.letters import Split
 from asl_exp.evaluation import one_vs_rest, report, scores
 from asl_exp.evaluation.inference import with_no_hand
 from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals

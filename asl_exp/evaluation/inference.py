@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asl_exp.data.dataset import Split
+from asl_exp.data.letters import Split
 from asl_exp.data.loader import BatchLoader, HandRows
 from asl_exp.evaluation.scores import Probabilities
 from asl_exp.model.classifier import LetterClassifier

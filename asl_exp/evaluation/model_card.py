@@ -14,7 +14,7 @@ from asl_exp.config import names, readable
 from asl_exp.config.documents import markdown_table, markdown_text
 from asl_exp.config.redact import printable
 from asl_exp.config.schema import DataConfig
-from asl_exp.data.dataset import LetterData
+from asl_exp.data.letters import LetterData
 from asl_exp.evaluation.intervals import known_groups
 from asl_exp.model.folder import made_by
 from asl_exp.model.kept import KeptModel

@@ -20,7 +20,8 @@ from asl_exp.config.debug import debug_caution, joined
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config, HandConfig
-from asl_exp.data.dataset import Split, load_whole
+from asl_exp.data.dataset import load_whole
+from asl_exp.data.letters import Split
 from asl_exp.data.pixel_store import Geometry
 from asl_exp.evaluation.certificate import write_certificate
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation

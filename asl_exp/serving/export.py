@@ -23,8 +23,8 @@ from asl_exp.compat.torch import without_export_remarks
 from asl_exp.config import readable
 from asl_exp.config.console import Console
 from asl_exp.config.errors import RunError, UserError, require_extra
-from asl_exp.data.dataset import Split
 from asl_exp.data.decode import Pixels, read_image
+from asl_exp.data.letters import Split
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.kept import KeptModel

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import UserError
 from asl_exp.config.schema import Config
-from asl_exp.data.dataset import LetterData, Split
 from asl_exp.data.hands.features import joint_features
 from asl_exp.data.hands.hand import N_JOINTS
+from asl_exp.data.letters import LetterData, Split
 from asl_exp.data.loader import BatchLoader
 from asl_exp.evaluation.linear_head import Labelled
 from asl_exp.model.checkpoint import load_kept_model

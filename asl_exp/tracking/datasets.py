@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from asl_exp.compat.mlflow import MLFLOW_DATASET_CONTEXT
-from asl_exp.data.dataset import LetterData, Split
+from asl_exp.data.letters import LetterData, Split
 
 _known: dict[tuple[str, ...], Dataset] = {}
 """A study's runs have the same data; its thousands of rows are read for the first of them."""

@@ -18,7 +18,7 @@ from asl_exp.config import readable
 from asl_exp.config.debug import debug_caution, joined
 from asl_exp.config.names import VAL_ACCURACY, Artifact
 from asl_exp.config.schema import Config, DebugConfig
-from asl_exp.data.dataset import LetterData, Split
+from asl_exp.data.letters import LetterData, Split
 from asl_exp.training.current_run import Run
 from asl_exp.training.ranks import rank
 from asl_exp.training.terminal import say

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from asl_exp.data.augmentation import Augmentation
 from asl_exp.data.cache_files import CacheFile, Rows
-from asl_exp.data.dataset import Split
 from asl_exp.data.decode_pool import progress
+from asl_exp.data.letters import Split
 from asl_exp.data.loader import BatchLoader
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.feature_cut import Cut

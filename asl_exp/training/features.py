@@ -19,7 +19,7 @@ from asl_exp.config.errors import DataError
 from asl_exp.config.schema import AugmentationConfig, DataConfig, PhaseConfig
 from asl_exp.data.augmentation import Augmentation
 from asl_exp.data.cache_files import NoRoomError, Rows
-from asl_exp.data.dataset import Split
+from asl_exp.data.letters import Split
 from asl_exp.data.loader import Batch, BatchLoader
 from asl_exp.model.feature_cut import Cut, find_cut
 from asl_exp.training.current_run import Run

@@ -10,7 +10,7 @@ import torch
 from asl_exp.config.errors import Interrupted, PrunedError
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
-from asl_exp.data.dataset import LetterData
+from asl_exp.data.letters import LetterData
 from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.checkpoint import take_weights
 from asl_exp.model.classifier import LetterClassifier

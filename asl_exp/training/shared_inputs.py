@@ -10,7 +10,8 @@ from functools import lru_cache
 import torch
 
 from asl_exp.config.schema import BackboneConfig, Config, DataConfig, HandConfig
-from asl_exp.data.dataset import LetterData, load_letters
+from asl_exp.data.dataset import load_letters
+from asl_exp.data.letters import LetterData
 from asl_exp.model.backbone import Backbone, Preprocessing, build_backbone
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.kept import KeptModel

@@ -22,7 +22,7 @@ from asl_exp.config import names, readable
 from asl_exp.config.console import Console
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.config.signature import told_settings
-from asl_exp.data.dataset import LetterData
+from asl_exp.data.letters import LetterData
 from asl_exp.runs.result import Result
 from asl_exp.training.ranks import rank
 

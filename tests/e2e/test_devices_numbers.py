@@ -19,7 +19,8 @@ from made_runs import made_run
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import PrunedError, RanksDifferError
 from asl_exp.config.schema import Config
-from asl_exp.data.dataset import LetterData, load_letters
+from asl_exp.data.dataset import load_letters
+from asl_exp.data.letters import LetterData
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.own_weights import resolve_preprocessing
 from asl_exp.training.launcher import Train, run_in_workers

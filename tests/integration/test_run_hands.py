@@ -17,8 +17,9 @@ from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
 from asl_exp.config import names
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import DataError, Interrupted
-from asl_exp.data.dataset import LetterData, load_letters
+from asl_exp.data.dataset import load_letters
 from asl_exp.data.hands.joint_rows import COORDINATES
+from asl_exp.data.letters import LetterData
 from asl_exp.evaluation.certificate import verify
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.model.checkpoint import load_kept_model

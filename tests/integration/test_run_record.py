@@ -21,7 +21,8 @@ from asl_exp.config import names
 from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import flatten, signature
-from asl_exp.data.dataset import LetterData, load_letters
+from asl_exp.data.dataset import load_letters
+from asl_exp.data.letters import LetterData
 from asl_exp.predict import main as predict
 from asl_exp.tracking.store import open_store, store_uri
 from asl_exp.training.run import run_experiment

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from asl_exp.data.dataset import Split
 from asl_exp.data.decode import Pixels
+from asl_exp.data.letters import Split
 from asl_exp.data.loader import BatchLoader
 
 SIZES = {("A", "home"): 30, ("A", "street"): 4, ("B", "home"): 11}

@@ -11,8 +11,9 @@ from PIL import Image
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, SyntheticConfig
 from asl_exp.data import file_facts
-from asl_exp.data.dataset import LetterData, load_letters
+from asl_exp.data.dataset import load_letters
 from asl_exp.data.decode import read_image
+from asl_exp.data.letters import LetterData
 
 
 def load(config: DataConfig, size: int = 16, seed: int = 0) -> LetterData:

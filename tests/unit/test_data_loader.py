@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from asl_exp.compat.lightning import without_known_warnings
-from asl_exp.data.dataset import Split
 from asl_exp.data.decode import Pixels
+from asl_exp.data.letters import Split
 from asl_exp.data.loader import BatchLoader
 
 

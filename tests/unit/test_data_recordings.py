@@ -13,7 +13,8 @@ from made_images import detailed, picture, save
 from PIL import Image
 
 from asl_exp.config.schema import DataConfig
-from asl_exp.data.dataset import LetterData, load_letters
+from asl_exp.data.dataset import load_letters
+from asl_exp.data.letters import LetterData
 
 LETTERS = "ABCDE"
 FRAMES = 16

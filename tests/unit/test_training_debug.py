@@ -11,7 +11,7 @@ from made_runs import made_data
 from asl_exp.config.compose import compose_config
 from asl_exp.config.debug import debug_caution
 from asl_exp.config.signature import signature
-from asl_exp.data.dataset import LetterData
+from asl_exp.data.letters import LetterData
 from asl_exp.training.debug import with_less
 from asl_exp.training.run import run_experiment
 

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from asl_exp.data.audit.looks import Looks
-from asl_exp.data.dataset import LetterData
+from asl_exp.data.letters import LetterData
 from asl_exp.data.near_duplicates import THRESHOLD, near_pairs
 from asl_exp.data.recordings import Kind
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_exp.config.schema import DataConfig
-from asl_exp.data.dataset import Split
 from asl_exp.data.file_facts import gather_facts
+from asl_exp.data.letters import Split
 from asl_exp.data.near_duplicates import Hashes, hash_of_pixels, hashes_of
 from asl_exp.data.sources.listing import is_file_key
 

@@ -12,9 +12,9 @@ from asl_exp.config import readable
 from asl_exp.config.documents import html_document, html_image, html_table
 from asl_exp.config.schema import AugmentationConfig
 from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings
-from asl_exp.data.dataset import LetterData, Split
 from asl_exp.data.decode import Pixels
 from asl_exp.data.fonts import DEFAULT, drawable
+from asl_exp.data.letters import LetterData, Split
 from asl_exp.data.near_duplicates import THRESHOLD
 
 

@@ -16,8 +16,8 @@ from asl_exp.config.schema import Config
 from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings, find
 from asl_exp.data.audit.looks import look_at
 from asl_exp.data.audit.page import html_page
-from asl_exp.data.dataset import LetterData
 from asl_exp.data.decode_pool import progress
+from asl_exp.data.letters import LetterData
 
 PAGE: Final = "audit.html"
 FIGURES: Final = "audit.json"
