@@ -18,8 +18,7 @@ from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.hand_splits import joint_sets, marked, splits_with_hands
 from asl_exp.data.hands.crops import CropRule, CropStore
 from asl_exp.data.hands.found import hands_of
-from asl_exp.data.hands.hand import Floats, Hands
-from asl_exp.data.hands.squares import in_squares, n_looks
+from asl_exp.data.hands.hand import Floats, Hands, in_squares, n_looks
 from asl_exp.data.letters import TABLE, LetterData, PixelSource, Split
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
 from asl_exp.data.pixel_store import DecodedPixels, Geometry, Store

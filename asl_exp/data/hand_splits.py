@@ -14,9 +14,8 @@ from asl_exp.config.classes import SIGNS
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.hands.drawn import DrawnJoints
-from asl_exp.data.hands.hand import Floats
+from asl_exp.data.hands.hand import NO_HAND_CLASS, Floats, answers_without_hand, in_squares, n_looks
 from asl_exp.data.hands.joint_rows import JointRows, read_joint_rows
-from asl_exp.data.hands.squares import NO_HAND_CLASS, answers_without_hand, in_squares, n_looks
 from asl_exp.data.letters import Split
 from asl_exp.data.manifest import label_indices
 from asl_exp.data.sources.listing import Listing, left_out_words, some

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from asl_exp.config import readable
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities, checked
-from asl_exp.model.calibration import UNCALIBRATED, Calibration
+from asl_exp.model.kept import UNCALIBRATED, Calibration
 
 FEWEST_IMAGES: Final = 100
 """Of val; under so many one confident mistake decides the temperature."""

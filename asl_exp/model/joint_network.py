@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from asl_exp.config.schema import HandConfig
 from asl_exp.data.hands.features import N_FEATURES, joint_features
-from asl_exp.data.hands.hand import N_JOINTS
-from asl_exp.data.hands.squares import n_looks
+from asl_exp.data.hands.hand import N_JOINTS, n_looks
 
 _LEAST_DEVIATION: Final = 0.02
 _LARGEST: Final = 6.0

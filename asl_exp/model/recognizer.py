@@ -13,12 +13,10 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import HandConfig
 from asl_exp.data.decode import Pixels, read_image
-from asl_exp.data.hands.hand import Detector, Floats
-from asl_exp.data.hands.squares import answers_without_hand, in_squares, n_looks
-from asl_exp.model.calibration import NOT_SURE
+from asl_exp.data.hands.hand import Detector, Floats, answers_without_hand, in_squares, n_looks
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.folder import DESCRIPTION, require_whole
-from asl_exp.model.kept import KeptModel
+from asl_exp.model.kept import NOT_SURE, KeptModel
 from asl_exp.runs.run_folder import kept_checkpoint
 
 if TYPE_CHECKING:
@@ -185,7 +183,7 @@ def hand_settings(kept: KeptModel, checkpoint: Path, hand_model: Path | None = N
     hand = kept.config.hand
     if hand.mode == "none" or hand.detector == "exact":
         return hand
-    from asl_exp.data.hands.detection import hand_source
+    from asl_exp.data.hands.found import hand_source
 
     saved = home_expanded(hand.model) if hand.model else None
     beside = checkpoint.with_name(HAND_MODEL)
@@ -210,7 +208,7 @@ def _detector(kept: KeptModel, checkpoint: Path, hand_model: Path | None) -> Det
             "the model was trained on the embedded signer's true joints, which no detector finds "
             "in photos; train one with hand.detector=mediapipe"
         )
-    from asl_exp.data.hands.detection import hand_source
+    from asl_exp.data.hands.found import hand_source
 
     hand = hand_settings(kept, checkpoint, hand_model)
     return hand_source(hand, kept.config.data.cache_dir).open()

@@ -1,6 +1,6 @@
 """Letters and probabilities of images: read in threads, answered in batches, shown or written.
 
-Probabilities are calibrated (model/calibration.py), those of a run's predictions.parquet are not:
+Probabilities are calibrated (model/kept.py), those of a run's predictions.parquet are not:
 with a temperature of 1 both are the same.
 """
 

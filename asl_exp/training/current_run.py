@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from asl_exp.config.schema import Config
-from asl_exp.data.hands.detection import detector_digest
+from asl_exp.data.hands.found import detector_digest
 from asl_exp.data.letters import LetterData
 from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.classifier import LetterClassifier

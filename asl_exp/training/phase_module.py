@@ -23,7 +23,7 @@ from asl_exp.config import names
 from asl_exp.config.errors import NonFiniteLossError
 from asl_exp.config.schema import PhaseConfig
 from asl_exp.data.augmentation import Augmentation
-from asl_exp.data.hands.augmentation import JointAugmentation
+from asl_exp.data.hands.augment_joints import JointAugmentation
 from asl_exp.data.loader import HandRows
 from asl_exp.evaluation.scores import f1_by_class
 from asl_exp.model.classifier import LetterClassifier

@@ -22,8 +22,8 @@ from asl_exp.evaluation.inference import probabilities
 from asl_exp.evaluation.intervals import interval_of_mean, known_groups, score_intervals
 from asl_exp.evaluation.model_card import Facts, model_card
 from asl_exp.evaluation.scores import Probabilities
-from asl_exp.model.calibration import Calibration
 from asl_exp.model.checkpoint import load_kept_model
+from asl_exp.model.kept import Calibration
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import read_config

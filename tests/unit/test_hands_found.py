@@ -6,9 +6,9 @@ import torch
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import HandConfig, SyntheticConfig
-from asl_exp.data.hands.augmentation import JointAugmentation
+from asl_exp.data.hands.augment_joints import JointAugmentation
+from asl_exp.data.hands.hand import answers_without_hand, in_squares
 from asl_exp.data.hands.rendered import SIDE, rendered_hands
-from asl_exp.data.hands.squares import answers_without_hand, in_squares
 from asl_exp.data.sources.synthetic import draw, list_synthetic
 from asl_exp.model.joint_network import JointNetwork, mirrored
 

@@ -18,8 +18,7 @@ from asl_exp.data.hands import hand_store as module
 from asl_exp.data.hands.crops import CropRule, CropStore, crop_of
 from asl_exp.data.hands.finder import FinderSettings
 from asl_exp.data.hands.hand import Hand, Hands, no_hand
-from asl_exp.data.hands.hand_store import HandSource, HandStore, find_in
-from asl_exp.data.hands.known_hands import NAME
+from asl_exp.data.hands.hand_store import NAME, HandSource, HandStore, find_in
 from asl_exp.data.hands.model_file import ModelFile, model_file
 from asl_exp.data.pixel_store import Geometry, pixels_of
 

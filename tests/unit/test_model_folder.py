@@ -15,11 +15,10 @@ from made_images import picture, save
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import UserError
 from asl_exp.model.backbone import Preprocessing
-from asl_exp.model.calibration import NOT_SURE, Calibration
 from asl_exp.model.checkpoint import load_kept_model, save_kept_model
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.folder import write_model
-from asl_exp.model.kept import KeptModel, checkpoint_metadata
+from asl_exp.model.kept import NOT_SURE, Calibration, KeptModel, checkpoint_metadata
 from asl_exp.model.onnx_network import described
 from asl_exp.model.recognizer import Recognizer, find_checkpoint
 

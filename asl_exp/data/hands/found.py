@@ -1,4 +1,4 @@
-"""The hands of an experiment's images, from the detector that the configuration names."""
+"""Which detector a configuration names, and the hands of an experiment's images that it finds."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,10 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.rules import EXACT_ALONE
 from asl_exp.config.schema import DataConfig, HandConfig
-from asl_exp.data.hands.detection import hand_source
+from asl_exp.data.hands.finder import FinderSettings
 from asl_exp.data.hands.hand import Hands
-from asl_exp.data.hands.hand_store import HandStore
+from asl_exp.data.hands.hand_store import HandSource, HandStore
+from asl_exp.data.hands.model_file import model_file
 from asl_exp.data.manifest import Manifest
 from asl_exp.data.sources.listing import is_file_key
 
@@ -44,3 +45,20 @@ def hands_of(
     )
     unreadable = np.flatnonzero(hands.sizes[:, 0] == 0)
     return hands, dict.fromkeys(unreadable.tolist(), "cannot be decoded")
+
+
+def hand_source(hand: HandConfig, cache_dir: str) -> HandSource:
+    """Return the detector of photos, its file the one given or the cache's, fetched on first use.
+
+    Raises:
+        DataError: the file cannot be had, or is another.
+    """
+    settings = FinderSettings(hand.confidence, hand.look_again)
+    return HandSource(model_file(hand.model, cache_dir), settings)
+
+
+def detector_digest(hand: HandConfig, cache_dir: str) -> str:
+    """Return what joints depend on beside the image; "" where no hand is looked for."""
+    if hand.mode == "none":
+        return ""
+    return "exact" if hand.detector == "exact" else hand_source(hand, cache_dir).digest

@@ -5,10 +5,14 @@ the joints, the joints in metres, confidence, left, width and height of each ima
 of the further looks. The name comes from the digests of the images' bytes and of
 the detector, so other images, networks or settings are another store; cache_files.py has the rest.
 What is found is kept by image as well, so that another choice of classes or sources, and a search
-that was killed, look for no hand twice.
+that was killed, look for no hand twice: a row of a database is the 130 numbers under the digests of
+the detector and of the image's bytes, with a checksum of its own, for SQLite has none.
 """
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
@@ -19,12 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
-from asl_exp.data.cache_files import CacheFile
+from asl_exp.data.cache_files import CacheFile, open_database
 from asl_exp.data.decode import READER_VERSION, Pixels, Source, UnreadableImageError, read_upright
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.hands.finder import FinderSettings, HandFinder, finder_digest
 from asl_exp.data.hands.hand import N_JOINTS, Detector, Floats, Hand, Hands, no_hand, together
-from asl_exp.data.hands.known_hands import known_hands
 from asl_exp.data.hands.model_file import ModelFile
 from asl_exp.data.sources.listing import is_file_key
 
@@ -222,3 +225,51 @@ def _hands(numbers: NDArray[np.float32], digest: str) -> Hands:
         digest=digest,
         looks=looks.reshape(len(looks), -1, N_JOINTS, 3) if looks.size else None,
     )
+
+
+NAME: Final = "by_image.sqlite"
+
+_CREATE: Final = """CREATE TABLE IF NOT EXISTS hands_1 (
+    detector TEXT, image TEXT, numbers BLOB, checksum INTEGER, PRIMARY KEY (detector, image))"""
+_FIND: Final = "SELECT numbers, checksum FROM hands_1 WHERE detector = ? AND image = ?"
+_KEEP: Final = "INSERT OR REPLACE INTO hands_1 VALUES (?, ?, ?, ?)"
+
+
+class KnownHands:
+    """The hands that one detector found.
+
+    Args:
+        database: open.
+        detector: its digest.
+    """
+
+    def __init__(self, database: sqlite3.Connection, detector: str) -> None:
+        self._database, self._detector = database, detector
+
+    def of(self, images: Sequence[str]) -> dict[str, bytes]:
+        """Return image digest to numbers, of those that are known."""
+        known = {}
+        for image in dict.fromkeys(images):
+            row = self._database.execute(_FIND, (self._detector, image)).fetchone()
+            if row is not None and zlib.crc32(row[0]) == row[1]:
+                known[image] = bytes(row[0])
+        return known
+
+    def keep(self, found: Mapping[str, bytes]) -> None:
+        """Keep the numbers of some images, at once: a search that is killed goes on from there."""
+        with self._database:
+            self._database.executemany(
+                _KEEP,
+                [(self._detector, image, row, zlib.crc32(row)) for image, row in found.items()],
+            )
+
+
+@contextmanager
+def known_hands(folder: Path, detector: str) -> Iterator[KnownHands]:
+    """Open what is known, made on first use; a damaged database is begun anew.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    with open_database(folder / NAME, _CREATE) as database:
+        yield KnownHands(database, detector)
