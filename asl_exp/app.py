@@ -46,11 +46,7 @@ def _serve(given: argparse.Namespace) -> int:
     from asl_exp.serving.app.server import serve_app
 
     return serve_app(
-        given.runs_dir,
-        given.model,
-        address=given.address,
-        port=given.port,
-        headless=given.headless,
+        given.runs_dir, given.model, address=given.address, port=given.port, headless=given.headless
     )
 
 

@@ -12,14 +12,7 @@ from pathlib import Path
 
 import pytest
 from processes import make_stores_once
-from servers.fixtures import (  # noqa: F401
-    dagshub,
-    mlflow_2_7,
-    mlflow_3,
-    own_dagshub,
-    own_server,
-    proxy,
-)
+from servers.fixtures import dagshub, mlflow_2_7, mlflow_3, own_dagshub, own_server, proxy  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

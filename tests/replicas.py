@@ -6,15 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    Metric,
-    Param,
-    Run,
-    RunTag,
-)
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from asl_exp.replica.ledger import Ledger

@@ -272,11 +272,7 @@ def _patches(images: Tensor, tint: Tensor) -> Tensor:
 
 
 def mixed(
-    images: Tensor,
-    labels: Tensor,
-    config: AugmentationConfig,
-    n_classes: int,
-    rng: BatchRandom,
+    images: Tensor, labels: Tensor, config: AugmentationConfig, n_classes: int, rng: BatchRandom
 ) -> tuple[Tensor, Tensor]:
     """Mix each image (B, 3, H, W) with another of its batch; where both are on, a coin decides.
 

@@ -21,13 +21,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.data.cache_files import locked, open_database
 from asl_exp.data.decode import UnreadableImageError, read_size, too_large
 from asl_exp.data.decode_pool import for_chunks
-from asl_exp.data.near_duplicates import (
-    WORDS,
-    Hashes,
-    hash_of_pixels,
-    hashes_of,
-    small_pixels,
-)
+from asl_exp.data.near_duplicates import WORDS, Hashes, hash_of_pixels, hashes_of, small_pixels
 from asl_exp.data.recordings import SIDE, Backgrounds, made_tiny
 
 _VERSION: Final = 3

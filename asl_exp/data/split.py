@@ -234,10 +234,7 @@ _ROUND_LIMIT: Final = 20
 
 
 def _improved(
-    counts: Counts,
-    wanted: NDArray[np.float64],
-    chosen: NDArray[np.intp],
-    held: NDArray[np.float64],
+    counts: Counts, wanted: NDArray[np.float64], chosen: NDArray[np.intp], held: NDArray[np.float64]
 ) -> NDArray[np.intp]:
     """Move and swap single groups while that lowers the loss; swaps only among few groups."""
     best = _loss(held, wanted)

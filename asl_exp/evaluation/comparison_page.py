@@ -21,13 +21,7 @@ from asl_exp.evaluation.comparison import (
     set_names,
     shown,
 )
-from asl_exp.evaluation.differences import (
-    MOST_PAIRED,
-    Common,
-    Pair,
-    common_images,
-    warnings,
-)
+from asl_exp.evaluation.differences import MOST_PAIRED, Common, Pair, common_images, warnings
 from asl_exp.evaluation.figures.canvas import mark
 from asl_exp.evaluation.figures.compared import cost_figure, curves_figure, recall_figure
 from asl_exp.evaluation.intervals import Interval

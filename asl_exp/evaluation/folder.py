@@ -21,10 +21,7 @@ from asl_exp.evaluation import one_vs_rest, report, scores
 from asl_exp.evaluation.inference import with_no_hand
 from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
 from asl_exp.evaluation.one_vs_rest import OneVsRest
-from asl_exp.evaluation.risk_coverage import (
-    risk_coverage,
-    risk_coverage_intervals,
-)
+from asl_exp.evaluation.risk_coverage import risk_coverage, risk_coverage_intervals
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
 HAND_FOUND: Final = "hand_found"

@@ -107,10 +107,7 @@ def _owners(train: Labelled) -> tuple[str, NDArray[np.str_]]:
 
 
 def _by_order(
-    train: Labelled,
-    tested: Sequence[Labelled],
-    owners: NDArray[np.str_],
-    sizes: NDArray[np.int64],
+    train: Labelled, tested: Sequence[Labelled], owners: NDArray[np.str_], sizes: NDArray[np.int64]
 ) -> list[Floats]:
     """Return for each set which images `(R, S, N)` are recognised with so many of each order."""
     people = np.unique(owners)

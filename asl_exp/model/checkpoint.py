@@ -9,12 +9,7 @@ import torch
 from asl_exp.config.errors import UserError
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.folder import DESCRIPTION, read_model
-from asl_exp.model.kept import (
-    KeptModel,
-    faults_of,
-    kept_model,
-    one_line,
-)
+from asl_exp.model.kept import KeptModel, faults_of, kept_model, one_line
 from asl_exp.runs.writing import replaced
 
 _PREFIX = "model."  # the network's name within the LightningModule

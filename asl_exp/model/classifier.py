@@ -218,19 +218,14 @@ _NO_BACKBONE = WeightsReport(pretrained=False, source="no backbone: hand=joints"
 
 
 def build_classifier(
-    config: Config,
-    n_classes: int,
-    preprocessing: Preprocessing,
-    backbone: Backbone | None = None,
+    config: Config, n_classes: int, preprocessing: Preprocessing, backbone: Backbone | None = None
 ) -> LetterClassifier:
     """Make the network of an experiment, with a new head and a backbone of loaded weights."""
     seen, how, width = config.hand.mode, config.head.pooling, 0
     pooling = Pooling(how)
     if seen != "joints":
         backbone = backbone or build_backbone(
-            config.backbone,
-            preprocessing.image_size,
-            sync_batchnorm=config.trainer.sync_batchnorm,
+            config.backbone, preprocessing.image_size, sync_batchnorm=config.trainer.sync_batchnorm
         )
         width = pooled_width(backbone.feature_shape, how)
         pooling = Pooling(

@@ -203,11 +203,7 @@ def _is_finite(tensor: torch.Tensor) -> bool:
 
 
 def _mismatch(
-    source: str,
-    missing: list[str],
-    unknown: list[str],
-    misshapen: list[str],
-    strange: list[str],
+    source: str, missing: list[str], unknown: list[str], misshapen: list[str], strange: list[str]
 ) -> str:
     lines = [f"backbone.weights: {source} does not fit the network of backbone.name:"]
     for what, names in (

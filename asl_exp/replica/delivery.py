@@ -47,11 +47,7 @@ class Delivery:
     """Brings local runs to one replica."""
 
     def __init__(
-        self,
-        client: MlflowClient,
-        ledger: Ledger,
-        server: Server,
-        open_file: Opened = open_plainly,
+        self, client: MlflowClient, ledger: Ledger, server: Server, open_file: Opened = open_plainly
     ) -> None:
         self.client, self.ledger, self.server = client, ledger, server
         self.open_file = open_file

@@ -325,11 +325,7 @@ def _n_bytes(network: nn.Module) -> int:
 
 
 def _measured(
-    name: str,
-    files: tuple[Path, Path],
-    network: OnnxNetwork,
-    difference: float,
-    samples: _Samples,
+    name: str, files: tuple[Path, Path], network: OnnxNetwork, difference: float, samples: _Samples
 ) -> Measured:
     """Measure a file; the second path is where it lies now."""
     file, now = files

@@ -46,10 +46,7 @@ def with_less(config: Config, data: LetterData) -> LetterData:
     }
     sizes = ",".join(str(len(split)) for split in splits.values())
     return replace(
-        data,
-        splits=marked,
-        caution=joined(said, data.caution),
-        digest=f"{data.digest}:{sizes}",
+        data, splits=marked, caution=joined(said, data.caution), digest=f"{data.digest}:{sizes}"
     )
 
 

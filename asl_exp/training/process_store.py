@@ -16,12 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch.distributed as dist
-from torch.distributed import (  # type: ignore[attr-defined]
-    FileStore,
-    PrefixStore,
-    Store,
-    TCPStore,
-)
+from torch.distributed import FileStore, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from asl_exp.compat.torch_launcher import (
     RendezvousClosedError,

@@ -64,8 +64,7 @@ def begin_record(
         UserError: the run that is resumed began from something else.
     """
     result = Result.read(run_folder) or Result(
-        name=config.name or run_name(config),
-        signature=signature(config),
+        name=config.name or run_name(config), signature=signature(config)
     )
     for what, digest in result.start.items():
         if start[what] != digest:

@@ -67,9 +67,7 @@ class State:
 
 
 def find_state(
-    run_folder: Path,
-    model: nn.Module | None = None,
-    warn: Callable[[str], None] = lambda _: None,
+    run_folder: Path, model: nn.Module | None = None, warn: Callable[[str], None] = lambda _: None
 ) -> State | None:
     """Return the newest state that is whole, or the one before it, or None.
 

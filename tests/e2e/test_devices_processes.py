@@ -8,16 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import (
-    Command,
-    Forked,
-    history,
-    kill_all,
-    left,
-    mlflow_run,
-    result_of,
-    run_folders,
-)
+from processes import Command, Forked, history, kill_all, left, mlflow_run, result_of, run_folders
 
 from asl_exp.training.state import FOLDER
 

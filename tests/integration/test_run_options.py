@@ -52,10 +52,7 @@ def test_an_option_trains_nearly_the_same(
 
 
 def test_lightning_trains_on_the_device_that_the_run_chose(
-    tiny: tuple[str, ...],
-    tmp_path: Path,
-    plain: dict[str, float],
-    monkeypatch: pytest.MonkeyPatch,
+    tiny: tuple[str, ...], tmp_path: Path, plain: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On Apple's machines Lightning's own choice would be another one."""
     monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: True))

@@ -106,9 +106,7 @@ def test_predictions_hold_the_table_and_every_answer(
     assert predictions["correct"].tolist() == (best == given["labels"]).tolist()
 
 
-def test_reports_equal_the_predictions_recomputed(
-    written: tuple[Path, dict[str, float]],
-) -> None:
+def test_reports_equal_the_predictions_recomputed(written: tuple[Path, dict[str, float]]) -> None:
     folder, returned = written
     predictions = pd.read_parquet(folder / "predictions.parquet")
     report = json.loads((folder / "classification_report.json").read_text())
@@ -159,9 +157,7 @@ def test_a_class_without_an_image_has_counts_and_no_scores(
     assert {row[key] for key in ("precision", "recall", "f1", "roc_auc")} == {None}
 
 
-def test_the_text_report_says_set_size_and_scores(
-    written: tuple[Path, dict[str, float]],
-) -> None:
+def test_the_text_report_says_set_size_and_scores(written: tuple[Path, dict[str, float]]) -> None:
     folder, returned = written
     text = (folder / "classification_report.txt").read_text()
 

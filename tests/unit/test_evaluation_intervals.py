@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 
 from asl_exp.evaluation import intervals, scores
-from asl_exp.evaluation.intervals import (
-    interval_of_mean,
-    mean_interval,
-    score_intervals,
-    wilson,
-)
+from asl_exp.evaluation.intervals import interval_of_mean, mean_interval, score_intervals, wilson
 from asl_exp.runs.result import Result
 from asl_exp.training.scoring import _intervals_of_means
 

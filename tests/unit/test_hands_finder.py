@@ -12,12 +12,7 @@ import pytest
 from PIL import Image
 
 from asl_exp.data.decode import Pixels
-from asl_exp.data.hands.finder import (
-    FinderSettings,
-    HandFinder,
-    finder_digest,
-    region_of_joints,
-)
+from asl_exp.data.hands.finder import FinderSettings, HandFinder, finder_digest, region_of_joints
 from asl_exp.data.hands.hand import Hand
 from asl_exp.data.hands.model_file import ModelFile, model_file
 from asl_exp.data.hands.regions import Region, overlap, pixels_in, tiles, whole

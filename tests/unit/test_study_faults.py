@@ -179,10 +179,7 @@ OWN = {
         "optimizer=nadm: no such choice",
     ),
     "unreadable": ("lr.transfer: interval(1", "sweep.space.lr.transfer: 'interval(1' cannot be"),
-    "real for whole": (
-        "data.batch_size: interval(8,64)",
-        "write int(interval(8,64))",
-    ),
+    "real for whole": ("data.batch_size: interval(8,64)", "write int(interval(8,64))"),
     "value twice": ("optimizer: choice(sgd,sgd)", "a value is listed twice"),
     "tagged choice": ("optimizer: 'tag(log,choice(sgd,nadam))'", "only an interval can be tagged"),
 }
@@ -203,8 +200,7 @@ def test_a_fault_of_a_users_own_space_is_told(name: str, tmp_path: Path) -> None
 def test_a_group_whose_choices_change_nothing_is_refused(tmp_path: Path) -> None:
     """The demo sets the backbone's keys itself, so no choice of the group would be tried."""
     path = own_sweep(
-        tmp_path,
-        "sweep:\n  n_trials: 3\n  space:\n    backbone: choice(vgg16,vgg19)\n",
+        tmp_path, "sweep:\n  n_trials: 3\n  space:\n    backbone: choice(vgg16,vgg19)\n"
     )
     plan_study(["sweep=mine"], path)
     with pytest.raises(ConfigError, match="vgg16 and vgg19 come to the same experiment"):

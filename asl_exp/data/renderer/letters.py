@@ -118,13 +118,7 @@ POSES: dict[str, Pose] = {
     "Z": Pose(
         _THUMB_OVER_MIDDLE, (_straight(), _MIDDLE_IN, _RING_IN, _PINKY_IN), roll=-35, deviation=20
     ),
-    "del": Pose(
-        Thumb(15, 28, 25, 18, 10),
-        (Finger(35, 10, 5),) * 4,
-        yaw=-75,
-        roll=120,
-        bend=72,
-    ),
+    "del": Pose(Thumb(15, 28, 25, 18, 10), (Finger(35, 10, 5),) * 4, yaw=-75, roll=120, bend=72),
     "space": Pose(
         Thumb(75, 70, -5, 30, -5), (Finger(35, 26, 16),) * 4, yaw=55, roll=65, deviation=-20
     ),
