@@ -5,7 +5,7 @@ In Markdown, for the people that the folder is given to. What is not known is sa
 
 import csv
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
@@ -16,6 +16,7 @@ from asl_exp.config.redact import printable
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.letters import LetterData
 from asl_exp.evaluation.intervals import known_groups
+from asl_exp.evaluation.robustness import Robustness
 from asl_exp.model.folder import made_by
 from asl_exp.model.kept import KeptModel
 from asl_exp.model.weights import licence_of
@@ -24,6 +25,8 @@ from asl_exp.runs.result import Result, spelled_cautions
 _SCORES: Final = {"accuracy": "accuracy", "f1_macro": "F1 (macro)", "ece": "ECE"}
 _MOST_CLASSES: Final = 40
 """Up to which the confusion matrix stands in the card."""
+
+_DISTURBED: Final = "## Disturbed pictures"
 
 _LICENCES: Final = {
     "synthetic": "drawn by asl_exp, MIT",
@@ -124,6 +127,26 @@ def _confusions(facts: Facts) -> Iterator[str]:
         header, *rows = list(csv.reader(lines))
     yield "## Confusion matrix, test"
     yield markdown_table(["true \\ answered", *header[1:]], rows)
+
+
+def with_robustness(card: str, found: Mapping[str, Robustness]) -> str:
+    """Return a card that says, before its data, what disturbed pictures do to the answers.
+
+    Args:
+        card: which may say it already, of other pictures.
+        found: set name to what was found.
+    """
+    rows = []
+    for name, one in found.items():
+        for disturbance in one.disturbances:
+            tried = one.of(disturbance)[1:]
+            shares = [[row.accuracy for row in tried], [row.flips for row in tried]]
+            told = [", ".join(map(readable.score, of)) for of in shares]
+            rows.append([printable(name), disturbance, *told])
+    header = ["set", "disturbance", "accuracy at strengths 1 to 3", "answers that flip"]
+    section = f"{_DISTURBED}\n\n{markdown_table(header, rows)}\n\n"
+    before, data, after = card.partition("## Data\n")
+    return before.partition(_DISTURBED)[0] + section + data + after
 
 
 def _data(facts: Facts) -> Iterator[str]:

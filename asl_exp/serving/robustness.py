@@ -34,6 +34,7 @@ from asl_exp.evaluation.disturbances import (
     disturbed,
 )
 from asl_exp.evaluation.figures.canvas import line, number
+from asl_exp.evaluation.model_card import with_robustness
 from asl_exp.evaluation.robustness import (
     NONE,
     Answers,
@@ -44,6 +45,7 @@ from asl_exp.evaluation.robustness import (
 )
 from asl_exp.model.recognizer import Recognizer
 from asl_exp.serving.evaluate import Member, asked_keys, folder_for, load_sets, open_member
+from asl_exp.tracking.model_folder import CARD
 
 FOLDER: Final = "robustness"
 """Of the results, below evaluation/; each set has a folder there."""
@@ -60,6 +62,8 @@ def robustness(
     run: str, overrides: Sequence[str] = (), hand_model: Path | None = None
 ) -> tuple[dict[str, Robustness], Path]:
     """Disturb images of a kept model's sets; write and return what becomes of its answers.
+
+    The card of the run's model folder says it as well.
 
     Returns:
         Set name to what was found, and the folder that holds a folder for each.
@@ -86,6 +90,10 @@ def robustness(
         found[name], pictures = _of_set(chosen, viewer)
         write_robustness(folder / name, found[name])
         examples_figure(folder / name / "examples.png", pictures, f"Disturbed: {name}")
+    card = folder.parents[1] / Artifact.MODEL / CARD
+    if card.is_file():
+        told = with_robustness(card.read_text(encoding="utf-8"), found)
+        card.write_text(told, encoding="utf-8")
     return found, folder
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from asl_exp.evaluation.disturbances import DISTURBANCES, Shown, disturbed
+from asl_exp.evaluation.model_card import with_robustness
 from asl_exp.evaluation.robustness import Robustness, scored_row
 from asl_exp.serving.robustness import show
 
@@ -59,6 +60,10 @@ def test_the_table_says_the_undisturbed_score_with_its_interval(
     table = pd.DataFrame({"label": ["A"] * 8, "group": [f"signer_{row // 2}" for row in range(8)]})
     answers = np.array([*"AAAAAABB"], dtype=object)
     rows = [scored_row(place, answers, answers, table) for place in (("none", 0), ("blur", 1))]
-    show({"test": Robustness("test", 8, rows, {})}, Path("runs/one/evaluation/robustness"))
+    found = {"test": Robustness("test", 8, rows, {})}
+    show(found, Path("runs/one/evaluation/robustness"))
     low, high = rows[0].accuracy_interval or (0.0, 0.0)
     assert f"accuracy 0.750 ({low:.2f} to {high:.2f})" in capsys.readouterr().out
+    card = with_robustness("# Model\n\n## Data\n\nphotos\n", found)
+    assert "| test | blur | 0.750 | 0.000 |\n\n## Data\n\nphotos\n" in card
+    assert with_robustness(card, found) == card, "said once"
