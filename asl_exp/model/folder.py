@@ -6,6 +6,7 @@ copied folder; they are no signature.
 """
 
 import json
+import stat
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import metadata
@@ -76,8 +77,12 @@ def write_model(kept: KeptModel, folder: Path, beside: Iterable[str] = ()) -> No
         name: tensor.detach().clone(memory_format=torch.contiguous_format)  # may share storage
         for name, tensor in kept.model.state_dict().items()
     }
-    safetensors.torch.save_file(tensors, folder / WEIGHTS)
-    flush(folder / WEIGHTS)
+    weights = folder / WEIGHTS
+    weights.touch()
+    rights = stat.S_IMODE(weights.stat().st_mode)
+    safetensors.torch.save_file(tensors, weights)
+    weights.chmod(rights)  # else its owner alone could read it, and a container's user could not
+    flush(weights)
     config = without_places(kept.config)
     about = checkpoint_metadata(config, kept.classes, kept.preprocessing, kept.detector)
     about["preprocessing"][_RESIZE] = kept.config.data.resize

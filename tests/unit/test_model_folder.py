@@ -61,6 +61,11 @@ def test_what_is_given_away_names_no_place_of_this_machine(kept: KeptModel, tmp_
         assert json.loads(text)["config"]["data"]["external"] == ["theirs", "synthetic_external"]
 
 
+def test_who_may_read_the_description_may_read_the_weights(folder: Path) -> None:
+    rights = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+    assert rights["weights.safetensors"] == rights["model.json"]
+
+
 def test_what_was_written_is_read_back(kept: KeptModel, folder: Path) -> None:
     back = load_kept_model(find_checkpoint(folder))
     assert {p.name for p in folder.iterdir()} == {"model.json", "weights.safetensors"}
