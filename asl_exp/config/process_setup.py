@@ -38,7 +38,7 @@ def collector_paused() -> Iterator[None]:
         gc.enable()
 
 
-_AGAIN_S = 0.05
+_AGAIN_S = 0.05  # after which the destructor that hid the signal has ended
 
 
 def raise_interrupts(*signals: signal.Signals, once: bool = False) -> None:

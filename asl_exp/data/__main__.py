@@ -97,7 +97,7 @@ class _Recorded:
     signer: str = ""
 
 
-_EVERY_S: Final = 0.2
+_EVERY_S: Final = 0.2  # the default of --every
 
 
 def _recorded(words: list[str]) -> tuple[list[str], list[_Recorded], float]:

@@ -26,7 +26,7 @@ Where no pixels are seen, images are (B, 0).
 _AHEAD: Final = 2
 """Batches gathered before they are asked for."""
 
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.1  # until a thread sees that nobody takes its batches any more
 
 
 class BatchLoader:

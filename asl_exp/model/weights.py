@@ -26,7 +26,7 @@ from asl_exp.config.schema import BackboneConfig
 from asl_exp.data.cache_files import file_digest
 
 RANDOM = "random initialisation"
-_CONNECT_TIMEOUT_S = 5.0
+_CONNECT_TIMEOUT_S = 5.0  # a server that is there answers in less, also far away
 
 
 @dataclass(frozen=True)

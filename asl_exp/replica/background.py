@@ -26,7 +26,7 @@ from asl_exp.replica.login import open_replica, refusal, replica_address
 from asl_exp.runs.result import Result
 from asl_exp.tracking.store import open_store
 
-_REST_S: Final = 5.0
+_REST_S: Final = 5.0  # between deliveries; twice as long after each failure
 _LONGEST_REST_S: Final = 60.0
 _REST_FOR_WORK: Final = 100  # seconds of rest for a second of this process's own time: 1 %
 

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS items (
     run_id TEXT, address TEXT, kind TEXT, key TEXT, mark TEXT,
     PRIMARY KEY (run_id, address, kind, key));
 """
-_BUSY_S: Final = 30.0
+_BUSY_S: Final = 30.0  # for other processes that write, each for milliseconds
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def _repo_of_remote() -> str:
     ])  # fmt: skip
 
 
-_TIMEOUT_S: Final = (5.0, 15.0)
+_TIMEOUT_S: Final = (5.0, 15.0)  # to connect, and to answer: as replica/api.py waits
 _NEW_TOKEN: Final = (
     "make one at {host}/user/settings/tokens, then DAGSHUB_USER_TOKEN=... in the environment, or "
     "`dagshub login` once"

@@ -1,7 +1,6 @@
 """Opens the study of a plan: begins it, or goes on with it where the plan is still the same."""
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import optuna
 from optuna.distributions import check_distribution_compatibility
 from optuna.trial import TrialState
 
+from asl_exp.compat.optuna import quiet
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import direction
 from asl_exp.config.signature import compared_settings
@@ -55,8 +55,7 @@ def open_study(plan: Plan) -> OpenStudy:
             pruner=make_pruner(plan),
             load_if_exists=True,
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with quiet():
             study.set_metric_names([objective.metric for objective in plan.sweep.objectives])
         _begin_or_compare(study, plan)
     return OpenStudy(plan, store, study, sampler)

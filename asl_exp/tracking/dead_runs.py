@@ -28,7 +28,7 @@ _OUTCOME: Final = (
     Artifact.CHECKPOINTS, Artifact.MODEL, Artifact.EVALUATION, Artifact.EPOCHS,
     Artifact.LEARNING_CURVES, Artifact.RESULT,
 )  # fmt: skip
-_BETWEEN_TRIALS_S: Final = 300.0
+_BETWEEN_TRIALS_S: Final = 300.0  # a study that lives begins its next trial in seconds
 
 
 @dataclass(frozen=True)

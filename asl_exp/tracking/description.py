@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 from asl_exp.config import names, readable
+from asl_exp.config.documents import markdown_table
 from asl_exp.config.names import Artifact
 from asl_exp.runs.result import spelled_cautions
 
@@ -80,7 +81,7 @@ def _results(story: Story) -> Iterator[str]:
     sets = dict.fromkeys(key.rpartition("/")[0] for key in metrics if "/" in key)
     rows = {name: [names.score_key(name, score) for score in _SCORES] for name in sets}
     if rows:
-        yield _table(
+        yield markdown_table(
             ["", *_SCORES.values()],
             [[name, *(_cell(story, key) for key in keys)] for name, keys in rows.items()],
         )
@@ -105,7 +106,7 @@ def _phases(story: Story) -> Iterator[str]:
         for name, (first, last) in story.phases.items()
     ]
     if rows:
-        yield _table(["phase", "epochs", "kept epoch"], rows)
+        yield markdown_table(["phase", "epochs", "kept epoch"], rows)
 
 
 def _confusions(story: Story) -> Iterator[str]:
@@ -143,11 +144,6 @@ def _in_lines(words: Sequence[str]) -> str:
             lines.append(" ")
         lines[-1] += f" {word}" if lines[-1] else word
     return " \\\n".join(lines)
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, [":--", *("--:" for _ in header[1:])], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _number(value: float | None) -> str:

@@ -61,7 +61,7 @@ def other_port(port: int) -> int:
 
 
 _CTRL_C: Final = 130
-_START_S: Final = 60.0
+_START_S: Final = 60.0  # MLflow and Streamlit take seconds, on a busy machine many
 
 
 def run_server(

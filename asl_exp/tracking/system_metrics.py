@@ -15,7 +15,7 @@ from asl_exp.compat.mlflow import MONITORS, gpu_monitors
 from asl_exp.tracking.recorder import Recorder
 
 PREFIX: Final = "system/"
-_SAMPLE_S: Final = 5.0
+_SAMPLE_S: Final = 5.0  # 12 points a minute in the UI's charts
 _SAMPLES: Final = 6  # of a batch
 
 

@@ -47,7 +47,7 @@ from asl_exp.training.ranks import gather
 from asl_exp.training.rendezvous import address_for_others, interface, is_first, rendezvous_address
 from asl_exp.training.state import state_names
 
-_SHUTDOWN_S = 20
+_SHUTDOWN_S = 20  # in which a worker records how its run ended, before it is killed
 _LOST = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError")
 """What torch raises where a partner is gone."""
 

@@ -32,7 +32,7 @@ from asl_exp.compat.torch_launcher import (
 BACKEND: Final = "asl_exp"
 _COUNTER: Final = "asl_exp/machines"
 _ALL: Final = "asl_exp/all"
-_POLL_S: Final = 0.05
+_POLL_S: Final = 0.05  # once a run, for machines that take seconds to start
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import external_means, metric_fault
 from asl_exp.config.signature import run_name, told_settings
 from asl_exp.evaluation.figures.mistakes import _image_name
+from asl_exp.tracking.description import Story, description
 from asl_exp.tracking.local_server import ui_address, ui_port
 
 DATA = {
@@ -142,3 +143,9 @@ def test_a_port_that_is_taken_is_said_with_one_that_is_free(
         with pytest.raises(UserError, match=rf"port {port} cannot be used .*UI_PORT=\d+"):
             ui_port()
         assert ui_address("#/x") == f"http://127.0.0.1:{port}/#/x"
+
+
+def test_a_set_whose_name_has_a_bar_stays_in_its_cell(tmp_path: Path) -> None:
+    scores = {"external/a|b/accuracy": 0.5}
+    told = description(Story("id", tmp_path, "FINISHED", "", (), metrics=scores))
+    assert "| external/a\\|b | 0.500 |" in told

@@ -27,7 +27,7 @@ SHA256: Final = "fbc2a30080c3c557093b5ddfc334698132eb341044ccee322ccf8bcf3607cde
 PALM_NETWORK: Final = "hand_detector.tflite"
 JOINT_NETWORK: Final = "hand_landmarks_detector.tflite"
 
-_TIMEOUT_S: Final = 30.0
+_TIMEOUT_S: Final = 30.0  # of silence, not of the whole: slow lines take minutes
 
 
 @dataclass(frozen=True)

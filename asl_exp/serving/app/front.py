@@ -14,7 +14,7 @@ from asl_exp.serving.app.choices import Choice, all_choices
 from asl_exp.serving.app.parts import plain
 
 IMAGE, SPELL, CONFUSES = "One image", "Spell", "Confusions"
-_FRESH_S = 30
+_FRESH_S = 30  # until a run that has ended since is among the models
 
 
 def show(runs_dir: Path, models: tuple[Path, ...]) -> None:
