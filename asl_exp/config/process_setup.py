@@ -6,7 +6,9 @@ the 6.9 CPU seconds in which a run imports what it needs.
 
 Signals become an exception that is not lost. A handler runs wherever the signal finds the main
 thread; inside a destructor or a weak reference's callback Python prints what it raised and goes on,
-so there the signal is sent once more.
+so there the signal is sent once more. Inside a transaction of the local record it would leave
+SQLite's lock with a connection that nobody closes, and the run could not say any more that it was
+killed: there signals wait.
 """
 
 import atexit
@@ -14,9 +16,9 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Timer
 from types import FrameType
 from typing import Any
 
@@ -60,10 +62,34 @@ def raise_interrupts(*signals: signal.Signals, once: bool = False) -> None:
             return
         signum = ignored.exc_value.exit_status - 128
         signal.signal(signum, interrupt)
-        timer = Timer(_AGAIN_S, os.kill, (os.getpid(), signum))
+        timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signum))
         timer.daemon = True
         timer.start()
 
     sys.unraisablehook = sent_again
     for one in signals:
         signal.signal(one, interrupt)
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Hold interrupts back inside; the first that came is answered at the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = {
+        number: signal.signal(number, lambda *got: came.append(got))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        handler = before[signal.Signals(came[0][0])]
+        if callable(handler):
+            handler(*came[0])
+        elif handler == signal.SIG_DFL:
+            os.kill(os.getpid(), came[0][0])

@@ -50,6 +50,7 @@ def _run(
         begin_forking("asl_exp.study.agent_launch")
     elif plan.base.trainer.devices > 1:
         begin_forking()
+    from asl_exp.config.process_setup import signals_deferred
     from asl_exp.replica.background import begin_delivery
     from asl_exp.study.agent_launch import Command, run_agents
     from asl_exp.study.mlflow_parent import close_parent, open_parent
@@ -58,7 +59,6 @@ def _run(
     from asl_exp.study.sampling import outside
     from asl_exp.study.storage import LOST, lost
     from asl_exp.study.study import PARENT_RUN
-    from asl_exp.tracking.deferred_signals import signals_deferred
 
     begin_delivery(plan.base.tracking, Path(plan.base.runs_dir), print)
     command = Command(tuple(arguments), plan.searchpath, uuid4().hex[:12])

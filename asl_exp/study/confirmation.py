@@ -28,8 +28,8 @@ from asl_exp.study.best_preset import trial_config
 from asl_exp.study.mlflow_parent import CONFIRMATION, child_tags
 from asl_exp.study.results import Survey, score
 from asl_exp.study.study import DATA_DIGEST, FEATURES_GB
+from asl_exp.training.current_run import Evaluate
 from asl_exp.training.folds import run_whole
-from asl_exp.training.observer import Evaluate
 
 
 @dataclass(frozen=True)

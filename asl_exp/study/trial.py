@@ -33,8 +33,8 @@ from asl_exp.study.sampling import suggest
 from asl_exp.study.storage import LOST
 from asl_exp.study.study import FEATURES_GB, PARENT_RUN, OpenStudy, open_study
 from asl_exp.study.trial_facts import CAUTION, MLFLOW_RUN, RUN_FOLDER
+from asl_exp.training.current_run import Evaluate
 from asl_exp.training.folds import run_whole
-from asl_exp.training.observer import Evaluate
 
 _RECENT_S = 1.0
 """Trials that others finished are seen after so long; an agent on its own misses nothing.

@@ -27,8 +27,8 @@ from asl_exp.compat.mlflow import MLFLOW_RUN_NAME
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Tag
+from asl_exp.config.process_setup import signals_deferred
 from asl_exp.runs.writing import full_disk
-from asl_exp.tracking.deferred_signals import signals_deferred
 from asl_exp.tracking.local_server import ui_address
 from asl_exp.tracking.store import (
     experiment_id,

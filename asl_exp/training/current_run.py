@@ -1,12 +1,13 @@
-"""The run in progress: the one object that the functions of this room take.
+"""The run in progress: the one object that the functions of this room take, and who watches it.
 
 run.py makes it, once everything that a run needs is there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -18,9 +19,29 @@ from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.kept import checkpoint_metadata
 from asl_exp.runs.result import Result
 from asl_exp.tracking.recorder import EpochLog, Recorder
-from asl_exp.training.observer import Evaluate, Observer
 from asl_exp.training.state import State
 from asl_exp.training.terminal import Stages
+
+Evaluate = Literal["everything", "answers", "scores", "validation"]
+"""What is made of the kept checkpoint: all files of a run; test and external scores with the table
+of answers behind them; the scores alone; nothing more than the validation metrics of its epoch."""
+
+
+class Observer(Protocol):
+    """Told of each epoch; may end the run. Sent to worker processes, so it can be pickled.
+
+    Attributes:
+        tags: further tags of the MLflow run.
+        features_gb: how much a phase's stored features may take with ``features=auto``, as the
+            study decided for all its trials; None: as the run's own configuration says.
+    """
+
+    tags: Mapping[str, str]
+    features_gb: float | None
+
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Take an epoch's metrics, on rank 0; return whether the run ends here."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from asl_exp.evaluation.folder import HAND_FOUND, AnsweredSet, write_answers, wr
 from asl_exp.runs.result import FOLDS_FILE, FoldsResult, Result
 from asl_exp.runs.run_folder import held
 from asl_exp.tracking.recorder import Begin, Recorder
-from asl_exp.training.observer import Evaluate, Observer
+from asl_exp.training.current_run import Evaluate, Observer
 from asl_exp.training.run import run_experiment
 from asl_exp.training.terminal import hushed, say
 

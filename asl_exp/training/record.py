@@ -10,6 +10,7 @@ import pandas as pd
 from asl_exp.compat.mlflow import MLFLOW_RUN_NOTE
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
+from asl_exp.config.process_setup import signals_deferred
 from asl_exp.config.redact import scrubbed
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import (
@@ -27,7 +28,6 @@ from asl_exp.runs.result import Result, kept_scores, spelled_cautions
 from asl_exp.runs.run_folder import checkpoints_on_disk, read_config, write_config
 from asl_exp.runs.writing import full_disk
 from asl_exp.tracking.datasets import dataset_inputs
-from asl_exp.tracking.deferred_signals import signals_deferred
 from asl_exp.tracking.description import Story, description
 from asl_exp.tracking.environment import command, git_commit, source_tags, write_environment
 from asl_exp.tracking.images import log_pictures

@@ -21,11 +21,10 @@ from asl_exp.runs.writing import full_disk_named
 from asl_exp.tracking.store_file import check_store
 from asl_exp.tracking.system_metrics import sampled
 from asl_exp.training.batch_size import step_images, with_batch_size
-from asl_exp.training.current_run import Run
+from asl_exp.training.current_run import Evaluate, Observer, Run
 from asl_exp.training.debug import with_less, write_stages
 from asl_exp.training.device import device_of, set_up
 from asl_exp.training.launcher import run_in_workers
-from asl_exp.training.observer import Evaluate, Observer
 from asl_exp.training.phase import train_phase
 from asl_exp.training.ranks import local_rank, rank, require_equal, state_digest, world_size
 from asl_exp.training.record import begin_record, close_run, record_end, record_start

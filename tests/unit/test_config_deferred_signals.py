@@ -7,7 +7,7 @@ from types import FrameType
 import pytest
 
 from asl_exp.config.errors import Interrupted
-from asl_exp.tracking.deferred_signals import signals_deferred
+from asl_exp.config.process_setup import signals_deferred
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
