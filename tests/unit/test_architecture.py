@@ -127,6 +127,7 @@ def test_the_document_names_what_is_there() -> None:
     files = set(re.findall(r"`((?:\w+/)+\w+\.py)`", text))
     assert len(files) >= 10
     assert [f for f in files if not any((top / f).is_file() for top in (PACKAGE, root))] == []
+    assert [f for f in re.findall(r"`(\w+\.py)`", text) if not any(PACKAGE.rglob(f))] == []
     for row in text.splitlines():
         beside = re.match(r"\| `(?:\w+\.)?(\w+)`[^|]*\| `(\w+/\w+\.py)`", row)
         if beside:

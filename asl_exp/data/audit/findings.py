@@ -40,8 +40,7 @@ class Findings:
         cautions: the same of every split and external set that has one.
         digest: of the data.
         unreadable: "path: reason" of each image left out.
-        suspects: images whose label is likely wrong, see labels.py; None where no answers to them
-            are known.
+        suspects: images whose label is likely wrong; None where no answers to them are known.
     """
 
     images: pd.DataFrame
