@@ -85,8 +85,13 @@ def command(folder: Path, name: str, planted: str = "nothing", more: Sequence[st
 
 @pytest.mark.parametrize(("planted", "status"), [("nothing", 0), ("near", 1)])
 def test_the_command_writes_a_page_that_stands_alone(
-    planted: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    planted: str,
+    status: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "64")
     assert command(tmp_path, "audit", planted) == status
     page = (tmp_path / "runs" / "audit" / "audit.html").read_text("utf-8")
     figures = json.loads((tmp_path / "runs" / "audit" / "audit.json").read_text("utf-8"))
@@ -94,7 +99,9 @@ def test_the_command_writes_a_page_that_stands_alone(
     assert not re.search(r"(src|href)='(?!data:)", page)
     assert page.count("<img") == 4 + status  # three splits, augmented, and the pair
     assert ("near, " in page) == bool(status)
-    assert "audit.html" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "audit.html" in said
+    assert "…" not in said, "a heading was cut on a narrow terminal"
 
 
 def test_prepare_decodes_so_that_audit_need_not(

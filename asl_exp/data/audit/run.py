@@ -70,9 +70,9 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
     elif findings.caution:
         title += f" ({findings.caution})"
     table = Table(title=title)
-    table.add_column("split", no_wrap=True)
+    table.add_column("split", overflow="fold")
     for name in ("images", "classes", "groups", *_COPIES):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for key, rows in findings.images.groupby("split", sort=False):
         name = str(key)
         unknown = findings.groups == "unknown" and "/" not in name
