@@ -30,8 +30,9 @@ STAGES = {
     ),
     "what a run imports": (
         "-c",
-        "from asl_exp.config.process_setup import collector_paused\n"
-        "with collector_paused():\n    import asl_exp.training.run",
+        "from asl_exp import cli\nfrom asl_exp.config.process_setup import collector_paused\n"
+        "cli.load_packages('timm', 'pytorch_lightning')\n"
+        "with collector_paused():\n    import asl_exp.training.folds",
     ),
 }  # fmt: skip
 
