@@ -3,13 +3,14 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+from servers.mlflow_server import free_port
 
 _DEBIANS = Path("/usr/lib/postgresql")
 _COMMAND_S = 60
@@ -33,7 +34,7 @@ def server() -> Iterator[str]:
     user = _ordinary_user() if os.geteuid() == 0 else None
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
-    data, log, port = folder / "data", folder / "log.txt", _free_port()
+    data, log, port = folder / "data", folder / "log.txt", free_port()
     options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
     try:
         _run(user, "initdb", f"--pgdata={data}", "--username=asl", "--auth=trust", "--no-sync")
@@ -86,10 +87,3 @@ def _ordinary_user() -> pwd.struct_passwd | None:
         except KeyError:
             continue
     return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
