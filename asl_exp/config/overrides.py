@@ -124,6 +124,8 @@ def _with_quoting(fault: str, given: dict[str, str]) -> str:
     if "text (quote it)" not in fault or key not in given or "${" in given[key]:
         return fault
     _, _, value = given[key].partition("=")
+    if key.startswith("backbone.options.") and value[:1] in ("[", "{"):
+        return fault  # as a text it would mean nothing
     if value[:1] in ("'", '"') or value == "null" or value_kind(key) != "text":
         return fault
     return f"{fault}; write {in_shell(quoted_override(key, value))}"

@@ -136,6 +136,10 @@ def flat_keys(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from flat_keys(value, f"{prefix}{key}.")
 
 
+_BRANCHES: Final = ("[key]", "bool", "int", "float", "str")
+"""What pydantic adds to the key of a value that may be of several types."""
+
+
 def _known_path(location: Path, values: dict[str, Any]) -> Path:
     """Cut what pydantic adds to a location (the branch of a union) off its end."""
     path: list[str | int] = []
@@ -145,7 +149,8 @@ def _known_path(location: Path, values: dict[str, Any]) -> Path:
             isinstance(node, list) and isinstance(part, int) and part < len(node)
         )
         if not inside:
-            missing = isinstance(node, dict) and index == len(location) - 1 and part != "[key]"
+            last = index == len(location) - 1 and part not in _BRANCHES
+            missing = isinstance(node, dict) and last
             return (*path, part) if missing else tuple(path)
         path.append(part)
         node = node[part]

@@ -23,8 +23,10 @@ def replaced(file: Path) -> Iterator[Path]:
 
     What was written is on the disk before it gets its name, so a power cut leaves no empty file.
     Where the block raises, ``file`` stays as it was. The path carries the process's number: any
-    number of processes may write the same file, and the last one wins.
+    number of processes may write the same file, and the last one wins. A folder that was moved away
+    meanwhile is made anew: no run ends for that.
     """
+    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         yield part
@@ -58,9 +60,15 @@ _TORCH: Final = ("PytorchStreamWriter failed writing", "unexpected pos")
 @contextmanager
 def full_disk_named(run_folder: Path) -> Iterator[None]:
     """Raise a StorageError where a run cannot write any more."""
+    there = run_folder.is_dir()
     try:
         yield
     except Exception as error:
+        if there and not run_folder.is_dir() and not isinstance(error, UserError | RunError):
+            raise StorageError(
+                f"'{run_folder}' was moved or deleted while the run was writing to it; where it "
+                "is now has all that was written before: resume=FOLDER with that place goes on"
+            ) from error
         reason = _of_any(error) or _forbidden(error, run_folder)
         if reason is None:
             raise

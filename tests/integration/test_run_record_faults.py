@@ -132,6 +132,20 @@ def test_the_record_goes_on_where_it_was_deleted_while_the_run_trains(
     assert len(warned) == (0 if what == "artifacts deleted" else 1), said
 
 
+@pytest.mark.parametrize(("moved", "at"), [("a run", 0), ("runs", 2)])
+def test_a_run_whose_folder_is_moved_away_trains_on(
+    moved: str, at: int, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    folder = runs / "a run"
+    old = folder if moved == "a run" else runs
+    observer = Looker(lambda *_: old.rename(tmp_path / "elsewhere"), folder, at)
+    run_experiment(config_of(tiny, runs), folder, observer=observer)
+    assert result_of(folder)["status"] == "FINISHED"
+    assert "test/accuracy" in result_of(folder)["metrics"]
+    assert (folder / result_of(folder)["checkpoints"]["finetune"]).is_file()
+
+
 def locked(runs: Path) -> sqlite3.Connection:
     held = sqlite3.connect(runs / "mlflow.db", isolation_level=None)
     held.execute("BEGIN EXCLUSIVE")

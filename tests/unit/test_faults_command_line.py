@@ -100,6 +100,7 @@ def test_text_that_reads_as_a_number_is_shown_quoted(text: str, folder: Path) ->
 def test_what_is_no_value_is_said_once(word: str, told: str, folder: Path) -> None:
     (fault,) = faults_of(word)
     assert told in fault
+    assert '="[' not in fault, "a list in quotes is a text"
 
 
 GRIDS_THAT_WORK = (
@@ -219,6 +220,15 @@ def test_absurd_numbers_are_refused(word: str, key: str, folder: Path) -> None:
         ("backbone.options.reg_tokens=-1", "must be a number of 0 to 8192"),
         ("backbone.options.init_values=nan", "must be a number of 0 to 8192"),
         ("backbone.options.mlp_ratio=inf", "must be a number of 0 to 8192"),
+        (
+            "backbone.options.layers=[3,4,6,3]",
+            "options.layers: got [3, 4, 6, 3]; must be a boolean",
+        ),
+        ("backbone.options.block_args={a: 1}", "options.block_args: got {'a': 1}; must be a bool"),
+        (
+            "backbone.options.pretrained_cfg.url=x",
+            "backbone.options.pretrained_cfg: got {'url': 'x'",
+        ),
         ("backbone.options.img_size=64", "write backbone.image_size"),
         ("backbone=resnet18", "write backbone.name=resnet18"),
     ],

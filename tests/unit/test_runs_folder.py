@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from asl_exp.config.compose import compose_config
-from asl_exp.config.errors import UserError
+from asl_exp.config.errors import StorageError, UserError
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import read_config, run_folders, write_config
-from asl_exp.runs.writing import replaced
+from asl_exp.runs.writing import full_disk_named, replaced
 
 
 @pytest.fixture
@@ -85,3 +85,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         assert file.read_text() == "old"
     assert file.read_text() == '"new"'
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_is_gone_is_said_with_the_way_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def write() -> None:
+        with full_disk_named(folder):
+            folder.rename(tmp_path / "elsewhere")
+            (folder / "state").write_text("")
+
+    with pytest.raises(StorageError, match=r"was moved or deleted while.*resume=FOLDER"):
+        write()
