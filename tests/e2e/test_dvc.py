@@ -30,8 +30,8 @@ def repository(tmp_path: Path) -> Path:
     return copy
 
 
-def repro(repository: Path) -> str:
-    """Run `dvc repro` with no configuration but the repository's; return what it printed."""
+def dvc(repository: Path, *words: str) -> str:
+    """Run DVC with no configuration but the repository's; return what it printed."""
     home = repository.parent
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -41,7 +41,7 @@ def repro(repository: Path) -> str:
         "DVC_SITE_CACHE_DIR": str(home / "site"),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro"],
+        [sys.executable, "-m", "dvc", *words],
         cwd=repository, env=environment, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -61,7 +61,16 @@ def table(repository: Path) -> dict[str, dict[str, object]]:
 
 @pytest.mark.heavy
 def test_repro_runs_what_changed_and_nothing_else(repository: Path) -> None:
-    repro(repository)
+    dvc(repository, "repro")
+    assert (repository / "runs/comparison/data.txt").read_text().startswith("ready at 32 x 32")
+    assert json.loads((repository / "runs/comparison/audit/audit.json").read_text())
+    plots = json.loads(dvc(repository, "plots", "show", "--json"))
+    assert "errors" not in plots
+    assert set(plots["data"]) == {
+        "learning curves",
+        *(f"runs/comparison/{name}/evaluation/test/confusion_matrix.png" for name in BACKBONES),
+    }
+    assert "report.json" in dvc(repository, "metrics", "show")
     first, rows = run_ids(repository), table(repository)
     assert list(rows) == ["tf_efficientnet_b7", "tf_efficientnetv2_b1", "vgg19", "legacy_xception"]
     for row in rows.values():
@@ -71,14 +80,14 @@ def test_repro_runs_what_changed_and_nothing_else(repository: Path) -> None:
         assert set(row["published"]) == {"train", "val", "test", "external"}
     assert "| vgg19, random |" in (repository / "runs/comparison/report.md").read_text()
 
-    assert "Running stage" not in repro(repository)
+    assert "Running stage" not in dvc(repository, "repro")
     assert run_ids(repository) == first
 
     params = (repository / "params.yaml").read_text()
     changed = params.replace("vgg19: {transfer: 1.0e-4", "vgg19: {transfer: 5.0e-4")
     assert changed != params
     (repository / "params.yaml").write_text(changed)
-    printed = repro(repository)
+    printed = dvc(repository, "repro")
     assert printed.count("Running stage 'train@") == 1
     assert "Running stage 'report'" in printed
     second = run_ids(repository)

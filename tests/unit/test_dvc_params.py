@@ -25,3 +25,12 @@ def test_the_report_waits_for_every_backbone() -> None:
     runs = [f"runs/comparison/{name}" for name in backbones]
     assert [dep for dep in stages["report"]["deps"] if dep.startswith("runs/")] == runs
     assert stages["report"]["cmd"].split()[-6:-2] == runs
+
+
+def test_every_backbone_is_in_the_plots() -> None:
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    curves, *matrices = pipeline["plots"]
+    runs = [f"runs/comparison/{name}" for name in yaml.safe_load(
+        (ROOT / "params.yaml").read_text())["backbones"]]  # fmt: skip
+    assert list(curves["learning curves"]["y"]) == [f"{run}/epochs.csv" for run in runs]
+    assert matrices == [f"{run}/evaluation/test/confusion_matrix.png" for run in runs]
