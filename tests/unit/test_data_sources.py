@@ -197,9 +197,18 @@ def test_external_sets_without_a_class_of_ours_or_with_one_name(tmp_path: Path) 
     other = class_folder(tmp_path / "out", "XY")
     given = config(source="folder", root=str(inside), external=[str(other)])
     assert "'out' has no image of the classes A, B; its labels are X, Y" in refused(given)
-    twin = class_folder(tmp_path / "b" / "out", "AB")
-    both = given.model_copy(update={"external": [str(other), str(twin)]})
-    assert "would all be called 'out'" in refused(both)
+    for name in ("out", "OUT", "out."):
+        twin = class_folder(tmp_path / "b" / name, "AB")
+        both = given.model_copy(update={"external": [str(other), str(twin)]})
+        assert "would all be called 'out'" in refused(both)
+
+
+def test_links_that_lead_nowhere_are_named_as_links(tmp_path: Path) -> None:
+    folder = class_folder(tmp_path / "in", "AB")
+    (folder / "A" / "x.jpg").symlink_to("nowhere.jpg")
+    given = config(source="folder", root=str(folder))
+    with pytest.raises(DataError, match=r"A/x.jpg; remove the links that lead nowhere, or allow"):
+        check_source(given)
 
 
 # --- the Kaggle set

@@ -50,7 +50,7 @@ def check_source(config: DataConfig) -> None:
             require_copy(None, sign_mnist.HANDLE)
         return
     listing = list_images(config)
-    _require_files(listing, config.max_unreadable)
+    _require_files(listing, config)
     config = followed(config, listing)
     if config.split == "column" and (listing.images["split"] == "").any():
         place = f"'{config.manifest or config.root}'"
@@ -280,8 +280,8 @@ def _below(rows: pd.DataFrame, folder: str) -> int:
 
 
 def _unique_name(given: str, config: DataConfig) -> str:
-    name = set_name(given)
-    same = [one for one in config.external if set_name(one) == name]
+    name = set_name(given)  # some systems tell no case in the names of folders
+    same = [one for one in config.external if set_name(one).casefold() == name.casefold()]
     if len(same) > 1:
         raise DataError(f"data.external: {some(same)} would all be called '{name}'; rename one")
     return name
@@ -320,14 +320,18 @@ def _required(rows: pd.DataFrame, classes: tuple[str, ...], name: str) -> pd.Dat
     return chosen
 
 
-def _require_files(listing: Listing, max_unreadable: int) -> None:
+def _require_files(listing: Listing, config: DataConfig) -> None:
     tables = [listing.images, *listing.external.values()]
     paths = [path for rows in tables for path in rows["path"] if is_file_key(path)]
     missing = [path for path in paths if not there(path)]
-    if len(missing) > max_unreadable:
+    mend = "remove the links that lead nowhere"
+    if config.source == "manifest" or any(
+        name.lower().endswith(TABLES) for name in config.external
+    ):
+        mend = "mend the manifest (its paths are relative to its own folder)"
+    if len(missing) > config.max_unreadable:
         raise DataError(
             f"{len(missing)} of {len(paths)} images are not there: "
             f"{some(map(shortened, missing), limit=5)}; "
-            "mend the manifest (its paths are relative to its own folder), or allow so many with "
-            f"data.max_unreadable={len(missing)}"
+            f"{mend}, or allow so many with data.max_unreadable={len(missing)}"
         )
