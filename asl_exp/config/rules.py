@@ -182,8 +182,8 @@ def _hand(config: Config) -> list[str]:
             f"hand.model: '{hand.model}' is given, but hand=none looks for no hand; choose "
             "hand=crop, joints or both, or leave it out"
         )
-    for key, given in (("joints", data.joints), ("drawn_signers", data.drawn_signers)):
-        if hand.mode not in ("joints", "both") and given:
+    for key in ("joints", "drawn_signers", "detected_signers"):
+        if hand.mode not in ("joints", "both") and getattr(data, key):
             faults.append(
                 f"data.{key}: given, but hand={hand.mode} sees no joints; choose hand=joints or "
                 "both, or leave it out"

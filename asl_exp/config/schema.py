@@ -266,6 +266,11 @@ class DataConfig(Group):
         description="so many drawn signers' joints are trained on as well, one hand a class; each "
         "is a source",
     )
+    detected_signers: Annotated[int, Field(ge=0, le=100)] = Field(
+        0,
+        description="as drawn_signers, but with the joints that the detector finds in pictures of "
+        "them, which come with the package; at most 100",
+    )
     classes: Annotated[str | list[str] | None, BeforeValidator(_names)] = Field(
         None, description="A-I, [A,B,del], static (24), letters (26), signs (29); null: all found"
     )
@@ -508,6 +513,7 @@ no room for features, a phase computes something else; then its signature is tha
 LATER_KEYS: dict[str, object] = {
     "data.balance": "none",
     "data.balance_at_most": None,
+    "data.detected_signers": 0,
     "data.drawn_signers": 0,
     "data.fold": None,
     "data.folds": None,

@@ -23,6 +23,7 @@ _USAGE: Final = """usage: python -m asl_exp.data prepare|audit|joints|cache [ove
                 .csv, .csv.gz or .parquet file that data.joints reads
                 --video CLIP --label A [--signer NAME]: in the frames of a recording instead; may be
                 given for several, one after the other; --every S: seconds between frames (0.2)
+                --drawn N: in pictures of N drawn signers instead, who are nobody
   cache         list what is kept in data.cache_dir
   cache clear   remove it; all is made again when needed. Only some of it:
                 cache clear pixels|features|hands
@@ -68,6 +69,9 @@ def _joints(arguments: list[str]) -> int:
     from asl_exp.config.compose import compose_config
     from asl_exp.config.conf_folder import home_expanded
 
+    arguments, n_drawn = _n_drawn(arguments)
+    if n_drawn and "--video" in arguments:
+        raise UserError("joints: give --drawn or --video, not both")
     arguments, recorded, every_s = _recorded(arguments)
     files = [argument for argument in arguments if "=" not in argument]
     if len(files) != 1:
@@ -76,16 +80,29 @@ def _joints(arguments: list[str]) -> int:
     config = compose_config(["hand=joints", *overrides])
 
     from asl_exp.data.hands.found import hand_source
-    from asl_exp.data.hands.joint_export import Clip, export_clips, export_joints
+    from asl_exp.data.hands.joint_export import Clip, export_clips, export_drawn, export_joints
 
     source, file = hand_source(config.hand, config.data.cache_dir), home_expanded(files[0])
-    if recorded:
+    if n_drawn:
+        told = export_drawn(n_drawn, source, file)
+    elif recorded:
         clips = [Clip(one.label, one.signer, _frames(one.video, every_s)) for one in recorded]
         told = export_clips(clips, source, file, max_megapixels=config.data.max_megapixels)
     else:
         told = export_joints(config.data, source, file)
     print(f"{files[0]}: {told}")
     return 0
+
+
+def _n_drawn(words: list[str]) -> tuple[list[str], int]:
+    """Return the words without ``--drawn N``, and N; 0 where it is not given."""
+    if "--drawn" not in words:
+        return words, 0
+    at = words.index("--drawn")
+    text = words[at + 1] if at + 1 < len(words) else ""
+    if not (text.isdecimal() and int(text) > 0):
+        raise UserError(f"joints: --drawn: got '{text}'; must be a number of signers, 1 or more")
+    return words[:at] + words[at + 2 :], int(text)
 
 
 @dataclass
@@ -107,7 +124,7 @@ def _recorded(words: list[str]) -> tuple[list[str], list[_Recorded], float]:
         if not word.startswith("--"):
             left.append(word)
             continue
-        if word not in (options := ("--video", "--label", "--signer", "--every")):
+        if word not in (options := ("--video", "--label", "--signer", "--every", "--drawn")):
             raise UserError(f"joints: no option '{word}'{nearest(word, options)}\n{_USAGE}")
         if (value := next(rest, None)) is None:
             raise UserError(f"joints: {word} has no value\n{_USAGE}")

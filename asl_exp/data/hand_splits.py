@@ -15,7 +15,7 @@ from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.hands.drawn import DrawnJoints
 from asl_exp.data.hands.hand import NO_HAND_CLASS, Floats, answers_without_hand, in_squares, n_looks
-from asl_exp.data.hands.joint_rows import JointRows, read_joint_rows
+from asl_exp.data.hands.joint_rows import JointRows, detected_signers, read_joint_rows
 from asl_exp.data.letters import Split
 from asl_exp.data.manifest import label_indices
 from asl_exp.data.sources.listing import Listing, left_out_words, some
@@ -99,7 +99,7 @@ def joint_sets(
 def _without_images(
     config: DataConfig, classes: Sequence[str], splits: Mapping[str, Split]
 ) -> Iterator[JointRows]:
-    """Yield the hands that are trained on beside the photos: of files, then drawn ones.
+    """Yield the hands that are trained on beside the photos: of files, then of drawn signers.
 
     People of val, test and external sets are left out, and with folds of sources the whole source.
     """
@@ -124,6 +124,8 @@ def _without_images(
         names = [f"drawn_{signer:04d}" for signer in drawn.signers.tolist()]
         table = pd.DataFrame({"label": drawn.labels, "source": names, "group": names}, dtype="str")
         yield JointRows(table, drawn.joints)
+    if config.detected_signers:
+        yield detected_signers(classes, config.detected_signers)
 
 
 def _held(

@@ -76,8 +76,8 @@ def kept_features(folder: Path, *, frozen: bool) -> KeptFeatures:
     checkpoint = _frozen_checkpoint(folder, config) if frozen else find_checkpoint(folder)
     kept = load_kept_model(checkpoint)
     hand = hand_settings(kept, checkpoint)
-    drawn = 0 if frozen else config.data.drawn_signers
-    data = letters_for(kept, config.data.model_copy(update={"drawn_signers": drawn}), hand)
+    no_people = {"drawn_signers": 0, "detected_signers": 0} if frozen else {}
+    data = letters_for(kept, config.data.model_copy(update=no_people), hand)
     splits = data.splits
     if kept.model.sees_pixels:  # hands without an image have no features of pixels
         splits = {name: one.take(np.flatnonzero(one.rows >= 0)) for name, one in splits.items()}

@@ -211,12 +211,13 @@ def test_folds_are_scored_together_and_each_is_a_run(
 def test_heads_that_are_trained_anew_count_no_drawn_signers(
     tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
-    finished(tmp_path, *tiny, *JOINTS, "schedule.scratch.epochs=1", "data.drawn_signers=3")
+    drawn = ("data.drawn_signers=2", "data.detected_signers=1")
+    finished(tmp_path, *tiny, *JOINTS, "schedule.scratch.epochs=1", *drawn)
     whole, people = (
         set(kept_features(tmp_path / "run", frozen=frozen).of["train"].table["group"])
         for frozen in (False, True)
     )
-    assert whole - people == {"drawn_0001", "drawn_0002", "drawn_0003"}
+    assert whole - people == {"drawn_0001", "drawn_0002", "detected_0001"}
 
 
 def test_what_must_stand_beside_a_folds_score_stands_beside_all() -> None:

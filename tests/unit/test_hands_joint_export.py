@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from asl_exp.config.classes import SIGNS
 from asl_exp.data.__main__ import main
-from asl_exp.data.hands.joint_rows import read_joint_rows
+from asl_exp.data.hands.joint_rows import detected_signers, read_joint_rows
 
 
 def data_of(photos: Path, folder: Path) -> list[str]:
@@ -64,6 +66,29 @@ def test_joints_of_recordings(
     assert rows.table.to_numpy().tolist() == [["L", "L", "L"]] * 2 + [["Y", "ann", "ann"]] * 2
 
 
+def test_joints_of_drawn_signers_are_those_that_come_with_the_package(
+    tmp_path: Path, hand_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = ["A", "R", "W"]
+    monkeypatch.setattr("asl_exp.data.hands.joint_export.LETTERS", letters)
+    file = tmp_path / "drawn.parquet"
+    assert main(["joints", str(file), "--drawn", "2", f"hand.model={hand_model}"]) == 0
+    written, packed = read_joint_rows(str(file), letters), detected_signers(letters, 2)
+    assert written.table.to_numpy().tolist() == packed.table.to_numpy().tolist()
+    assert set(written.table["group"]) == {"detected_0001", "detected_0002"}
+    np.testing.assert_allclose(written.joints, packed.joints, atol=1e-3)
+
+
+def test_a_hand_of_each_letter_of_100_drawn_signers_comes_with_the_package() -> None:
+    rows = detected_signers(SIGNS, 100)
+    assert not rows.table.duplicated().any()
+    counts = rows.table["label"].value_counts()
+    assert set(counts.index) == set(SIGNS) - {"nothing"}
+    assert counts.min() >= 85, "the detector misses some"
+    assert np.isfinite(rows.joints).all()
+    assert set(detected_signers(["B"], 3).table["group"]) == {f"detected_000{n}" for n in (1, 2, 3)}
+
+
 def test_where_no_hand_is_found_nothing_is_written(
     tmp_path: Path, photos: Path, hand_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +113,15 @@ def test_where_no_hand_is_found_nothing_is_written(
         (["joints", "a.csv", "--label", "A"], "--label A belongs to a recording; give --video"),
         (["joints", "a.csv", "--video", "b.mp4"], "--video b.mp4 has no --label; give the letter"),
         (["joints", "a.csv", "--video", "b.mp4", "--label", "A"], "there is no file 'b.mp4'"),
+        (
+            ["joints", "a.csv", "--drawn", "none"],
+            "--drawn: got 'none'; must be a number",
+        ),
+        (["joints", "a.csv", "--drawn"], "--drawn: got ''; must be a number of signers"),
+        (
+            ["joints", "a.csv", "--drawn", "2", "--video", "b.mp4"],
+            "give --drawn or --video, not both",
+        ),
         (["joints", "a.csv", "--every", "no"], "--every: got 'no'; must be a number of seconds"),
         (["joints", "a.csv", "hand.model=none.task"], "hand.model: there is no file 'none.task'"),
     ],

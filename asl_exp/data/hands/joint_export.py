@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,18 @@ import pandas as pd
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
+from asl_exp.data.decode_pool import progress
 from asl_exp.data.hands.hand import together
 from asl_exp.data.hands.hand_store import HandSource, HandStore, find_in
 from asl_exp.data.hands.joint_rows import ABOUT, JointRows, require_ending, write_joint_rows
 from asl_exp.data.manifest import make_manifest
+from asl_exp.data.renderer.drawing import draw_signer
+from asl_exp.data.renderer.letters import LETTERS, NOTHING
 from asl_exp.data.sources.listing import some
 from asl_exp.data.sources.selection import list_images
+
+_PICTURE: Final = 192
+"""Side of the picture of a drawn signer, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,30 @@ def export_clips(
         parts.append(JointRows(about, hands.joints[..., :2]).take(hands.found))
         missing += Counter({clip.label: int((~hands.found).sum())})
     return _written(parts, dict(missing.most_common()), file)
+
+
+def export_drawn(n_signers: int, source: HandSource, file: Path) -> Export:
+    """Find the hands in pictures of drawn signers, one of each letter, and write their joints.
+
+    Signers are those of seed 0.
+
+    Raises:
+        DataError: the file cannot be used, or no picture shows a hand.
+    """
+    require_ending(file)
+    letters = [letter for letter in LETTERS if letter != NOTHING]
+    shown = [(n, letter) for n in range(1, n_signers + 1) for letter in letters]
+    detector, found = source.open(), []
+    with progress("finding drawn hands", len(shown)) as advance:
+        for n, letter in shown:
+            found.append(detector.find(draw_signer(letter, n, 0, _PICTURE)))
+            advance(len(found))
+    hands, names = together(found), [f"detected_{n:04d}" for n, _ in shown]
+    labels = [letter for _, letter in shown]
+    about = pd.DataFrame({"label": labels, "source": names, "group": names}, dtype="str")
+    part = JointRows(about, hands.joints[..., :2]).take(hands.found)
+    missing = Counter(about["label"][~hands.found].tolist())
+    return _written([part], dict(missing.most_common()), file)
 
 
 def _written(parts: Sequence[JointRows], missing: dict[str, int], file: Path) -> Export:

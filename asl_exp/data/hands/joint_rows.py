@@ -24,6 +24,8 @@ from asl_exp.runs.writing import replaced
 
 ABOUT: Final = ("label", "source", "group")
 COORDINATES: Final = tuple(f"{axis}{joint}" for joint in range(N_JOINTS) for axis in "xy")
+_DETECTED: Final = Path(__file__).with_name("detected_signers.csv.gz")
+"""Of ``python -m asl_exp.data joints FILE --drawn 100``; groups are detected_0001 and so on."""
 _FIRST_LINE: Final = 2
 """The line of the first row in a CSV: the header is line 1."""
 _DECIMALS: Final = 5
@@ -68,6 +70,18 @@ def read_joint_rows(given: str, classes: Sequence[str], key: str = "data.joints"
     _require_known(rows, classes, file, key)
     read = JointRows(rows[list(ABOUT)].astype("str"), _numbers(rows, file, key))
     return read.take(read.table["label"].isin(list(classes)).to_numpy())
+
+
+def detected_signers(classes: Sequence[str], count: int) -> JointRows:
+    """Return what the detector finds in pictures of drawn signers, the first so many of them.
+
+    The detector errs in these pictures as it errs in photos, which exact joints do not show.
+    """
+    rows = pd.read_csv(_DETECTED, dtype=dict.fromkeys(ABOUT, "str"))
+    number = rows["group"].str.rpartition("_")[2].astype(int)
+    rows = rows[rows["label"].isin(list(classes)) & (number <= count)]
+    joints = rows[list(COORDINATES)].to_numpy(np.float32).reshape(-1, N_JOINTS, 2)
+    return JointRows(rows[list(ABOUT)].reset_index(drop=True), joints)
 
 
 def is_joint_file(given: str) -> bool:

@@ -4,6 +4,7 @@ The camera is a webcam: focus and motion blur, exposure, colour cast, noise, JPE
 """
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,18 @@ from PIL import Image, ImageFilter
 from scipy.ndimage import uniform_filter1d
 
 from asl_exp.data.renderer.background import background
-from asl_exp.data.renderer.camera import project, view_of
+from asl_exp.data.renderer.camera import Framing, project, view_of
 from asl_exp.data.renderer.capsules import forearm_frame, solids_of
-from asl_exp.data.renderer.hand import about_x, about_y, about_z, articulate
+from asl_exp.data.renderer.exact_joints import signers_hand
+from asl_exp.data.renderer.hand import (
+    Array,
+    Bones,
+    Skeleton,
+    about_x,
+    about_y,
+    about_z,
+    articulate,
+)
 from asl_exp.data.renderer.identity import Shot, image_stream
 from asl_exp.data.renderer.letters import NOTHING, POSES
 from asl_exp.data.renderer.raster import Plane, rasterise
@@ -38,6 +48,42 @@ def draw(shot: Shot, size: int) -> npt.NDArray[np.uint8]:
     return develop(picture, rng)
 
 
+def draw_signer(letter: str, signer: int, seed: int, size: int) -> npt.NDArray[np.uint8]:
+    """Draw a letter as a signer of exact_joints shows it, in a room of its own; as `draw` does.
+
+    Every fourth signer is against the light, before a cluttered room.
+    """
+    shot = Shot(letter, signer, session=1, index=1, external=signer % 4 == 0, seed=seed)
+    rng, session, hand = (
+        image_stream(shot, "image"),
+        session_of(shot),
+        signers_hand(letter, signer, seed),
+    )
+    picture: Plane = background(shot, size)
+    bend = hand.pose.bend + rng.normal(0.0, 8.0)
+    arm = forearm_frame(hand.attitude, bend, hand.pose.deviation)
+    framing = framing_of(session, rng)
+    framing = Framing(
+        centre_x=0.5 + (framing.centre_x - 0.5) * 0.5,
+        centre_y=0.5 + (framing.centre_y - 0.5) * 0.5,
+        scale=min(1.0, max(0.55, framing.scale)),
+        distance_cm=hand.distance_cm,
+    )
+    held = _Held(hand.skeleton, hand.bones, arm, hand.mirrored)
+    colour, alpha = _pictured(held, shot, framing, size, picture.mean(axis=(0, 1)))
+    return develop(picture * (1 - alpha[..., None]) + colour, rng)
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A hand in space before it is seen; mirrored where the left hand shows it."""
+
+    skeleton: Skeleton
+    bones: Bones
+    arm: Array
+    mirrored: bool
+
+
 def _hand(
     shot: Shot, size: int, rng: np.random.Generator, surroundings: Plane
 ) -> tuple[Plane, Plane]:
@@ -47,16 +93,24 @@ def _hand(
     attitude = about_x(session.tilt) @ about_z(pose.roll) @ about_x(pose.pitch) @ about_y(pose.yaw)
     skeleton = articulate(person.bones, pose.thumb, pose.fingers).rotated(attitude)
     arm = forearm_frame(attitude, pose.bend, pose.deviation)
-    solids = solids_of(skeleton, person.bones, arm, person.sleeve_cm)
-    joints = skeleton.joints
-    if person.left_handed:
-        solids, joints = solids.mirrored(), joints * np.array([-1.0, 1.0, 1.0])
+    held = _Held(skeleton, person.bones, arm, person.left_handed)
+    return _pictured(held, shot, framing_of(session, rng), size, surroundings)
 
+
+def _pictured(
+    held: _Held, shot: Shot, framing: Framing, size: int, surroundings: Plane
+) -> tuple[Plane, Plane]:
+    """Colour (size, size, 3), premultiplied by alpha (size, size), of a shot's person and light."""
+    person, light = person_of(shot), session_of(shot).light
+    solids = solids_of(held.skeleton, held.bones, held.arm, person.sleeve_cm)
+    joints = held.skeleton.joints
+    if held.mirrored:
+        solids, joints = solids.mirrored(), joints * np.array([-1.0, 1.0, 1.0])
     fine = _SUPERSAMPLING * size
-    view = view_of(joints, framing_of(session, rng), fine)
+    view = view_of(joints, framing, fine)
     surface = rasterise(project(solids, view), fine)
-    lit = illuminate(surface, session.light, view.pixels_per_cm)
-    return coloured(surface, lit, person, session.light, surroundings)
+    lit = illuminate(surface, light, view.pixels_per_cm)
+    return coloured(surface, lit, person, light, surroundings)
 
 
 Picture = npt.NDArray[np.floating[Any]]  # (H, W, 3) sRGB in 0..1; float32 in practice

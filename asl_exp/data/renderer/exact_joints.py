@@ -12,7 +12,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_exp.data.renderer.hand import Array, Bones, about_x, about_y, about_z, articulate
+from asl_exp.data.renderer.hand import (
+    Array,
+    Bones,
+    Skeleton,
+    about_x,
+    about_y,
+    about_z,
+    articulate,
+)
 from asl_exp.data.renderer.identity import stream
 from asl_exp.data.renderer.letters import LETTERS, NOTHING, Pose
 from asl_exp.data.renderer.signer import grown
@@ -66,16 +74,46 @@ def exact_joints(classes: Sequence[str], n_signers: int, seed: int) -> ExactJoin
     )
 
 
-def _drawn(letter: str, signer: int, seed: int) -> Array:
+@dataclass(frozen=True, eq=False)
+class SignersHand:
+    """How one drawn signer shows one letter.
+
+    Attributes:
+        bones: of the signer, and where a detector sees knuckles and thumb of them.
+        pose: in the signer's style of the letter.
+        attitude: (3, 3): how the hand is turned before the camera.
+        distance_cm: of the camera.
+        mirrored: whether the left hand shows it, or the camera mirrors.
+    """
+
+    bones: Bones
+    pose: Pose
+    attitude: Array
+    distance_cm: float
+    mirrored: bool
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The hand in space, in centimetres; not yet mirrored."""
+        return articulate(self.bones, self.pose.thumb, self.pose.fingers).rotated(self.attitude)
+
+
+def signers_hand(letter: str, signer: int, seed: int) -> SignersHand:
+    """Return how a signer (from 1) shows a letter."""
     rng = stream(seed, False, "exact joints", signer)
     bones, tilt, distance_cm = _bones(rng), 8.0 * rng.normal(), rng.uniform(35.0, 90.0)
-    mirror = -1.0 if rng.uniform() < _LEFT_HANDED else 1.0
+    mirrored = bool(rng.uniform() < _LEFT_HANDED)
     own = stream(seed, False, "style", signer, LETTERS.index(letter))
     pose = varied(in_a_style(letter, own), _BETWEEN_PEOPLE, own)
     pose = varied(pose, _BETWEEN_PEOPLE.times(_WITHIN_A_PERSON), own)
-    joints = articulate(bones, pose.thumb, pose.fingers).rotated(_attitude(pose, tilt)).joints
-    nearer = distance_cm / np.maximum(distance_cm - joints[:, 2:], 5.0)
-    return np.asarray(joints * nearer * np.array([mirror, -1.0, -1.0]))
+    return SignersHand(bones, pose, _attitude(pose, tilt), distance_cm, mirrored)
+
+
+def _drawn(letter: str, signer: int, seed: int) -> Array:
+    hand = signers_hand(letter, signer, seed)
+    joints = hand.skeleton.joints
+    nearer = hand.distance_cm / np.maximum(hand.distance_cm - joints[:, 2:], 5.0)
+    return np.asarray(joints * nearer * np.array([-1.0 if hand.mirrored else 1.0, -1.0, -1.0]))
 
 
 def _bones(rng: np.random.Generator) -> Bones:
