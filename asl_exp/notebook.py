@@ -249,7 +249,8 @@ def evaluate(
     for name, one in scored.sets.items():
         metrics |= {f"{name}/{key}": value for key, value in one.scores.items()}
         intervals |= {f"{name}/{key}": list(ends) for key, ends in one.intervals.of.items()}
-    return Scores(_scores(metrics, intervals, {}), scored.folder, scored.left_out)
+    cautions = {name: one.caution for name, one in scored.sets.items() if one.caution}
+    return Scores(_scores(metrics, intervals, cautions), scored.folder, scored.left_out)
 
 
 def compare(runs: "RunLike | Sequence[RunLike]", runs_dir: str | Path = "runs") -> Comparison:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asl_exp.config import readable
 from asl_exp.config.errors import UserError
@@ -27,6 +28,9 @@ from asl_exp.runs.writing import replaced
 FILE: Final = "certificate.json"
 LEAK: Final = "leak.json"
 """Beside it, once somebody asked what near-duplicates in training were worth."""
+
+TRAINED_ON: Final = "trained_on.npy"
+"""Beside it: the first 64 bits of the digest of every image that was trained on."""
 
 _PACKAGES: Final = ("asl-exp", "torch", "timm", "pytorch-lightning", "numpy", "scikit-learn")
 _TOLERANCE: Final = 1e-9
@@ -44,6 +48,9 @@ def write_certificate(
         data: of the run; None: what an earlier certificate says of its splits stays.
     """
     evaluation = run_folder / Artifact.EVALUATION
+    if data is not None:
+        with replaced(evaluation / TRAINED_ON) as part, part.open("wb") as file:
+            np.save(file, np.unique(_beginnings(data.splits["train"])))
     content = {
         "name": result.name,
         "signature": result.signature,
@@ -124,6 +131,21 @@ def _in_train(split: Split, bytes_of: set[str], groups_of: set[str]) -> dict[str
         "exact_copies_in_train": int(split.table["sha256"].isin(bytes_of).sum()),
         "of_groups_in_train": int(split.table["group"].isin(groups_of).sum()),
     }
+
+
+def n_trained_on(run_folder: Path, split: Split) -> int:
+    """Return how many images of a set a run was trained on; 0 where it does not say."""
+    try:
+        known = np.load(run_folder / Artifact.EVALUATION / TRAINED_ON, allow_pickle=False)
+    except (OSError, ValueError):
+        return 0
+    return int(np.isin(_beginnings(split), known).sum())
+
+
+def _beginnings(split: Split) -> NDArray[np.uint64]:
+    """Return the first 64 bits of the digests of a split's images; hands without one are none."""
+    digests = split.table["sha256"][split.table["path"] != ""]
+    return np.array([int(digest[:16], 16) for digest in digests if digest], np.uint64)
 
 
 def _known(file: Path, key: str | None = None) -> Any:

@@ -100,11 +100,13 @@ class Evaluation:
         scores: names.SCORES, those of risk and coverage, and hands_found where hands are looked
             for.
         intervals: how sure they are.
+        caution: what must stand beside every score.
     """
 
     n_images: int
     scores: dict[str, float]
     intervals: Intervals
+    caution: str = ""
 
     def told(self, name: str, score: str) -> str:
         """Return a score under a name, with its interval."""
@@ -125,7 +127,7 @@ def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
     intervals = score_intervals(answered.probabilities, answered.labels, groups)
     ranked = risk_coverage_intervals(answered.probabilities, answered.labels, groups)
     intervals = replace(intervals, of={**intervals.of, **ranked})
-    evaluation = Evaluation(len(answered.labels), totals, intervals)
+    evaluation = Evaluation(len(answered.labels), totals, intervals, answered.caution)
     curves = _Curves.of(answered)
     write_answers(folder, answered)
     _write_reports(folder, answered, evaluation, curves)

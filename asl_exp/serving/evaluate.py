@@ -23,7 +23,7 @@ from asl_exp.config.schema import Config, HandConfig
 from asl_exp.data.dataset import load_whole
 from asl_exp.data.letters import Split
 from asl_exp.data.pixel_store import Geometry
-from asl_exp.evaluation.certificate import write_certificate
+from asl_exp.evaluation.certificate import n_trained_on, write_certificate
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.evaluation.scores import Probabilities
@@ -74,12 +74,14 @@ class Scored:
         sets: set name to its evaluation.
         left_out: set name to label to images whose label the model does not know.
         absent: set name to the model's classes that have no image there.
+        trained_on: set name to how many of its images were trained on, in words; "" for none.
         folder: where the files are.
     """
 
     sets: dict[str, Evaluation]
     left_out: dict[str, dict[str, int]]
     absent: dict[str, tuple[str, ...]]
+    trained_on: dict[str, str]
     folder: Path
 
 
@@ -123,14 +125,16 @@ def evaluate(
     if not splits:
         raise UserError(_nothing(left_out, classes))
     folder = folder_for(members if not soup else [], config)
-    sets = {}
+    sets, trained_on = {}, {}
     for name, split in splits.items():
         answers = _answers(members, [part[name] for part, _ in loaded], device)
-        said = joined(debug_caution(members[0].kept.config.debug), split.caution)
+        trained_on[name] = _trained_on(members, split) if asked is None else ""
+        said = joined(debug_caution(members[0].kept.config.debug), trained_on[name])
+        said = joined(said, split.caution)
         answered = AnsweredSet.of(replace(split, caution=said), answers, classes)
         sets[name] = write_evaluation(folder / Artifact.EVALUATION / name, answered)
     absent = {name: _absent(split, classes) for name, split in splits.items()}
-    scored = Scored(sets, left_out, absent, folder)
+    scored = Scored(sets, left_out, absent, trained_on, folder)
     member = members[0] if len(runs) == 1 else None
     if member is not None and member.result is not None:
         write_certificate(folder, member.kept.config, member.result)
@@ -282,6 +286,14 @@ def _absent(split: Split, classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for index, name in enumerate(classes) if index not in there)
 
 
+def _trained_on(members: Sequence[Member], split: Split) -> str:
+    """Return what must stand beside the scores of images that a model was trained on."""
+    counts = [n_trained_on(member.folder, split) for member in members if member.folder]
+    if not (most := max(counts, default=0)):
+        return ""
+    return f"trained on {most:,} of these {len(split):,} images: no score of other people's hands"
+
+
 def _nothing(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> str:
     found = sorted({label for labels in left_out.values() for label in labels})
     return (
@@ -345,6 +357,8 @@ def show(scored: Scored) -> None:
     console.print(table)
     for name, evaluation in scored.sets.items():
         console.print(f"{name}: {evaluation.intervals.described()}", soft_wrap=True)
+        if told := scored.trained_on[name]:
+            console.print(f"{name}: {told}", soft_wrap=True, style="yellow")
         if absent := scored.absent[name]:
             console.print(f"{name}: no image of {', '.join(absent)}", soft_wrap=True)
     for name, labels in scored.left_out.items():

@@ -100,6 +100,18 @@ def test_new_photos_are_scored_into_the_runs_folder_and_its_mlflow_run(
     assert logged.info.status == "FINISHED"
 
 
+def test_images_that_were_trained_on_are_told(
+    runs_dir: Path, tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data=synthetic", *(one for one in tiny if one.startswith("data."))]
+    assert main([str(runs_dir / "run1"), *words, "tracking=off"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "external/synthetic: trained on 24 of these 48 images" in said
+    assert said.count("trained on") == 1
+    table = runs_dir / "run1/evaluation/external/synthetic/classification_report.txt"
+    assert "trained on 24 of these 48 images" in table.read_text()
+
+
 def test_a_label_can_be_mapped(
     runs_dir: Path, new_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
