@@ -54,8 +54,9 @@ def test_dollar_signs_start_no_formula() -> None:
 
 
 def test_a_line_leaves_out_what_is_not_defined() -> None:
-    assert canvas.line(1, accuracy=0.5, macro_area=float("nan")) == "1 image, accuracy 0.500"
-    assert canvas.line(87_000, macro_F1=0.25) == "87,000 images, macro F1 0.250"
+    told = [canvas.number("accuracy", 0.5, (0.4, 0.6)), canvas.number("area", float("nan"))]
+    assert canvas.line(1, *told) == "1 image, accuracy 0.500 (0.40 to 0.60)"
+    assert canvas.line(87_000, canvas.number("F1", 0.25)) == "87,000 images, F1 0.250"
 
 
 def test_the_legend_names_the_worst_class_whatever_it_is_called(

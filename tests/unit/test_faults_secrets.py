@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from asl_exp.config.compose import check_overrides, compose_config
+from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError, WeightsError
 from asl_exp.config.redact import holds_secret, scrubbed
 from asl_exp.config.schema import BackboneConfig
+from asl_exp.config.study_plan import check_overrides
 from asl_exp.model.backbone import build_backbone
 
 TOKENS = (
