@@ -2,7 +2,8 @@
 
 Beside the scores stand the digests of the data, of each split and of predictions.parquet, what the
 split leaks, the calibration, seeds and versions. ``verify`` makes every score and every interval
-anew from the predictions. The pooled answers of folds have one of their own.
+anew from the predictions. The pooled answers of folds have one of their own. Beside it lies which
+images were trained on, so that nobody scores them as new ones.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ import numpy as np
 from asl_exp.data.hands.hand import Hand, Hands, no_hand, together
 from asl_exp.data.renderer import Shot
 from asl_exp.data.renderer.camera import view_of
-from asl_exp.data.renderer.hand import about_x, about_y, about_z, articulate
+from asl_exp.data.renderer.hand import articulate
 from asl_exp.data.renderer.identity import image_stream
 from asl_exp.data.renderer.letters import NOTHING, POSES
 from asl_exp.data.renderer.session import framing_of, loosened, session_of
@@ -35,7 +35,7 @@ def _hand(shot: Shot) -> Hand:
         return no_hand(SIDE, SIDE)
     rng, person, session = image_stream(shot, "image"), person_of(shot), session_of(shot)
     pose = loosened(POSES[shot.letter], person, rng)
-    attitude = about_x(session.tilt) @ about_z(pose.roll) @ about_x(pose.pitch) @ about_y(pose.yaw)
+    attitude = pose.attitude(session.tilt)
     joints = articulate(person.bones, pose.thumb, pose.fingers).rotated(attitude).joints
     if person.left_handed:
         joints = joints * np.array([-1.0, 1.0, 1.0])

@@ -16,15 +16,7 @@ from asl_exp.data.renderer.background import background
 from asl_exp.data.renderer.camera import Framing, project, view_of
 from asl_exp.data.renderer.capsules import forearm_frame, solids_of
 from asl_exp.data.renderer.exact_joints import signers_hand
-from asl_exp.data.renderer.hand import (
-    Array,
-    Bones,
-    Skeleton,
-    about_x,
-    about_y,
-    about_z,
-    articulate,
-)
+from asl_exp.data.renderer.hand import Array, Bones, Skeleton, articulate
 from asl_exp.data.renderer.identity import Shot, image_stream
 from asl_exp.data.renderer.letters import NOTHING, POSES
 from asl_exp.data.renderer.raster import Plane, rasterise
@@ -54,11 +46,8 @@ def draw_signer(letter: str, signer: int, seed: int, size: int) -> npt.NDArray[n
     Every fourth signer is against the light, before a cluttered room.
     """
     shot = Shot(letter, signer, session=1, index=1, external=signer % 4 == 0, seed=seed)
-    rng, session, hand = (
-        image_stream(shot, "image"),
-        session_of(shot),
-        signers_hand(letter, signer, seed),
-    )
+    hand = signers_hand(letter, signer, seed)
+    rng, session = image_stream(shot, "image"), session_of(shot)
     picture: Plane = background(shot, size)
     bend = hand.pose.bend + rng.normal(0.0, 8.0)
     arm = forearm_frame(hand.attitude, bend, hand.pose.deviation)
@@ -90,7 +79,7 @@ def _hand(
     """Colour (size, size, 3), premultiplied by alpha (size, size)."""
     person, session = person_of(shot), session_of(shot)
     pose = loosened(POSES[shot.letter], person, rng)
-    attitude = about_x(session.tilt) @ about_z(pose.roll) @ about_x(pose.pitch) @ about_y(pose.yaw)
+    attitude = pose.attitude(session.tilt)
     skeleton = articulate(person.bones, pose.thumb, pose.fingers).rotated(attitude)
     arm = forearm_frame(attitude, pose.bend, pose.deviation)
     held = _Held(skeleton, person.bones, arm, person.left_handed)

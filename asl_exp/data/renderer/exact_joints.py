@@ -12,15 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_exp.data.renderer.hand import (
-    Array,
-    Bones,
-    Skeleton,
-    about_x,
-    about_y,
-    about_z,
-    articulate,
-)
+from asl_exp.data.renderer.hand import Array, Bones, Skeleton, articulate
 from asl_exp.data.renderer.identity import stream
 from asl_exp.data.renderer.letters import LETTERS, NOTHING, Pose
 from asl_exp.data.renderer.signer import grown
@@ -106,7 +98,7 @@ def signers_hand(letter: str, signer: int, seed: int) -> SignersHand:
     own = stream(seed, False, "style", signer, LETTERS.index(letter))
     pose = varied(in_a_style(letter, own), _BETWEEN_PEOPLE, own)
     pose = varied(pose, _BETWEEN_PEOPLE.times(_WITHIN_A_PERSON), own)
-    return SignersHand(bones, pose, _attitude(pose, tilt), distance_cm, mirrored)
+    return SignersHand(bones, pose, pose.attitude(tilt), distance_cm, mirrored)
 
 
 def _drawn(letter: str, signer: int, seed: int) -> Array:
@@ -125,7 +117,3 @@ def _bones(rng: np.random.Generator) -> Bones:
         thumb=bones.thumb * rng.normal(1.0, 0.05, 3),
         thumb_base=bones.thumb_base * rng.uniform(0.7, 1.1),
     )
-
-
-def _attitude(pose: Pose, tilt: float) -> Array:
-    return np.asarray(about_x(tilt) @ about_z(pose.roll) @ about_x(pose.pitch) @ about_y(pose.yaw))

@@ -6,7 +6,9 @@ J and Z are drawn in the air; here each is one still phase of its movement, as i
 
 from dataclasses import dataclass
 
-from asl_exp.data.renderer.hand import Finger, Thumb
+import numpy as np
+
+from asl_exp.data.renderer.hand import Array, Finger, Thumb, about_x, about_y, about_z
 
 LETTERS: tuple[str, ...] = (*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "del", "nothing", "space")
 NOTHING = "nothing"
@@ -28,6 +30,11 @@ class Pose:
     roll: float = 0.0
     bend: float = 0.0
     deviation: float = 0.0
+
+    def attitude(self, tilt: float) -> Array:
+        """Return how the hand is turned, (3, 3), before a camera that looks up by so much."""
+        held = about_x(tilt) @ about_z(self.roll)
+        return np.asarray(held @ about_x(self.pitch) @ about_y(self.yaw))
 
 
 def _straight(abduction: float = 0.0, mcp: float = 0.0) -> Finger:
