@@ -253,7 +253,7 @@ def experiment(config: "Config", folder: Path) -> float:
         from asl_exp.training.launcher import begin_forking
 
         begin_forking()
-    cli.load_packages("timm", "pytorch_lightning")
+    cli.load_packages("timm", "pytorch_lightning", "mlflow")
     with collector_paused():
         from asl_exp.training.folds import run_whole
 

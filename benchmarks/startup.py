@@ -31,7 +31,7 @@ STAGES = {
     "what a run imports": (
         "-c",
         "from asl_exp import cli\nfrom asl_exp.config.process_setup import collector_paused\n"
-        "cli.load_packages('timm', 'pytorch_lightning')\n"
+        "cli.load_packages('timm', 'pytorch_lightning', 'mlflow')\n"
         "with collector_paused():\n    import asl_exp.training.folds",
     ),
 }  # fmt: skip

@@ -1,9 +1,10 @@
-"""Imports torchvision and Lightning without what they load for a single name.
+"""Imports torchvision, Lightning and MLflow without what they load for a single name.
 
 torch._dynamo, torch's compiler, takes 2 CPU s of every start: torchvision asks it one question,
 Lightning wants a class of it, and every optimizer of torch calls it. scipy.signal, 0.7 s, is loaded
 by torchmetrics for a window, all of matplotlib, 0.4 s, for its hints; Lightning's summary of a
-model loads triton, 0.2 s, for a counter. Each gets a stand-in while the packages are imported.
+model loads triton, 0.2 s, for a counter; MLflow's judges load a web server, 0.2 s, for an error
+that only the server raises. Each gets a stand-in while the packages are imported.
 Whoever needs one of them later gets the real one.
 """
 
@@ -15,7 +16,8 @@ from typing import Any, Final
 _DYNAMO: Final = "torch._dynamo"
 _COUNTER: Final = "torch.utils.flop_counter"
 _PLOT: Final = "torchmetrics.utilities.plot"
-_SPARED: Final = (_DYNAMO, "torch._dynamo.utils", "scipy.signal", _COUNTER, _PLOT)
+_SERVER: Final = "fastapi"
+_SPARED: Final = (_DYNAMO, "torch._dynamo.utils", "scipy.signal", _COUNTER, _PLOT, _SERVER)
 _UNCOMPILED: Final = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 
 
@@ -70,6 +72,7 @@ def _put_stand_ins() -> None:
         _COUNTER: _later(_COUNTER, "FlopCounterMode"),
         _PLOT: {"_AX_TYPE": object, "_CMAP_TYPE": object, "_PLOT_OUT_TYPE": object}
         | _later(_PLOT, "plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val"),
+        _SERVER: _later(_SERVER, "HTTPException"),
     }
     for spared, its in names.items():
         stand_in = _StandIn(spared)

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from asl_exp.config import names, readable
 from asl_exp.config.documents import markdown_table, markdown_text
@@ -16,11 +16,13 @@ from asl_exp.config.redact import printable
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.letters import LetterData
 from asl_exp.evaluation.intervals import known_groups
-from asl_exp.evaluation.robustness import Robustness
 from asl_exp.model.folder import made_by
 from asl_exp.model.kept import KeptModel
 from asl_exp.model.weights import licence_of
 from asl_exp.runs.result import Result, spelled_cautions
+
+if TYPE_CHECKING:
+    from asl_exp.evaluation.robustness import Robustness  # matplotlib comes with it
 
 _SCORES: Final = {"accuracy": "accuracy", "f1_macro": "F1 (macro)", "ece": "ECE"}
 _MOST_CLASSES: Final = 40
@@ -129,7 +131,7 @@ def _confusions(facts: Facts) -> Iterator[str]:
     yield markdown_table(["true \\ answered", *header[1:]], rows)
 
 
-def with_robustness(card: str, found: Mapping[str, Robustness]) -> str:
+def with_robustness(card: str, found: Mapping[str, "Robustness"]) -> str:
     """Return a card that says, before its data, what disturbed pictures do to the answers.
 
     Args:

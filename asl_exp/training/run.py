@@ -24,7 +24,6 @@ from asl_exp.training.batch_size import step_images, with_batch_size
 from asl_exp.training.current_run import Evaluate, Observer, Run
 from asl_exp.training.debug import with_less, write_stages
 from asl_exp.training.device import device_of, set_up
-from asl_exp.training.launcher import run_in_workers
 from asl_exp.training.phase import train_phase
 from asl_exp.training.ranks import local_rank, rank, require_equal, state_digest, world_size
 from asl_exp.training.record import begin_record, close_run, record_end, record_start
@@ -69,7 +68,11 @@ def run_experiment(
         begin_delivery(config.tracking, Path(config.runs_dir), say)
         deliver_run(config.tracking, Path(config.runs_dir), folder)
         try:
-            return run_in_workers(config, folder, train) if several else train(config, folder)
+            if several:
+                from asl_exp.training.launcher import run_in_workers
+
+                return run_in_workers(config, folder, train)
+            return train(config, folder)
         except Interrupted as interruption:
             close_run(config, folder, "KILLED", str(interruption))
             if find_state(folder) is not None:

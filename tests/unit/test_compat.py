@@ -254,12 +254,13 @@ def test_dagshubs_client_logs_nothing_while_its_tokens_are_read(
 
 
 def test_what_a_start_is_spared_is_loaded_when_it_is_asked_for() -> None:
-    """torchvision, timm, Lightning and torch's optimizers want names of each of them."""
+    """torchvision, timm, Lightning, MLflow, torch's optimizers want names of each of them."""
     steps = """
 import sys
 from asl_exp.compat.quick_start import load_quickly
-load_quickly("timm", "pytorch_lightning")
+load_quickly("timm", "pytorch_lightning", "mlflow")
 import torch, torchvision
+import asl_exp.training.folds
 from lightning_fabric.wrappers import _unwrap_compiled
 from asl_exp.training.nadam import Nadam
 network = torch.nn.Linear(3, 2)
@@ -268,9 +269,12 @@ optimizer.zero_grad()
 network(torch.ones(1, 3)).sum().backward()
 optimizer.step()
 optimizer.load_state_dict(optimizer.state_dict())
-spared = ("torch._dynamo", "scipy.signal", "triton", "matplotlib")
+spared = ("torch._dynamo", "scipy.signal", "triton", "matplotlib", "fastapi")
 loaded = [name for name in spared if name in sys.modules]
 assert not loaded, f"asl_exp/compat/quick_start.py no longer spares {loaded}"
+from mlflow.gateway.utils import HTTPException
+import fastapi
+assert isinstance(HTTPException(404), fastapi.HTTPException)
 assert _unwrap_compiled(network) == (network, None)
 compiled = torch.compile(network, backend="eager")
 assert torch.equal(compiled(torch.ones(1, 3)), network(torch.ones(1, 3)))
