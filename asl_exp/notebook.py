@@ -266,7 +266,7 @@ def compare(runs: "RunLike | Sequence[RunLike]", runs_dir: str | Path = "runs") 
     import pandas as pd
 
     from asl_exp.evaluation import comparison, differences
-    from asl_exp.evaluation.named_runs import find_folders
+    from asl_exp.evaluation.comparison import find_folders
     from asl_exp.runs.result import spelled_cautions
 
     given = [runs] if isinstance(runs, str | Path | TrainedRun) else list(runs)

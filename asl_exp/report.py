@@ -62,9 +62,8 @@ def _report(given: argparse.Namespace) -> int:
         )
     cli.load_packages("timm")
     from asl_exp.evaluation import comparison, comparison_page, differences
-    from asl_exp.evaluation.named_runs import find_folders
 
-    folders = find_folders(given.run, given.runs_dir, given.experiment)
+    folders = comparison.find_folders(given.run, given.runs_dir, given.experiment)
     runs = comparison.read_runs(folders)
     found = differences.pairs(comparison.configurations(runs))
     given.out.mkdir(parents=True, exist_ok=True)
@@ -79,14 +78,14 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _of_one_run(name: str, run: str, runs_dir: Path) -> None:
-    from asl_exp.serving import kept_features, retrained
+    from asl_exp.serving import kept_features
 
     folder = kept_features.run_folder(run, runs_dir)
     if name == "leak":
-        print(retrained.leak(folder).sentence())
+        print(kept_features.leak(folder).sentence())
         return
     if name == "people":
-        print("\n".join(curve.sentence() for curve in retrained.people(folder)))
+        print("\n".join(curve.sentence() for curve in kept_features.people(folder)))
         return
     from asl_exp.evaluation import embedding
 

@@ -4,7 +4,10 @@ The environment's UI_PORT chooses the port. Exit status: 0 ended by Ctrl-C; 2 th
 the record cannot be used.
 """
 
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from asl_exp import cli
@@ -38,9 +41,16 @@ def _run(arguments: Sequence[str]) -> int:
     from asl_exp.config.process_setup import collector_paused
 
     with collector_paused():
-        from asl_exp.tracking.ui_server import serve_ui
+        from asl_exp.tracking.local_server import run_server, ui_address
+        from asl_exp.tracking.store import first_page, open_store, store_uri
 
-    return serve_ui(runs_dir, port)
+    folder = Path(runs_dir)
+    page = ui_address(first_page(open_store(folder)))
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port),
+               "--backend-store-uri", store_uri(folder)]  # fmt: skip
+    print(f"MLflow UI on {folder} is starting, some seconds: {page}", flush=True)
+    env = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+    return run_server(command, env, page, ("127.0.0.1", port))
 
 
 if __name__ == "__main__":

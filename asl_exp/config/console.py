@@ -17,6 +17,10 @@ class Console(rich.console.Console):
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
+    def say(self, text: str, *, warning: bool = False) -> None:
+        """Print a line, not broken, so that it can be copied and searched."""
+        self.print(text, soft_wrap=True, style="yellow" if warning else None)
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text with its control characters escaped; tables and lines come through here."""
         return super().render_str(printable(text, lines=True), **options)

@@ -90,6 +90,19 @@ class PastHydra(BaseException):
         super().__init__(error)
 
 
+def rebuilt(kind: str, message: str) -> Exception | None:
+    """Return an error of this family that another process told of; None for any other's name."""
+    known = globals().get(kind)
+    if not (isinstance(known, type) and issubclass(known, Exception)):
+        return None
+    return UserError(message) if issubclass(known, ConfigError) else known(message)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def nearest(given: str, known: Iterable[str]) -> str:
     """Return a hint such as ``; did you mean 'dropout'?``, or nothing where no name is near."""
     names = list(known)

@@ -16,7 +16,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.hand_splits import joint_sets, marked, splits_with_hands
-from asl_exp.data.hands.crops import CropRule, CropStore
+from asl_exp.data.hands.crops import CropStore
 from asl_exp.data.hands.found import hands_of
 from asl_exp.data.hands.hand import Floats, Hands, in_squares, n_looks
 from asl_exp.data.letters import TABLE, LetterData, PixelSource, Split
@@ -270,12 +270,11 @@ def _with_pixels(
     if not config.store or hand.mode == "joints":
         return {name: _decoding(manifest, geometry, config) for name, manifest in manifests.items()}
     folder = home_expanded(config.cache_dir) / "pixels"
-    rule = CropRule(geometry, hand.margin)
-    stores: dict[str, Store | CropStore] = {}
+    stores: dict[str, Store] = {}
     for name, one in manifests.items():
         paths = one.table["path"].tolist()
         stores[name] = (
-            CropStore(folder, paths, one.pixel_digest, hands[name], rule)
+            CropStore(folder, paths, one.pixel_digest, geometry, hands[name], hand.margin)
             if name in hands
             else Store(folder, paths, one.pixel_digest, geometry)
         )
@@ -291,9 +290,7 @@ def _decoding(manifest: Manifest, geometry: Geometry, config: DataConfig) -> _Se
     return _Set(manifest, pixels, np.arange(len(paths)))
 
 
-def _stored(
-    manifest: Manifest, store: Store | CropStore, keep: list[str], config: DataConfig
-) -> _Set:
+def _stored(manifest: Manifest, store: Store, keep: list[str], config: DataConfig) -> _Set:
     """Open a store; images that turned out unreadable while it was built leave the manifest."""
     pixels = store.open(
         max_megapixels=config.max_megapixels,

@@ -14,6 +14,7 @@ folder, by the digest of its images.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -69,28 +70,28 @@ def hashes_of(listed: list[bytes]) -> Hashes:
     return np.frombuffer(b"".join(listed), np.uint64).reshape(-1, WORDS)
 
 
-def near_pairs(hashes: Hashes, threshold: int = THRESHOLD) -> NDArray[np.int64]:
-    """Return all pairs (P, 2), first < second, whose hashes differ in at most `threshold` bits.
+def near_pairs(hashes: Hashes) -> NDArray[np.int64]:
+    """Return all pairs (P, 2), first < second, whose hashes differ in at most THRESHOLD bits.
 
     Compares every pair: 20 s on one core for 87,000 images, less on more.
     """
     starts = range(0, len(hashes), _BLOCK)
     with ThreadPoolExecutor(n_cores()) as pool:
-        found = list(pool.map(lambda start: _pairs_from(hashes, start, threshold), starts))
+        found = list(pool.map(partial(_pairs_from, hashes), starts))
     return np.concatenate([np.empty((0, 2), np.int64), *found])
 
 
-def _pairs_from(hashes: Hashes, start: int, threshold: int) -> NDArray[np.int64]:
+def _pairs_from(hashes: Hashes, start: int) -> NDArray[np.int64]:
     """Return the pairs whose first image is in the block that starts there.
 
     Half of the words rule nearly all pairs out; the rest is compared in full.
     """
     block, others = hashes[start : start + _BLOCK], hashes[start:]
-    first, second = np.nonzero(_distances(block, others) <= threshold)
+    first, second = np.nonzero(_distances(block, others) <= THRESHOLD)
     later = second > first
     pairs = np.stack([first[later], second[later]], 1) + start
     distance = np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).sum(1)
-    near: NDArray[np.int64] = pairs[distance <= threshold]
+    near: NDArray[np.int64] = pairs[distance <= THRESHOLD]
     return near
 
 

@@ -5,12 +5,12 @@ geometry, so another set or size is another store; cache_files.py has the rest. 
 is read from its file, or drawn where its path says so.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,6 @@ from asl_exp.data.decode import (
 )
 from asl_exp.data.decode_pool import for_chunks, n_cores
 from asl_exp.data.sources.listing import is_file_key
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,9 @@ class Store:
     pixel_digest: str
     geometry: Geometry
 
+    what: ClassVar = "stored pixels"
+    otherwise: ClassVar = "decode every time with data.store=false"
+
     @property
     def name(self) -> str:
         """The files' name without ending."""
@@ -148,8 +149,7 @@ class Store:
     def file(self) -> CacheFile:
         """Where the bytes are."""
         n_bytes = len(self.paths) * self.geometry.size**2 * CHANNELS
-        otherwise = "decode every time with data.store=false"
-        return CacheFile(self.folder, self.name, "u8", n_bytes, "stored pixels", otherwise)
+        return CacheFile(self.folder, self.name, "u8", n_bytes, self.what, self.otherwise)
 
     def open(
         self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()
@@ -165,31 +165,31 @@ class Store:
         Raises:
             DataError: no room, or a folder that cannot be written.
         """
-        fill = partial(self._decode, max_megapixels, workers)
+        fill = partial(self._fill, max_megapixels, workers)
         description = self.file.open(fill, limit_gb=limit_gb, keep=keep)
         return StoredPixels(self.file.bytes_file, description, self.geometry)
 
-    def _decode(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
-        decode = partial(_decoded, self.geometry, max_megapixels)
-        work = partial(fill_pixels, part, self.geometry.size, decode)
+    def _fill(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
+        decode, items, what = self._work(max_megapixels)
+        size = self.geometry.size
+        work = partial(fill_pixels, part, size, decode)
+        faults = for_chunks(work, items, workers=workers, what=what)
+        unreadable = {row: reason for some in faults for row, reason in some.items()}
+        return {"shape": [len(items), size, size, CHANNELS], "unreadable": unreadable}
+
+    def _work(self, max_megapixels: float) -> tuple[Callable[[Any], Pixels], Sequence[Any], str]:
+        """Return what decodes an item, the items, each of one row, and what is shown meanwhile."""
         drawn = self.paths[:1] and not is_file_key(self.paths[0])
         what = "drawing hands" if drawn else "storing pixels"
-        faults = for_chunks(work, self.paths, workers=workers, what=what)
-        return about_pixels(len(self.paths), self.geometry.size, faults)
+        return partial(_decoded, self.geometry, max_megapixels), self.paths, what
 
 
 def _decoded(geometry: Geometry, max_megapixels: float, path: str) -> Pixels:
     return pixels_of(path, geometry, max_megapixels)
 
 
-def about_pixels(n: int, size: int, faults: Iterable[Mapping[str, str]]) -> dict[str, object]:
-    """Return what the description of N stored squares says, once all faults have come."""
-    unreadable = {row: reason for some in faults for row, reason in some.items()}
-    return {"shape": [n, size, size, CHANNELS], "unreadable": unreadable}
-
-
 def fill_pixels(
-    part: Path, size: int, decode: Callable[[Item], Pixels], start: int, items: Sequence[Item]
+    part: Path, size: int, decode: Callable[[Any], Pixels], start: int, items: Sequence[Any]
 ) -> dict[str, str]:
     """Decode some rows into their place in a file of pixels; may run in another process.
 

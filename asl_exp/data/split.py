@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.manifest import Manifest, label_indices
+from asl_exp.data.sources.listing import some
 
 TRAIN: Final = 0
 VAL: Final = 1
@@ -73,7 +74,7 @@ def require_classes(labels: Labels, assignment: Assignment, classes: tuple[str, 
         lacking = [one for index, one in enumerate(classes) if index not in here]
         if lacking:
             raise DataError(
-                f"data.split: column, but {name} has no image of {_some(lacking)}; every class "
+                f"data.split: column, but {name} has no image of {some(lacking)}; every class "
                 "must be in train, val and test, so move images or leave out the class with "
                 "data.classes="
             )
@@ -98,7 +99,7 @@ def split_leave_out(
         if name not in known:
             raise DataError(
                 f"data.leave_out: no image is of the group '{name}'{nearest(name, known)}; "
-                f"there are {_some(known)}"
+                f"there are {some(known)}"
             )
     out = np.isin(groups, leave_out)
     if out.all():
@@ -122,14 +123,14 @@ def fold_of_rows(
         folds: NDArray[np.str_] = table[rule].to_numpy(str)
         if len(known := sorted(set(folds.tolist()))) < 2:
             raise DataError(
-                f"data.folds: {rule}, but all images are of one {rule}: {_some(known)}; give more "
+                f"data.folds: {rule}, but all images are of one {rule}: {some(known)}; give more "
                 "data, or another data.folds"
             )
         return folds
     group_of, names = pd.factorize(table["group"].to_numpy(str), sort=True)
     if len(names) < rule:
         raise DataError(
-            f"data.folds: {rule} folds of {len(names)} groups ({_some(names.tolist())}), and a "
+            f"data.folds: {rule} folds of {len(names)} groups ({some(names.tolist())}), and a "
             f"group is never cut; give at most data.folds={len(names)}"
         )
     counts = _counts(group_of, labels, len(names), len(classes))
@@ -143,7 +144,7 @@ def _tested_rows(folds: NDArray[np.str_], fold: str | None) -> NDArray[np.bool_]
     name = known[0] if fold is None else fold
     if name not in known:
         raise DataError(
-            f"data.fold: there is no fold '{name}'{nearest(name, known)}; there are {_some(known)}"
+            f"data.fold: there is no fold '{name}'{nearest(name, known)}; there are {some(known)}"
         )
     return np.asarray(folds == name)
 
@@ -172,7 +173,7 @@ def _require_test(labels: Labels, classes: tuple[str, ...], leave_out: list[str]
     missing = [name for index, name in enumerate(classes) if not (labels == index).any()]
     if missing:
         raise DataError(
-            f"data.leave_out: the groups {leave_out} have no image of {_some(missing)}; name more "
+            f"data.leave_out: the groups {leave_out} have no image of {some(missing)}; name more "
             "groups, or fewer classes with data.classes="
         )
 
@@ -288,7 +289,7 @@ def _require_groups(
     others = f" (and {len(few) - 1} other classes as few)" if len(few) > 1 else ""
     splits = "train, val and test" if n_splits == len(NAMES) else "train and val"
     raise DataError(
-        f"class '{classes[few[0]]}' is in {n_found}: {_some(found)}{others}; {splits} need one "
+        f"class '{classes[few[0]]}' is in {n_found}: {some(found)}{others}; {splits} need one "
         "each, and a group is never cut; add images of other people, leave the class out with "
         "data.classes=, or choose data.split=random, which leaks"
     )
@@ -306,16 +307,11 @@ def _require_all_classes(
         lacking = [classes[index] for index in np.flatnonzero(here == 0)]
         if lacking:
             raise DataError(
-                f"{NAMES[split]} would have no image of {_some(lacking)}: the groups "
-                f"({_some(names.tolist())}) cannot give every class to train, val and test; "
+                f"{NAMES[split]} would have no image of {some(lacking)}: the groups "
+                f"({some(names.tolist())}) cannot give every class to train, val and test; "
                 "leave those classes out with data.classes=, or choose data.split=random, which "
                 "leaks"
             )
-
-
-def _some(names: list[str], limit: int = 8) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def split_manifest(

@@ -20,6 +20,7 @@ from asl_exp.config import readable
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
+from asl_exp.data.cache_files import file_digest
 from asl_exp.data.letters import LetterData, Split
 from asl_exp.evaluation.answers_file import PREDICTIONS, score_file
 from asl_exp.evaluation.intervals import METHOD
@@ -178,7 +179,7 @@ def _faults(certificate: Path, name: str, said: dict[str, Any]) -> Iterator[str]
     if not file.resolve().is_relative_to(certificate.parent.resolve()) or not file.is_file():
         yield f"{name}: its {PREDICTIONS} is not there"
         return
-    if _digest(file) != said["predictions_sha256"]:
+    if file_digest(file) != said["predictions_sha256"]:
         yield f"{name}: {PREDICTIONS} was changed after the certificate was written"
     made = _scores(file)
     if made["images"] != said["images"]:
@@ -218,16 +219,12 @@ def _scores(file: Path) -> dict[str, Any]:
     scored = score_file(file)
     return {
         "images": len(scored.table),
-        "predictions_sha256": _digest(file),
+        "predictions_sha256": file_digest(file),
         "scores": scored.values,
         "intervals": {name: list(interval) for name, interval in scored.intervals.of.items()},
         "intervals_method": METHOD,
         "intervals_over": f"{scored.intervals.n_units} {scored.intervals.unit}s",
     }
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _version(package: str) -> str | None:

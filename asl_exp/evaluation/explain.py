@@ -5,22 +5,25 @@ whatever the network: a map of a convolutional one, patches of a transformer. It
 speak for a letter equally in all places, which is so where places are pooled; where the head sees
 them one by one (pooling=flatten), HiResCAM (Draelos and Carin, 2020) takes its place. Joints are
 weighed by how fast the letter's probability changes when one is moved in the picture. Both say what
-an answer hung on, not whether it is right. Drawing is for figures/explained.py.
+an answer hung on, not whether it is right; both are drawn into the picture here.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from PIL import Image
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from asl_exp.config.errors import UserError
 from asl_exp.data.decode import Pixels, read_upright
-from asl_exp.data.hands.hand import N_JOINTS, Floats
+from asl_exp.data.hands.features import KNUCKLES
+from asl_exp.data.hands.hand import FINGERS, N_JOINTS, Floats
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.recognizer import NO_HAND, Recognizer, Seen
 
@@ -185,3 +188,70 @@ def _joint_weights(model: LetterClassifier, seen: Seen, index: int) -> Floats | 
     of_looks = gradient[0, :, :2].nan_to_num().norm(dim=1).unflatten(0, (-1, N_JOINTS))
     strength: Floats = of_looks.sum(0).cpu().numpy()
     return strength / np.float32(max(float(strength.max()), 1e-12))
+
+
+SIDE: Final = 448
+"""Pixels of the longer side of a picture."""
+
+BONES: Final = (
+    *((0, finger[0]) for finger in FINGERS),
+    *(pair for finger in FINGERS for pair in pairwise(finger)),
+    *pairwise(KNUCKLES),
+)
+"""Pairs of joints between which a line is drawn."""
+
+_STRENGTH: Final = 0.55
+"""Opacity of the hottest place."""
+
+_FINE: Final = 4
+"""Lines are drawn so many times as large, then made smaller: Pillow draws them with steps."""
+_LINE, _EDGE = (255, 255, 255, 230), (20, 20, 20, 160)
+
+
+def picture(explained: Explanation, *, heat: bool = True, joints: bool = True) -> Image.Image:
+    """Return an RGB picture of SIDE pixels on its longer side.
+
+    Args:
+        explained: what is drawn.
+        heat: whether places that spoke for the letter are coloured, from blue to red.
+        joints: whether the hand is drawn; larger and redder joints mattered more where the
+            network saw joints.
+    """
+    image = Image.fromarray(explained.image)
+    scale = SIDE / max(image.size)
+    size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
+    shown = image.resize(size, Image.Resampling.BICUBIC)
+    if heat and explained.heat is not None:
+        shown = Image.fromarray(_heated(np.asarray(shown), explained.heat))
+    if joints and explained.joints is not None:
+        drawn = _hand(size, explained.joints * scale, explained.joint_weights)
+        shown.paste(drawn, (0, 0), drawn)
+    return shown
+
+
+def _heated(pixels: Pixels, heat: Floats) -> Pixels:
+    """Return pixels (H, W, 3) coloured where there is heat; where there is none they stay."""
+    fitted = Image.fromarray(heat).resize((pixels.shape[1], pixels.shape[0]))
+    share = np.clip(np.asarray(fitted), 0, 1)
+    colour = colormaps["turbo"](share)[..., :3] * 255
+    opacity = _STRENGTH * share[..., None]
+    mixed: Pixels = (pixels * (1 - opacity) + colour * opacity).astype(np.uint8)
+    return mixed
+
+
+def _hand(size: tuple[int, int], joints: Floats, weights: Floats | None) -> Image.Image:
+    """Return a transparent picture of a hand, joints (21, 2) in its pixels."""
+    drawn = Image.new("RGBA", (size[0] * _FINE, size[1] * _FINE))
+    pen = ImageDraw.Draw(drawn)
+    points = [(x * _FINE, y * _FINE) for x, y in joints.tolist()]
+    for width, colour in ((4.5, _EDGE), (2, _LINE)):
+        for first, second in BONES:
+            pen.line((*points[first], *points[second]), fill=colour, width=int(width * _FINE))
+    shades = np.zeros(len(points)) if weights is None else weights
+    for (x, y), shade in zip(points, shades.tolist(), strict=True):
+        radius = (3.5 + 6 * shade) * _FINE
+        red, green, blue = (int(255 * c) for c in colormaps["YlOrRd"](0.15 + 0.75 * shade)[:3])
+        fill = (86, 180, 233, 255) if weights is None else (red, green, blue, 255)
+        box = (x - radius, y - radius, x + radius, y + radius)
+        pen.ellipse(box, fill=fill, outline=(20, 20, 20, 255), width=_FINE)
+    return drawn.resize(size, Image.Resampling.LANCZOS)

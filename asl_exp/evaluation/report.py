@@ -205,10 +205,6 @@ def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _json_parts(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
-    return {name: asdict(part) for name, part in parts.items()}
-
-
 def _part_lines(kind: str, parts: Mapping[str, Part]) -> Iterator[str]:
     """Yield a line for each group or source, the hardest first, and an empty one after them."""
     if not parts:

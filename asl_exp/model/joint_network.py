@@ -21,11 +21,7 @@ _CHUNK: Final = 4096
 
 
 class JointNetwork(nn.Module):
-    """From joints (B, 21, 3) to vectors (B, width); zeros where no hand was found.
-
-    Args:
-        config: the group `hand`.
-    """
+    """From joints (B, 21, 3) to vectors (B, width); zeros where no hand was found."""
 
     mean: Tensor
     deviation: Tensor

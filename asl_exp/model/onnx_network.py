@@ -7,7 +7,6 @@ preprocessing, configuration, where it was kept, and the digest of the weights t
 from. Nothing in it is executed but the graph's own operators.
 """
 
-import hashlib
 import json
 import math
 from dataclasses import asdict
@@ -17,10 +16,11 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
-from asl_exp.config.errors import UserError, require_extra
+from asl_exp.config.errors import UserError, first_line, require_extra
 from asl_exp.config.signature import without_places
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.kept import KeptModel, checkpoint_metadata, kept_with
+from asl_exp.model.weights import tensors_digest
 
 KEY: Final = "asl_exp"
 """Of the metadata."""
@@ -34,9 +34,6 @@ SCORES: Final = "scores"
 
 class OnnxNetwork(nn.Module):
     """An exported network, called as the one that it was made from; it runs on the CPU.
-
-    Args:
-        file: the network's.
 
     Attributes:
         about: what the file says of the network.
@@ -112,19 +109,10 @@ def described(kept: KeptModel) -> str:
         "phase": kept.phase,
         "epoch": kept.epoch,
         "calibration": asdict(kept.calibration),
-        "weights_sha256": _weights_digest(kept.model.state_dict()),
+        "weights_sha256": tensors_digest(kept.model.state_dict()),
         **about,
     }
     return json.dumps(values, ensure_ascii=False)
-
-
-def _weights_digest(state: dict[str, Tensor]) -> str:
-    """Return the sha256 of named tensors, whatever file they come from."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _session(file: Path) -> Any:
@@ -136,8 +124,8 @@ def _session(file: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class of their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-        raise UserError(f"{file}: damaged or no ONNX network ({reason[:200]})") from None
+        reason = first_line(error)[:200]
+        raise UserError(f"{file}: damaged or no ONNX network ({reason})") from None
 
 
 def _about(file: Path, metadata: dict[str, str]) -> dict[str, Any]:

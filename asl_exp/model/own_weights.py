@@ -6,7 +6,6 @@ the same layers, and the joints' network where both have one; what was taken is 
 prepared as that model had them, or, without one, as timm records of the weights.
 """
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.kept import KeptModel
 from asl_exp.model.recognizer import find_checkpoint
-from asl_exp.model.weights import WeightsReport
+from asl_exp.model.weights import WeightsReport, tensors_digest
 
 _FILES: Final = (".ckpt", ".json")
 
@@ -79,12 +78,6 @@ def start_from(
 ) -> WeightsReport:
     """Take what a kept model has into a new network.
 
-    Args:
-        model: at random; gets the weights.
-        own: a kept model.
-        config: names it.
-        classes: of the new network's outputs.
-
     Raises:
         WeightsError: its backbone is another network, or it has none.
     """
@@ -99,14 +92,10 @@ def start_from(
         new.load_state_dict(old.state_dict())
     tensors = {f"{part}.{k}": v for part, (_, old) in parts.items() for k, v in
                old.state_dict().items()}  # fmt: skip
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        digest.update(key.encode())
-        digest.update(tensors[key].contiguous().numpy().tobytes())
     return WeightsReport(
         pretrained=True,
         source=f"{config.weights} ({_taken(list(parts), own, classes)})",
-        digest=digest.hexdigest(),
+        digest=tensors_digest(tensors),
         n_tensors=len(tensors),
     )
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.errors import WeightsError
+from asl_exp.config.errors import WeightsError, first_line
 from asl_exp.config.schema import BackboneConfig
 from asl_exp.data.cache_files import file_digest
 
@@ -132,10 +132,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return WeightsError(
-        f"backbone.weights: cannot read '{path}' ({reason}); allowed are safetensors files "
-        "and torch files that hold nothing but tensors"
+        f"backbone.weights: cannot read '{path}' ({first_line(error)}); allowed are safetensors "
+        "files and torch files that hold nothing but tensors"
     )
 
 
@@ -228,7 +227,7 @@ def _load_published(network: nn.Module, config: BackboneConfig) -> WeightsReport
         # The hub's and urllib's errors are OSErrors; the others are downloads that are no weights.
         raise WeightsError(_out_of_reach(config.name, str(source), error)) from error
     tensors = loaded.state_dict()
-    return _fill(network, tensors, str(source), _tensors_digest(tensors))
+    return _fill(network, tensors, str(source), tensors_digest(tensors))
 
 
 def _cached(repository: str) -> bool:
@@ -252,17 +251,17 @@ def _reach_hub(name: str, source: str) -> None:
 
 
 def _out_of_reach(name: str, source: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
-        f"backbone.pretrained: the weights of '{name}' ({source}) could not be fetched: {reason}. "
-        "Connect to the hub, or give a local file with backbone.weights=FILE, or start from "
-        "random weights with backbone.pretrained=false"
+        f"backbone.pretrained: the weights of '{name}' ({source}) could not be fetched: "
+        f"{first_line(error)}. Connect to the hub, or give a local file with "
+        "backbone.weights=FILE, or start from random weights with backbone.pretrained=false"
     )
 
 
-def _tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
+def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
+    """Return the sha256 of named tensors, whatever file they come from."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
+        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ along. Nothing here knows what has been delivered.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import IO, Any, Final
 from urllib.parse import quote
@@ -151,7 +151,7 @@ class Server:
         if self.login.username and self.login.password:
             return {"auth": (self.login.username, self.login.password)}
         if self.login.token:
-            return {"auth": _Bearer(self.login.token)}
+            return {"auth": Bearer(self.login.token)}
         return {}
 
     def _error(self, response: Response) -> ReplicaError:
@@ -170,11 +170,25 @@ class Server:
         return RejectedError(said)
 
 
-class _Bearer:
+def paged(ask: Callable[[dict[str, str]], dict[str, Any]], name: str) -> Iterator[Any]:
+    """Yield what a call lists under a name, page by page; it is given the page to ask for."""
+    token = ""
+    while True:
+        answer = ask({"page_token": token} if token else {})
+        yield from answer.get(name, [])
+        token = answer.get("next_page_token", "")
+        if not token:
+            return
+
+
+class Bearer:
+    """Sends the token, also where ~/.netrc has a line for the host."""
+
     def __init__(self, token: str) -> None:
         self._token = token
 
     def __call__(self, request: Any) -> Any:
+        """Add it to a request."""
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from mlflow.exceptions import MlflowException
 
-from asl_exp.config.errors import UserError
+from asl_exp.config.errors import UserError, first_line
 from asl_exp.config.schema import TrackingConfig
 from asl_exp.replica.api import NotNowError, RejectedError, ReplicaError
 from asl_exp.replica.backlog import undelivered
@@ -70,13 +70,7 @@ def finish_delivery(say: Callable[[str], None], at_most_s: float | None = None) 
 
 
 class Deliverer(threading.Thread):
-    """Brings the runs of one folder to one replica.
-
-    Args:
-        runs_dir: of the local store.
-        address: of the replica.
-        flush_timeout_s: wait at the end.
-    """
+    """Brings the runs of one folder to one replica."""
 
     def __init__(self, runs_dir: Path, address: str, flush_timeout_s: float) -> None:
         super().__init__(name=f"delivery to {address}", daemon=True)
@@ -123,7 +117,7 @@ class Deliverer(threading.Thread):
             self._deliver_all(ending)
             self._trouble = None
         except (NotNowError, MlflowException, sqlite3.Error) as error:
-            self._trouble = str(error).splitlines()[0]
+            self._trouble = first_line(error)
             return True
         except ReplicaError as error:
             self._trouble = str(error)

@@ -5,20 +5,20 @@ To the replica that each run was started with, or to one that is named.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from asl_exp.config.errors import UserError
+from asl_exp.config.errors import UserError, first_line
 from asl_exp.config.names import Tag
-from asl_exp.replica.api import RejectedError, ReplicaError, Server
+from asl_exp.replica.api import RejectedError, ReplicaError, Server, paged
 from asl_exp.replica.delivery import Delivery, Outcome
 from asl_exp.replica.ledger import Entry, Ledger
-from asl_exp.replica.local_run import ENDED, LocalRun
+from asl_exp.replica.local_run import LocalRun
 from asl_exp.replica.login import open_replica
 from asl_exp.replica.upload import Opened
+from asl_exp.runs.result import ENDED
 from asl_exp.tracking.store import every_run
 
 
@@ -100,30 +100,17 @@ def forget_lost(client: MlflowClient, ledger: Ledger, address: str | None) -> No
 
 def _known_runs(server: Server) -> set[str]:
     """Return the ids of all runs with our tag, those that were deleted there included."""
-    found: set[str] = set()
-    listed = _pages(server, "/experiments/search", "experiments", {"view_type": "ALL"})
+    every = {"view_type": "ALL", "max_results": 1000}
+    listed = paged(lambda page: server.post("/experiments/search", every | page), "experiments")
     ids = [str(experiment["experiment_id"]) for experiment in listed]
     query = {
         "experiment_ids": ids,
         "filter": f"tags.{Tag.LOCAL_RUN} LIKE '%'",
         "run_view_type": "ALL",
+        "max_results": 1000,
     }
-    if ids:
-        found |= {
-            str(run["info"]["run_id"]) for run in _pages(server, "/runs/search", "runs", query)
-        }
-    return found
-
-
-def _pages(server: Server, path: str, name: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    token = ""
-    while True:
-        paged = {"page_token": token} if token else {}
-        answer = server.post(path, {**query, "max_results": 1000, **paged})
-        yield from answer.get(name, [])
-        token = answer.get("next_page_token", "")
-        if not token:
-            return
+    runs = paged(lambda page: server.post("/runs/search", query | page), "runs") if ids else ()
+    return {str(run["info"]["run_id"]) for run in runs}
 
 
 def deliver_tasks(
@@ -142,7 +129,7 @@ def deliver_tasks(
             delivery = Delivery(client, ledger, open_replica(task.address), open_file)
             outcome = delivery.deliver(task.run_id, again=True)
         except (RejectedError, MlflowException) as error:
-            outcome.pending = str(error).splitlines()[0]
+            outcome.pending = first_line(error)
         except ReplicaError as error:
             outcome.pending = unreachable[task.address] = str(error)
         yield task, outcome

@@ -1,13 +1,17 @@
 """Makes a replica's run equal to a local one: compares what is there with what was delivered.
 
 Everything can be repeated: a delivery that was cut off anywhere is completed by the next one,
-from this process or another, without doubles.
+from this process or another, without doubles. The ledger remembers what was given. A server that
+was set up anew from an old copy, or whose disk lost files, has less; asking for everything costs a
+call for each metric and each folder, so it is done only where somebody asks to deliver these runs
+again.
 
 Also registers the kept model, here and on a replica that has a registry: each run becomes a version
 of the model of the user's name, and takes over the alias. A server that cannot register says so
 once; the run carries the name in a tag everywhere, so it can be searched.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,10 +19,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from asl_exp.config.names import Artifact, Tag
-from asl_exp.replica.api import DeniedError, MissingError, NotNowError, RejectedError, Server
-from asl_exp.replica.compare import forget_what_was_lost
+from asl_exp.replica.api import DeniedError, MissingError, NotNowError, RejectedError, Server, paged
 from asl_exp.replica.ledger import Ledger
-from asl_exp.replica.local_run import LocalRun
+from asl_exp.replica.local_run import LocalRun, digest, input_key
 from asl_exp.replica.upload import Contents, Opened, Sent, Uploads, open_plainly
 from asl_exp.tracking.store import experiment_tags, run_path
 
@@ -279,3 +282,68 @@ def _make_model(server: Server, name: str) -> None:
         server.get("/registered-models/get", name=name)
     except MissingError:
         server.post("/registered-models/create", {"name": name})
+
+
+def forget_what_was_lost(contents: Contents, run: Mapping[str, Any]) -> None:
+    """Let everything count as not delivered that the replica does not have as it was given.
+
+    Args:
+        contents: of the local run, on its way into the replica's.
+        run: the replica's answer to ``runs/get``.
+    """
+    data = run.get("data", {})
+    longest_param, longest_tag = contents.server.value_lengths
+    _forget(contents, "param", contents.local.params, _pairs(data, "params"), longest_param)
+    _forget(contents, "tag", contents.tags_there(), _pairs(data, "tags"), longest_tag)
+    _drop(contents, "metric", contents.known("metric"))  # then each is asked for its points
+    contents.ledger.doubt(contents.local.run_id, contents.server.address, True)
+    there = {digest(input_key(entry)) for entry in _inputs(run)}
+    _drop(contents, "input", contents.known("input").keys() - there)
+    info = run["info"]
+    local = contents.local.run.info
+    if (info.get("status"), info.get("run_name", local.run_name)) != (local.status, local.run_name):
+        _drop(contents, "status", [""])
+    _forget_files(contents)
+
+
+def _forget(
+    contents: Contents, kind: Any, here: Mapping[str, str], there: Mapping[str, str], longest: int
+) -> None:
+    known = contents.known(kind)
+    lost = [k for k, v in here.items() if k in known and there.get(k) != v[:longest]]
+    _drop(contents, kind, lost)
+
+
+def _forget_files(contents: Contents) -> None:
+    known = contents.known("artifact")
+    if not known:
+        return
+    try:
+        there = dict(_files(contents.server, contents.replica_run_id, ""))
+    except (RejectedError, MissingError):
+        return  # it does not list them
+    sizes = {name: int(mark.partition(":")[0]) for name, mark in known.items()}
+    _drop(contents, "artifact", [name for name, n in sizes.items() if there.get(name) != n])
+
+
+def _files(server: Server, run_id: str, folder: str) -> Iterator[tuple[str, int]]:
+    """Yield path and size of every file that the replica has."""
+    query = {"run_id": run_id, **({"path": folder} if folder else {})}
+    for entry in paged(lambda page: server.get("/artifacts/list", **query, **page), "files"):
+        if entry.get("is_dir"):
+            yield from _files(server, run_id, entry["path"])
+        else:
+            yield entry["path"], int(entry.get("file_size", 0))
+
+
+def _pairs(data: Mapping[str, Any], name: str) -> dict[str, str]:
+    return {str(one["key"]): str(one.get("value", "")) for one in data.get(name, [])}
+
+
+def _inputs(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = run.get("inputs", {}).get("dataset_inputs", [])
+    return found
+
+
+def _drop(contents: Contents, kind: Any, keys: Any) -> None:
+    contents.ledger.drop(contents.local.run_id, contents.server.address, kind, *keys)

@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
+from asl_exp.runs.result import ENDED
 from asl_exp.tracking.recorder import artifact_folder
-
-ENDED: Final = ("FINISHED", "FAILED", "KILLED")
 
 
 class Point(NamedTuple):

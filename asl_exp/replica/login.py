@@ -19,7 +19,14 @@ from asl_exp.compat.mlflow import MlflowHostCreds, get_default_host_creds
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.names import Tag
 from asl_exp.config.schema import TrackingConfig
-from asl_exp.replica.api import DeniedError, NotNowError, RejectedError, ReplicaError, Server
+from asl_exp.replica.api import (
+    Bearer,
+    DeniedError,
+    NotNowError,
+    RejectedError,
+    ReplicaError,
+    Server,
+)
 from asl_exp.replica.delivery import experiment_there
 
 _FIRST_TRIES_S = (0.3, 0.6, 1.2, 2.4)
@@ -216,7 +223,7 @@ def _stored_token(host: str) -> str | None:
 def _ask(url: str, token: str) -> dict[str, Any] | None:
     """Return what DagsHub answers; None where it knows no such thing or no such user."""
     try:
-        response = requests.get(url, auth=_Bearer(token), timeout=_TIMEOUT_S, allow_redirects=False)
+        response = requests.get(url, auth=Bearer(token), timeout=_TIMEOUT_S, allow_redirects=False)
     except requests.RequestException as error:
         raise NotNowError(f"{url}: {type(error).__name__}") from None
     if response.status_code in (401, 403, 404):
@@ -228,14 +235,3 @@ def _ask(url: str, token: str) -> dict[str, Any] | None:
     except ValueError:
         raise RejectedError(f"{url}: answers, but not as DagsHub does") from None
     return answer if isinstance(answer, dict) else None
-
-
-class _Bearer(requests.auth.AuthBase):
-    """Sends the token, also where ~/.netrc has a line for the host."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request

@@ -75,7 +75,7 @@ def _synchronize(config: Config, runs_dir: Path, named: Sequence[str]) -> int:
         became = f"its process died after {epochs(dead.last_epoch + 1)}"
         if dead.status != "KILLED":
             became = f"it is {dead.status}, which MLflow had not been told"
-        _say(f"closed: {dead.name} ({dead.run_id}), {became}")
+        _console.say(f"closed: {dead.name} ({dead.run_id}), {became}")
     forget_lost(client, ledger, address)
     if named:
         tasks = tasks_named(
@@ -84,7 +84,7 @@ def _synchronize(config: Config, runs_dir: Path, named: Sequence[str]) -> int:
     else:
         tasks = tasks_left(client, ledger, address)
     if not tasks:
-        _say(NOTHING_LEFT)
+        _console.say(NOTHING_LEFT)
         return 0
     with _opening() as open_file:
         outcomes = list(deliver_tasks(client, ledger, tasks, open_file))
@@ -103,7 +103,7 @@ def show_where(config: Config, named: Sequence[str]) -> int:
     for given in named:
         for run in find_runs(client, ledger, given):
             for line in where_lines(ledger, run, folder_of(run, runs_dir)):
-                _say(line)
+                _console.say(line)
     return 0
 
 
@@ -162,10 +162,6 @@ def _left(outcome: Outcome) -> str:
     if not outcome.ended and not outcome.pending:
         lines.append("it goes on")
     return "\n".join(lines) or "-"
-
-
-def _say(text: str) -> None:
-    _console.print(text, soft_wrap=True)
 
 
 ALL: Final = "all"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, upload
 from asl_exp.config.names import Tag
-from asl_exp.replica.api import NotNowError, RejectedError, Server
+from asl_exp.replica.api import NotNowError, RejectedError, Server, paged
 from asl_exp.replica.ledger import Ledger
 from asl_exp.replica.local_run import LocalRun, Point, digest, file_mark
 
@@ -138,7 +138,12 @@ class Contents:
 
     def _lacking(self, key: str, points: Sequence[Point]) -> list[Point]:
         """Return those that the replica does not have; it is asked."""
-        there = Counter(self._stamps_there(key))
+        query = {"run_id": self.replica_run_id, "metric_key": key}
+        of_key = paged(
+            lambda page: self.server.get("/metrics/get-history", **query, **page), "metrics"
+        )
+        # Servers may round values: points are told by timestamp and step.
+        there = Counter((int(one["timestamp"]), int(one.get("step", 0))) for one in of_key)
         lacking = []
         for point in points:
             if there[point[:2]]:
@@ -146,20 +151,6 @@ class Contents:
             else:
                 lacking.append(point)
         return lacking
-
-    def _stamps_there(self, key: str) -> Iterator[tuple[int, int]]:
-        """Yield timestamp and step of each point: servers may round values."""
-        token = ""
-        while True:
-            paged = {"page_token": token} if token else {}
-            answer = self.server.get(
-                "/metrics/get-history", run_id=self.replica_run_id, metric_key=key, **paged
-            )
-            for point in answer.get("metrics", []):
-                yield int(point["timestamp"]), int(point.get("step", 0))
-            token = answer.get("next_page_token", "")
-            if not token:
-                return
 
     def _inputs(self) -> None:
         known = self.known("input")

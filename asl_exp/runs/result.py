@@ -14,6 +14,15 @@ from asl_exp.config.names import EPOCH_METRICS, FOLDS, KEPT, Artifact
 from asl_exp.config.schema import Config
 from asl_exp.runs.writing import replaced
 
+ENDED: Final = ("FINISHED", "FAILED", "KILLED")
+"""Statuses in MLflow of a run that goes on no more."""
+
+OUTCOME: Final = (
+    Artifact.CHECKPOINTS, Artifact.MODEL, Artifact.EVALUATION, Artifact.EPOCHS,
+    Artifact.LEARNING_CURVES,
+)  # fmt: skip
+"""Files of what a run came to; a trial of a study has some of them."""
+
 
 @dataclass
 class Result:

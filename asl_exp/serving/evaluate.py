@@ -356,19 +356,19 @@ def show(scored: Scored) -> None:
         table.add_row(name, *(_cell(evaluation, column) for column in columns))
     console.print(table)
     for name, evaluation in scored.sets.items():
-        console.print(f"{name}: {evaluation.intervals.described()}", soft_wrap=True)
+        console.say(f"{name}: {evaluation.intervals.described()}")
         if told := scored.trained_on[name]:
-            console.print(f"{name}: {told}", soft_wrap=True, style="yellow")
+            console.say(f"{name}: {told}", warning=True)
         if absent := scored.absent[name]:
-            console.print(f"{name}: no image of {', '.join(absent)}", soft_wrap=True)
+            console.say(f"{name}: no image of {', '.join(absent)}")
     for name, labels in scored.left_out.items():
         told = ", ".join(f"{label} ({count:,})" for label, count in labels.items())
-        console.print(
+        console.say(
             f"external/{name}: left out {sum(labels.values()):,} images whose label is no class "
             f"of the model: {told}",
-            soft_wrap=True, style="yellow",
-        )  # fmt: skip
-    console.print(f"files: {scored.folder / Artifact.EVALUATION}", soft_wrap=True)
+            warning=True,
+        )
+    console.say(f"files: {scored.folder / Artifact.EVALUATION}")
 
 
 def _cell(evaluation: Evaluation, column: str) -> str:

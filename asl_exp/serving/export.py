@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from asl_exp.compat.torch import without_export_remarks
 from asl_exp.config import readable
 from asl_exp.config.console import Console
-from asl_exp.config.errors import RunError, UserError, require_extra
+from asl_exp.config.errors import RunError, UserError, first_line, require_extra
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.letters import Split
 from asl_exp.evaluation.inference import probabilities
@@ -192,7 +192,7 @@ def _samples(member: Member) -> _Samples:
                 "split": "group", "leave_out": [], "folds": None, "fold": None,
             }
         )  # fmt: skip
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         test = letters_for(kept, drawn, hand).splits["test"]
         return _Samples(_some(test, _COMPARED), None, None, reason)
     return _Samples(_some(splits["test"], _COMPARED), splits["test"], splits["train"])
@@ -414,4 +414,4 @@ def show(exported: Exported) -> None:
         )
     console.print(table)
     for note in exported.notes:
-        console.print(note, soft_wrap=True)
+        console.say(note)

@@ -177,8 +177,10 @@ def _batches(rows: Iterator[tuple[Shown, Seen]], size: int) -> Iterator[list[tup
 
 def _explained(found: Iterator[Answer], recognizer: Recognizer, folder: Path) -> Iterator[Answer]:
     """Yield all, and write for each a picture of what the answer rested on."""
-    from asl_exp.evaluation.explain import explain  # matplotlib comes with it
-    from asl_exp.evaluation.figures.explained import picture
+    from asl_exp.evaluation.explain import (
+        explain,  # matplotlib comes with it
+        picture,
+    )
 
     folder.mkdir(parents=True, exist_ok=True)
     # a list: the reading threads are done, and one hand detector cannot look for two at a time

@@ -20,9 +20,8 @@ from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.data.decode import Pixels, read_upright
 from asl_exp.data.decode_pool import progress
-from asl_exp.data.hands.found import hand_source
+from asl_exp.data.hands.found import hand_source, rendered_hands
 from asl_exp.data.hands.hand import Detector, Floats, Hand, no_hand
-from asl_exp.data.hands.rendered import rendered_hands
 from asl_exp.data.letters import Split
 from asl_exp.data.sources.listing import is_file_key
 from asl_exp.data.sources.synthetic import draw
@@ -115,8 +114,8 @@ def show(found: dict[str, Robustness], folder: Path) -> None:
             table.add_row(disturbance, *told)
         console.print(table)
         for disturbance, reason in one.left_out.items():
-            console.print(f"{name}: {disturbance} was left out: {reason}", soft_wrap=True)
-    console.print(f"files: {folder}", soft_wrap=True)
+            console.say(f"{name}: {disturbance} was left out: {reason}")
+    console.say(f"files: {folder}")
 
 
 @dataclass

@@ -8,20 +8,19 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from asl_exp.config import errors
-from asl_exp.config.errors import Interrupted, RunError, UserError, WorkerError
+from asl_exp.config.errors import Interrupted, RunError, UserError, WorkerError, rebuilt
 from asl_exp.config.machine_checks import visible_gpus
 from asl_exp.config.process_setup import raise_interrupts
 from asl_exp.config.study_plan import Plan, plan_study
@@ -87,14 +86,9 @@ def run_agents(
 
 def _raise_first(faults: list[Fault]) -> None:
     """Raise what an agent met; the user's own faults before others."""
-    raised = [_error(*fault) for fault in faults]
+    raised = [rebuilt(*fault) or UserError(fault[1]) for fault in faults]
     for error in sorted(raised, key=lambda error: not isinstance(error, UserError)):
         raise error
-
-
-def _error(kind: str, message: str) -> Exception:
-    known = getattr(errors, kind, UserError)
-    return UserError(message) if known is errors.ConfigError else known(message)
 
 
 def _run_processes(command: Command, n_agents: int, lines: Lines) -> list[Fault]:
@@ -198,7 +192,7 @@ def _run_jobs(
         config=own,
     )
     jobs = [[f"hydra.sweep.dir='{folder}'", f"hydra.sweep.subdir='{n}'"] for n in range(n_agents)]
-    with _Shown(lines):
+    with _shown(lines):
         ended = launcher.launch(jobs, initial_job_idx=0)
     return [fault for job in ended if (fault := job.return_value) is not None]
 
@@ -209,20 +203,19 @@ def _job(command: Command, n_agents: int | None, _: DictConfig) -> Fault | None:
     return _work(command, share)
 
 
-class _Shown:
-    """Shows the lines of trials while an engine's agents try them."""
+@contextmanager
+def _shown(lines: Lines) -> Iterator[None]:
+    """Show the lines of trials while an engine's agents try them."""
+    ended = threading.Event()
 
-    def __init__(self, lines: Lines) -> None:
-        self._lines, self._ended = lines, threading.Event()
-        self._thread = threading.Thread(target=self._show, daemon=True)
+    def show() -> None:
+        while not ended.wait(_SHOW_S):
+            lines.show()
 
-    def _show(self) -> None:
-        while not self._ended.wait(_SHOW_S):
-            self._lines.show()
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: Any) -> None:
-        self._ended.set()
-        self._thread.join()
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -28,7 +28,7 @@ from asl_exp.study.best_preset import trial_config
 from asl_exp.study.mlflow_parent import CONFIRMATION, child_tags
 from asl_exp.study.results import Survey, score
 from asl_exp.study.study import DATA_DIGEST, FEATURES_GB
-from asl_exp.training.current_run import Evaluate
+from asl_exp.training.current_run import Evaluate, Observer
 from asl_exp.training.folds import run_whole
 
 
@@ -138,26 +138,8 @@ DEFAULT = "default"
 Say = Callable[[str], None]
 
 
-@dataclass
-class _Tags:
-    """An observer that gives a repetition its tags and ends none."""
-
-    tags: Mapping[str, str]
-    features_gb: float | None
-
-    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Let it go on."""
-        return False
-
-
 def confirm(plan: Plan, survey: Survey, parent_id: str | None, say: Say) -> list[Comparison]:
     """Repeat the winner and the default with ``sweep.confirm`` other seeds.
-
-    Args:
-        plan: of the study.
-        survey: of the study.
-        parent_id: of the study's MLflow run.
-        say: takes a line for each repetition.
 
     Returns:
         One comparison for each objective; none where no trial finished.
@@ -237,7 +219,7 @@ class Repeater:
             run_whole(
                 config.model_copy(update={"resume": resume}),
                 folder,
-                observer=_Tags(tags, self.features_gb),
+                observer=Observer(tags, self.features_gb),
                 evaluate=evaluate,
             )
             known = outcome_of(folder)

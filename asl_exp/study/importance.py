@@ -26,10 +26,6 @@ def importances(survey: Survey, place: int) -> dict[str, float]:
     """Return the share of each key that all finished trials have, the largest first.
 
     Empty where nothing can be said: too few trials, one value everywhere, or no key in all.
-
-    Args:
-        survey: of the study.
-        place: of the objective.
     """
     values = [trial.values[place] for trial in survey.finished]
     common = [k for k in survey.keys if all(k in t.params for t in survey.finished)]

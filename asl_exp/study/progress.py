@@ -39,7 +39,8 @@ class Lines:
         counted = sum(trial.state in COUNTED for trial in ended)
         total = n_wanted(plan)
         goes_on = f", {counted} of them done before" if counted else ""
-        self._print(f"study {plan.name}: {total} trials{goes_on}; in {without_login(plan.storage)}")
+        where = without_login(plan.storage)
+        console.say(f"study {plan.name}: {total} trials{goes_on}; in {where}")
         if console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}", style="bold", markup=False),
@@ -66,7 +67,7 @@ class Lines:
         for position, trial in enumerate(ended):
             if trial.number not in self._told:
                 self._told.add(trial.number)
-                self._print(self._line(trial, ended[: position + 1]))
+                console.say(self._line(trial, ended[: position + 1]))
         if self._bar is not None:
             counted = sum(trial.state in COUNTED for trial in ended)
             task = self._bar.task_ids[0]
@@ -97,21 +98,13 @@ class Lines:
             return ""
         directions = self.opened.study.directions
         if len(directions) > 1:
-            return f"{complete_front(self.opened.study)} on the front"
+            return f"{len(self.opened.study.best_trials)} on the front"
         rises = directions[0] == optuna.study.StudyDirection.MAXIMIZE
         best = (max if rises else min)(complete, key=lambda trial: trial.values[0])
         return f"best {readable.score(best.values[0], 4)} (trial {best.number})"
-
-    def _print(self, text: str) -> None:
-        console.print(text, soft_wrap=True)
 
 
 def n_wanted(plan: Plan) -> int:
     """Return how many trials a study asks for: as many as were given, or all points of a grid."""
     points = math.prod(parameter.size() or 1 for parameter in plan.space)
     return plan.sweep.n_trials or points
-
-
-def complete_front(study: optuna.Study) -> int:
-    """Return how many trials no other one beats in both objectives."""
-    return len(study.best_trials)

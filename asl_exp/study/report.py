@@ -228,7 +228,7 @@ def conclude(
             _complete_best(survey)
             if plan.sweep.confirm:
                 write_outcome(plan, survey, parent_id, repeat)
-                comparisons = confirm(plan, survey, parent_id, _say)
+                comparisons = confirm(plan, survey, parent_id, console.say)
         outcome = write_outcome(plan, survey, parent_id, repeat, comparisons)
     except BaseException:
         close_parent(parent_id, runs_dir, "KILLED")
@@ -271,18 +271,14 @@ def _complete_best(survey: Survey) -> None:
     try:
         complete_run(folder)
     except UserError as error:
-        _say(f"{folder}: the best trial has no full record: {error}")
+        console.say(f"{folder}: the best trial has no full record: {error}")
 
 
 def _show(plan: Plan, survey: Survey, outcome: Outcome) -> None:
     if survey.finished:
         console.print(results.rich_table(survey, f"Best trials of study {plan.name}"))
     for line in [*outcome.sentences, *outcome.notes]:
-        _say(line)
-    _say(f"tables and figures: {outcome.folder}")
+        console.say(line)
+    console.say(f"tables and figures: {outcome.folder}")
     if survey.best is not None:
-        _say(f"run the best one again: {command(plan.folder / BEST)}")
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True)
+        console.say(f"run the best one again: {command(plan.folder / BEST)}")

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from asl_exp.compat.optuna import cached, calling
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.errors import RunError, UserError
+from asl_exp.config.errors import RunError, UserError, first_line
 from asl_exp.config.redact import without_login
 
 _PROBE_S = 5
@@ -56,9 +56,8 @@ def _patiently(attempt: Callable[[], T]) -> T:
 
 def lost(error: Exception) -> str:
     """Return what to say where even patience did not help."""
-    reason = str(error.__cause__ or error).strip().splitlines()
     return (
-        f"sweep.storage: is out of reach ({reason[0] if reason else type(error).__name__}); the "
+        f"sweep.storage: is out of reach ({first_line(error.__cause__ or error)}); the "
         "same command continues the study once it is back"
     )
 
@@ -164,7 +163,7 @@ def _open_sqlite(url: str) -> Store:
             _probe_sqlite(file)
             storage = _open_tables(url, f"sqlite:///{file}", {"timeout": _BUSY_S})
     except OSError as error:
-        raise _unreachable(url, error.strerror or error) from None
+        raise _unreachable(url, error) from None
     _write_ahead(storage)
     return Store(url, storage, storage, file, mark=_mark(file))
 
@@ -182,7 +181,7 @@ def _file(url: str, scheme: str) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unreachable(url, error.strerror or error) from None
+        raise _unreachable(url, error) from None
     return file
 
 
@@ -238,7 +237,7 @@ def _open_journal(url: str) -> Store:
         storage = JournalStorage(backend)
         return Store(url, storage, storage, file, mark=_mark(file))
     except OSError as error:
-        raise _unreachable(url, error.strerror or error) from None
+        raise _unreachable(url, error) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"sweep.storage: {file} is no journal of Optuna; give another, sweep.storage=journal:"
@@ -274,8 +273,6 @@ def _open_server(url: str) -> RDBStorage:
     return _open_tables(without_login(url), driven, {"connect_timeout": _PROBE_S})
 
 
-def _unreachable(url: str, error: object) -> UserError:
-    reason = str(error).strip().splitlines()
-    cause = getattr(error, "__cause__", None)
-    told = str(cause).strip().splitlines()[0] if cause else (reason or ["no reason"])[0]
+def _unreachable(url: str, error: Exception) -> UserError:
+    told = getattr(error, "strerror", None) or first_line(error.__cause__ or error)
     return UserError(f"sweep.storage: {url} cannot be used ({told}); give one that can be")

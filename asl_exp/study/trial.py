@@ -33,7 +33,7 @@ from asl_exp.study.sampling import suggest
 from asl_exp.study.storage import LOST
 from asl_exp.study.study import FEATURES_GB, PARENT_RUN, OpenStudy, open_study
 from asl_exp.study.trial_facts import CAUTION, MLFLOW_RUN, RUN_FOLDER
-from asl_exp.training.current_run import Evaluate
+from asl_exp.training.current_run import Evaluate, Observer
 from asl_exp.training.folds import run_whole
 
 _RECENT_S = 1.0
@@ -43,8 +43,8 @@ Reading all trials after each epoch of a head, of some 50 ms, would take as long
 """
 
 
-@dataclass
-class TrialObserver:
+@dataclass(kw_only=True)
+class TrialObserver(Observer):
     """Reports a trial's epochs to the pruner, and ends it where that says so.
 
     Opens the storage anew where it is used in a worker process. Called after every epoch, which on
@@ -54,15 +54,11 @@ class TrialObserver:
         plan: of the study.
         number: of the trial.
         metric: what is compared after every epoch; None: nothing is.
-        tags: of the trial's MLflow run.
-        features_gb: how much a phase's stored features may take, for all trials of the study.
     """
 
     plan: Plan
     number: int
     metric: str | None
-    tags: Mapping[str, str]
-    features_gb: float | None
     opened: OpenStudy | None = field(default=None, repr=False)
     _watched: "_Watched | None" = field(default=None, repr=False)
 
@@ -124,11 +120,8 @@ def run_trial(opened: OpenStudy, trial: Trial) -> Outcome:
         UserError: what no trial of the study could do without.
         Interrupted: Ctrl-C or SIGTERM.
     """
-    plan = opened.plan
-    storage = opened.store.storage
-    study_id = storage.get_study_id_from_name(plan.name)
-    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-    with Heart(storage, trial_id):
+    plan, storage = opened.plan, opened.store.storage
+    with Heart(storage, trial_id(storage, opened.study, trial.number)):
         values = suggest(trial, plan)
         try:
             config = trial_config(plan, trial.number, values)

@@ -17,17 +17,12 @@ from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact, Tag
-from asl_exp.runs.result import Result, kept_scores
+from asl_exp.runs.result import ENDED, OUTCOME, Result, kept_scores
 from asl_exp.runs.run_folder import checkpoints_on_disk, held
 from asl_exp.tracking.recorder import Recorder
 from asl_exp.tracking.store import every_run, open_store
 
 _DIED: Final = "its process died"
-_ENDED: Final = ("FINISHED", "FAILED", "KILLED")
-_OUTCOME: Final = (
-    Artifact.CHECKPOINTS, Artifact.MODEL, Artifact.EVALUATION, Artifact.EPOCHS,
-    Artifact.LEARNING_CURVES, Artifact.RESULT,
-)  # fmt: skip
 _BETWEEN_TRIALS_S: Final = 300.0  # a study that lives begins its next trial in seconds
 
 
@@ -98,9 +93,9 @@ def _killed(client: MlflowClient, run: Run, folder: Path, result: Result | None)
     recorder = Recorder(client, run_id, taken_up=True)
     epoch = recorder.last_step(names.TRAIN_LOSS)
     failure = f"{_DIED} after {epochs(epoch + 1)}"
-    if result is not None and result.status in _ENDED:  # MLflow alone was not told so
+    if result is not None and result.status in ENDED:  # MLflow alone was not told so
         recorder.metrics(kept_scores(result.metrics), step=max(epoch, 0))
-        recorder.artifacts(folder, *_OUTCOME)
+        recorder.artifacts(folder, *OUTCOME, Artifact.RESULT)
         client.set_terminated(run_id, result.status, end_time=_last_sign(client, run))
         return Closed(run_id, run.info.run_name, epoch, result.status)
     if result is not None:

@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from mlflow.entities import DatasetInput, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -38,6 +37,7 @@ from asl_exp.tracking.store import (
     same_file,
     to_stderr,
 )
+from asl_exp.tracking.store_file import local_path
 
 _DEPTH = 4  # mlartifacts/<experiment>/<run>/artifacts
 _MISSING: Final = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
@@ -364,8 +364,7 @@ def _copy(client: MlflowClient, old: str, new: str) -> None:
 
 def artifact_folder(client: MlflowClient, run: Run) -> Path:
     """Return the folder of a run's artifacts, also where the folder of all runs was moved."""
-    uri = run.info.artifact_uri
-    named = Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+    named = local_path(run.info.artifact_uri)
     runs_dir = Path(client.tracking_uri.removeprefix("sqlite:///")).parent
     was_moved = not named.parents[_DEPTH - 1].is_dir()
     return runs_dir.joinpath(*named.parts[-_DEPTH:]) if was_moved else named

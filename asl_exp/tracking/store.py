@@ -185,6 +185,16 @@ def view_path(experiment_id: str, *, charts: bool = False) -> str:
     return f"#/experiments/{experiment_id}/runs?{query}{mode}"
 
 
+def first_page(client: MlflowClient) -> str:
+    """Return the page of the one experiment that has runs, else the list of experiments."""
+    found = [
+        one.experiment_id
+        for one in client.search_experiments()
+        if client.search_runs([one.experiment_id], max_results=1)
+    ]
+    return view_path(found[0]) if len(found) == 1 else "#/experiments?workflowType=machine_learning"
+
+
 def run_path(experiment_id: str, run_id: str) -> str:
     """Return the address of a run's page, below that of the server."""
     return f"#/experiments/{experiment_id}/runs/{run_id}"

@@ -128,12 +128,16 @@ def repoint_store(runs_dir: Path) -> Path | None:
         return there[0]
 
 
+def local_path(uri: str) -> Path:
+    """Return the path that an address of artifacts means, a file: address or a plain one."""
+    return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+
+
 def _roots(database: sqlite3.Connection) -> Iterator[Path]:
     """Yield each folder of runs that an experiment's artifacts are said to lie in."""
     found = set()
     for (location,) in database.execute("SELECT artifact_location FROM experiments"):
-        uri = str(location or "")
-        path = Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+        path = local_path(str(location or ""))
         if path.is_absolute() and path.parent.name == ARTIFACTS:
             found.add(path.parent.parent)
     yield from sorted(found)

@@ -24,11 +24,6 @@ class EpochHistory(Callback):
 
     Lightning calls it before it keeps the best epoch, looks at early stopping and writes the state:
     an epoch that the observer ends leaves none of these.
-
-    Args:
-        run: in progress.
-        phase: its name.
-        progress: the bar of the phase.
     """
 
     def __init__(self, run: Run, phase: str, progress: PhaseProgress) -> None:

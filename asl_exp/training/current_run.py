@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 
@@ -27,8 +27,9 @@ Evaluate = Literal["everything", "answers", "scores", "validation"]
 of answers behind them; the scores alone; nothing more than the validation metrics of its epoch."""
 
 
-class Observer(Protocol):
-    """Told of each epoch; may end the run. Sent to worker processes, so it can be pickled.
+@dataclass
+class Observer:
+    """Told of each epoch; may end the run, which this one never does; sent to worker processes.
 
     Attributes:
         tags: further tags of the MLflow run.
@@ -36,12 +37,12 @@ class Observer(Protocol):
             study decided for all its trials; None: as the run's own configuration says.
     """
 
-    tags: Mapping[str, str]
-    features_gb: float | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    features_gb: float | None = None
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Take an epoch's metrics, on rank 0; return whether the run ends here."""
-        ...
+        return False
 
 
 @dataclass(frozen=True)

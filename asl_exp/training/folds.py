@@ -9,7 +9,7 @@ folds that are finished stay as they are.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -42,17 +42,13 @@ _ANSWERS: Final = f"{Artifact.EVALUATION}/test/predictions.parquet"
 
 
 @dataclass
-class _OfFold:
+class _OfFold(Observer):
     """Makes a fold's MLflow run a child of the folds' run; a study's observer may end it.
 
     Attributes:
-        tags: of the MLflow run.
-        features_gb: as the study decided; None: each fold's own configuration says.
         study: the observer of the trial that the folds are.
     """
 
-    tags: Mapping[str, str] = field(default_factory=dict)
-    features_gb: float | None = None
     study: Observer | None = None
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> bool:

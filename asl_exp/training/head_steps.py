@@ -12,8 +12,7 @@ from torch import nn
 
 from asl_exp.config.schema import Config
 from asl_exp.training.features import Group
-from asl_exp.training.nadam import nadam_factors, nadam_step
-from asl_exp.training.optimizer import RateShape
+from asl_exp.training.optimizer import RateShape, nadam_factors, nadam_step
 from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.ranks import world_size
 from asl_exp.training.terminal import say

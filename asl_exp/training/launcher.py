@@ -37,8 +37,7 @@ from asl_exp.compat.torch_launcher import (
     SignalException,
     elastic_launch,
 )
-from asl_exp.config import errors
-from asl_exp.config.errors import Interrupted, UserError, WorkerError
+from asl_exp.config.errors import Interrupted, UserError, WorkerError, rebuilt
 from asl_exp.config.process_setup import raise_interrupts
 from asl_exp.config.schema import Config, TrainerConfig
 from asl_exp.training.device import device_of
@@ -218,14 +217,11 @@ def first_error(faults: Path, devices: int) -> Exception:
     if content["kind"] == Interrupted.__name__:
         rank = told[0].stem.removeprefix("rank")
         return WorkerError(f"rank {rank}: its process was terminated from outside (SIGTERM)")
-    kind, message = getattr(errors, content["kind"], None), str(content["message"])
-    if isinstance(kind, type) and issubclass(kind, errors.ConfigError):
-        return UserError(message)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        return kind(message)
+    if error := rebuilt(content["kind"], str(content["message"])):
+        return error
     print(content.get("traceback", ""), file=sys.stderr)  # of the first alone: the others follow
     rank = told[0].stem.removeprefix("rank") if told else "?"
-    return WorkerError(f"rank {rank}: {content['kind']}: {message}")
+    return WorkerError(f"rank {rank}: {content['kind']}: {content['message']}")
 
 
 METHOD: Final = "forkserver"

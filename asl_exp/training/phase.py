@@ -25,6 +25,7 @@ from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.data.loader import BatchLoader
 from asl_exp.model.checkpoint import save_kept_model, take_weights
+from asl_exp.training.averaged_weights import keep_best_mix
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.callbacks import EpochHistory, StateWriter
 from asl_exp.training.current_run import PhaseResult, Run
@@ -45,7 +46,6 @@ from asl_exp.training.state import FOLDER as STATE
 from asl_exp.training.state import State
 from asl_exp.training.terminal import PhaseProgress
 from asl_exp.training.trainable import saves_part
-from asl_exp.training.weight_mix import keep_best_mix
 
 _STATES_APART_S = 1.0
 """Where an epoch takes milliseconds, writing a state after each would take most of the time."""

@@ -28,6 +28,7 @@ from asl_exp.data.loader import HandRows
 from asl_exp.evaluation.scores import f1_by_class
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.feature_cut import Cut
+from asl_exp.training.averaged_weights import WeightMean
 from asl_exp.training.batch_size import step_images
 from asl_exp.training.current_run import Run
 from asl_exp.training.optimizer import RateShape, make_optimizer
@@ -39,7 +40,6 @@ from asl_exp.training.trainable import (
     trained_layers,
     trained_names,
 )
-from asl_exp.training.weight_mean import WeightMean
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images uint8 ``(B, 3, S, S)``, labels int64 ``(B,)``, rows int64 ``(B,)``."""

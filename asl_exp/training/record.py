@@ -24,26 +24,22 @@ from asl_exp.config.signature import (
 )
 from asl_exp.replica.delivery import ALIAS, register_here
 from asl_exp.replica.login import replica_tag
-from asl_exp.runs.result import Result, kept_scores, spelled_cautions
+from asl_exp.runs.result import OUTCOME, Result, kept_scores, spelled_cautions
 from asl_exp.runs.run_folder import checkpoints_on_disk, read_config, write_config
 from asl_exp.runs.writing import full_disk
-from asl_exp.tracking.datasets import dataset_inputs
 from asl_exp.tracking.description import Story, description
-from asl_exp.tracking.environment import command, git_commit, source_tags, write_environment
+from asl_exp.tracking.environment import (
+    command,
+    dataset_inputs,
+    git_commit,
+    source_tags,
+    write_environment,
+)
 from asl_exp.tracking.images import log_pictures
 from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.training.current_run import Run
 from asl_exp.training.ranks import gather, rank, require_equal
 from asl_exp.training.terminal import say
-
-_OUTCOME = (
-    Artifact.CHECKPOINTS,
-    Artifact.MODEL,
-    Artifact.EVALUATION,
-    Artifact.EPOCHS,
-    Artifact.LEARNING_CURVES,
-)
-"""What a run came to; a trial of a study has some of it."""
 
 
 @signals_deferred()
@@ -186,7 +182,7 @@ def record_end(run: Run) -> None:
     kept = run.phases[-1].kept_epoch
     if any(recorder.last_step(key) < kept for key in scores):  # else killed after this, and resumed
         recorder.metrics(scores, step=kept)
-    recorder.artifacts(folder, *_OUTCOME)
+    recorder.artifacts(folder, *OUTCOME)
     log_pictures(recorder, folder)
     finished = replace(result, status="FINISHED")
     with recorder.spared():
@@ -212,7 +208,7 @@ def record_completed(run: Run) -> None:
     if result.mlflow_run_id and config.tracking.mode != "off":
         recorder = Recorder.reopen(Path(config.runs_dir), result.mlflow_run_id, _warn)
         recorder.metrics(kept_scores(result.metrics), step=list(result.kept_epochs.values())[-1])
-        recorder.artifacts(folder, *_OUTCOME, Artifact.RESULT)
+        recorder.artifacts(folder, *OUTCOME, Artifact.RESULT)
         log_pictures(recorder, folder)
         with recorder.spared():
             _register(recorder, config, folder)

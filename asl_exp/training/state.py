@@ -5,7 +5,6 @@ values, and the metrics so far. Random generators are not in it, since every ste
 function of seed, epoch, batch and rank.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from asl_exp.data.cache_files import file_digest
 
 FOLDER = "state"
 _NAME = re.compile(r"\d{6,}-[0-9a-f]{16}\.ckpt")  # number and digest of the content
@@ -80,7 +81,7 @@ def find_state(
     for path in there:
         reason = "is damaged"
         with suppress(OSError):
-            if path.stem.split("-")[1] == _digest(path):
+            if path.stem.split("-")[1] == file_digest(path)[:16]:
                 state, reason = _read(path, model)
                 if state is not None:
                     return state
@@ -136,15 +137,10 @@ def add_state(written: Path) -> None:
         os.fsync(file.fileno())
     there = _newest_first(written.parent)
     number = 1 + (int(there[0].stem.split("-")[0]) if there else 0)
-    written.replace(written.with_name(f"{number:06d}-{_digest(written)}.ckpt"))
+    written.replace(written.with_name(f"{number:06d}-{file_digest(written)[:16]}.ckpt"))
     for old in there[_KEPT - 1 :]:
         old.unlink()
 
 
 def _newest_first(folder: Path) -> list[Path]:
     return sorted((f for f in folder.glob("*-*.ckpt") if _NAME.fullmatch(f.name)), reverse=True)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

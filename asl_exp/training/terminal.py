@@ -42,9 +42,9 @@ def hushed(wanted: bool) -> Iterator[None]:
 
 
 def say(text: str, *, warning: bool = False) -> None:
-    """Print a line, on rank 0, not broken, so that it can be copied and searched."""
+    """Print a line, on rank 0."""
     if rank() == 0 and not _hushed:
-        console.print(text, soft_wrap=True, style="yellow" if warning else None)
+        console.say(text, warning=warning)
 
 
 def show_config(config: Config) -> None:

@@ -262,7 +262,7 @@ load_quickly("timm", "pytorch_lightning", "mlflow")
 import torch, torchvision
 import asl_exp.training.folds
 from lightning_fabric.wrappers import _unwrap_compiled
-from asl_exp.training.nadam import Nadam
+from asl_exp.training.optimizer import Nadam
 network = torch.nn.Linear(3, 2)
 optimizer = Nadam(network.parameters())
 optimizer.zero_grad()

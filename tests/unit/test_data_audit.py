@@ -13,8 +13,7 @@ from PIL import Image
 
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.__main__ import main
-from asl_exp.data.audit.findings import Findings, find
-from asl_exp.data.audit.looks import look_at
+from asl_exp.data.audit.findings import Findings, find, look_at
 from asl_exp.data.dataset import load_letters
 
 SIZE = 48

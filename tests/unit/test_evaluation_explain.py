@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import UserError
 from asl_exp.config.schema import Config
+from asl_exp.data.hands.found import rendered_hands
 from asl_exp.data.hands.hand import Hand, no_hand
-from asl_exp.data.hands.rendered import rendered_hands
 from asl_exp.data.sources.synthetic import PREFIX
-from asl_exp.evaluation.explain import explain
-from asl_exp.evaluation.figures.explained import SIDE, picture
+from asl_exp.evaluation.explain import SIDE, explain, picture
 from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.classifier import Head, LetterClassifier, Pooling, build_classifier
 from asl_exp.model.recognizer import NO_HAND, KeptModel, Recognizer

@@ -7,8 +7,8 @@ import torch
 from asl_exp.config.compose import compose_config
 from asl_exp.config.schema import HandConfig, SyntheticConfig
 from asl_exp.data.hands.augment_joints import JointAugmentation
+from asl_exp.data.hands.found import SIDE, rendered_hands
 from asl_exp.data.hands.hand import answers_without_hand, in_squares
-from asl_exp.data.hands.rendered import SIDE, rendered_hands
 from asl_exp.data.sources.synthetic import draw, list_synthetic
 from asl_exp.model.joint_network import JointNetwork, mirrored
 

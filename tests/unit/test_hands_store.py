@@ -22,6 +22,7 @@ from asl_exp.data.hands.hand_store import NAME, HandSource, HandStore, find_in
 from asl_exp.data.hands.model_file import ModelFile, model_file
 from asl_exp.data.pixel_store import Geometry, pixels_of
 
+GEOMETRY = Geometry(8, "squash", "bilinear")
 NO_HANDS_IN = 40
 """Red of images in which the made detector finds nothing."""
 
@@ -259,7 +260,7 @@ def test_a_crop_is_the_square_round_the_hand(tmp_path: Path, detector: MadeDetec
     Image.fromarray(pixels).save(tmp_path / "a.png")
     joints = np.full((21, 3), np.nan, np.float32)
     joints[:, 0], joints[:, 1] = np.linspace(22, 26, 21), np.linspace(12, 16, 21)
-    rule = CropRule(Geometry(8, "squash", "bilinear"), margin=0.5)
+    rule = CropRule(GEOMETRY, margin=0.5)
     path = str(tmp_path / "a.png")
     crop = crop_of(path, joints, (40, 30), rule, 100)
     assert crop.shape == (8, 8, 3)
@@ -275,13 +276,13 @@ def test_crops_are_stored_like_pixels(
     tmp_path: Path, paths: list[str], detector: MadeDetector
 ) -> None:
     hands = opened(make(tmp_path, paths))
-    rule = CropRule(Geometry(8, "squash", "bilinear"), margin=0.5)
-    store = CropStore(tmp_path / "pixels", paths, "a" * 64, hands, rule)
+    rule = CropRule(GEOMETRY, margin=0.5)
+    store = CropStore(tmp_path / "pixels", paths, "a" * 64, GEOMETRY, hands, 0.5)
     pixels = store.open(max_megapixels=100, workers=1, limit_gb=1.0).gather(np.arange(5))
     for row in range(5):
         expected = crop_of(paths[row], hands.joints[row], (40, 30), rule, 100)
         np.testing.assert_array_equal(pixels[row], expected)
-    wider = replace(store, rule=CropRule(rule.geometry, margin=1.0))
+    wider = replace(store, margin=1.0)
     other = replace(store, hands=replace(hands, digest="other"))
     assert len({store.name, wider.name, other.name}) == 3
 
@@ -291,8 +292,7 @@ def test_unreadable_images_are_told_by_the_crops(
 ) -> None:
     Path(paths[2]).write_bytes(b"")
     hands = opened(make(tmp_path, paths))
-    rule = CropRule(Geometry(8, "squash", "bilinear"), margin=0.5)
-    store = CropStore(tmp_path / "pixels", paths, "a" * 64, hands, rule)
+    store = CropStore(tmp_path / "pixels", paths, "a" * 64, GEOMETRY, hands, 0.5)
     opened_store = store.open(max_megapixels=100, workers=1, limit_gb=1.0)
     assert opened_store.unreadable == {2: "the file is empty"}
 

@@ -12,8 +12,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.own_weights import resolve_preprocessing
-from asl_exp.training.nadam import Nadam, nadam_factors, nadam_step
-from asl_exp.training.optimizer import make_optimizer
+from asl_exp.training.optimizer import Nadam, make_optimizer, nadam_factors, nadam_step
 from asl_exp.training.phase_module import PhaseModule
 
 N_STEPS = 200

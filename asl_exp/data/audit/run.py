@@ -13,8 +13,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.console import Console
 from asl_exp.config.errors import DataError, UserError
 from asl_exp.config.schema import Config
-from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings, find
-from asl_exp.data.audit.looks import look_at
+from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings, find, look_at
 from asl_exp.data.audit.page import html_page
 from asl_exp.data.decode_pool import progress
 from asl_exp.data.letters import LetterData
@@ -89,19 +88,18 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
             f"into train, {n_groups:,} groups are cut."
         )
     elif findings.caution:
-        console.print(
+        console.say(
             f"{findings.caution}. No image that is scored has a copy or near-copy in train; "
-            f"{DOUBT[findings.groups]}",
-            soft_wrap=True,
+            f"{DOUBT[findings.groups]}"
         )
     else:
         console.print("No image that is scored has a copy, near-copy or group-mate in train.")
     for name, caution in findings.cautions.items():
         if caution != findings.caution:
-            console.print(f"{name}: {caution}", soft_wrap=True, markup=False)
+            console.say(f"{name}: {caution}")
     if findings.suspects is not None:
         console.print(f"{len(findings.suspects):,} labels are likely wrong; the page shows them.")
-    console.print(f"See {folder / PAGE} and {FIGURES} beside it.", soft_wrap=True)
+    console.say(f"See {folder / PAGE} and {FIGURES} beside it.")
 
 
 _PREFIX = "probability/"

@@ -112,12 +112,7 @@ def _other_view(plane: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
 
 
 class JointAugmentation:
-    """Applies what the configuration asks for; nothing where all of it is zero.
-
-    Args:
-        config: the group `augmentation`.
-        variation: the group `hand.variation`.
-    """
+    """Applies what the configuration asks for; nothing where all of it is zero."""
 
     def __init__(self, config: AugmentationConfig, variation: VariationConfig) -> None:
         self._config = config

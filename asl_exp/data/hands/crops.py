@@ -6,28 +6,18 @@ Where no hand was found it is the whole image, as the geometry has it.
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from asl_exp.data.cache_files import CacheFile
-from asl_exp.data.decode import FILTERS, READER_VERSION, Pixels, Source, read_upright
-from asl_exp.data.decode_pool import for_chunks
+from asl_exp.data.decode import FILTERS, Pixels, Source, read_upright
 from asl_exp.data.hands.hand import Floats, Hands, box_round
-from asl_exp.data.pixel_store import (
-    CHANNELS,
-    Geometry,
-    StoredPixels,
-    about_pixels,
-    fill_pixels,
-    pixels_of,
-)
+from asl_exp.data.pixel_store import Geometry, Store, pixels_of
 from asl_exp.data.sources.listing import is_file_key
 
 _VERSION: Final = 1
@@ -87,56 +77,31 @@ def _at_least(path: Source, scale: float, size: tuple[int, int], max_megapixels:
 
 
 @dataclass(frozen=True)
-class CropStore:
-    """The place of the crops of N images, whether made or not; opened, it is as a pixel store.
+class CropStore(Store):
+    """The place of the crops of N images, whether made or not.
 
     Attributes:
-        folder: where they are kept.
-        paths: of the images.
-        pixel_digest: of the images' bytes, in order.
         hands: of the images, from their store.
-        rule: what a crop is.
+        margin: of a crop.
     """
 
-    folder: Path
-    paths: Sequence[str]
-    pixel_digest: str
     hands: Hands
-    rule: CropRule
+    margin: float
+
+    what: ClassVar = "crops"
+    otherwise: ClassVar = "choose hand=joints"
 
     @property
     def name(self) -> str:
         """The files' name without ending."""
-        depends = (self.hands.digest, repr(self.rule.margin), str(_VERSION))
+        depends = (self.hands.digest, repr(self.margin), str(_VERSION))
         crop = hashlib.sha256("\x1f".join(depends).encode()).hexdigest()
-        geometry = self.rule.geometry.name
-        return f"{self.pixel_digest[:24]}_{geometry}_{READER_VERSION}_crop{crop[:16]}"
+        return f"{super().name}_crop{crop[:16]}"
 
-    @property
-    def file(self) -> CacheFile:
-        """Where the bytes are."""
-        n_bytes = len(self.paths) * self.rule.geometry.size**2 * CHANNELS
-        return CacheFile(self.folder, self.name, "u8", n_bytes, "crops", "choose hand=joints")
-
-    def open(
-        self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()
-    ) -> StoredPixels:
-        """Open the store, making it first where it is not there or damaged; see Store.open.
-
-        Raises:
-            DataError: no room, or a folder that cannot be written.
-        """
-        fill = partial(self._crop, max_megapixels, workers)
-        description = self.file.open(fill, limit_gb=limit_gb, keep=keep)
-        return StoredPixels(self.file.bytes_file, description, self.rule.geometry)
-
-    def _crop(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
-        size = self.rule.geometry.size
-        work = partial(fill_pixels, part, size, partial(_crop, self.rule, max_megapixels))
+    def _work(self, max_megapixels: float) -> tuple[Callable[[Any], Pixels], Sequence[Any], str]:
+        crop = partial(_crop, CropRule(self.geometry, self.margin), max_megapixels)
         sizes = [(width, height) for width, height in self.hands.sizes.tolist()]
-        items = list(zip(self.paths, self.hands.joints, sizes, strict=True))
-        faults = for_chunks(work, items, workers=workers, what="storing crops")
-        return about_pixels(len(self.paths), size, faults)
+        return crop, list(zip(self.paths, self.hands.joints, sizes, strict=True)), "storing crops"
 
 
 _Item = tuple[str, NDArray[np.float32], tuple[int, int]]

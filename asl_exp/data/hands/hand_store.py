@@ -236,12 +236,7 @@ _KEEP: Final = "INSERT OR REPLACE INTO hands_1 VALUES (?, ?, ?, ?)"
 
 
 class KnownHands:
-    """The hands that one detector found.
-
-    Args:
-        database: open.
-        detector: its digest.
-    """
+    """The hands that one detector found."""
 
     def __init__(self, database: sqlite3.Connection, detector: str) -> None:
         self._database, self._detector = database, detector

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from asl_exp.config.classes import SIGNS
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.errors import DataError, nearest
+from asl_exp.config.errors import DataError, first_line, nearest
 from asl_exp.data.hands.hand import N_JOINTS, Floats
 from asl_exp.data.sources.listing import some
 from asl_exp.runs.writing import replaced
@@ -165,7 +165,7 @@ def _read(file: Path, key: str) -> pd.DataFrame:
         raise DataError(f"{key}: '{file}' is empty; it needs {_NEEDED}") from None
     except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' own are ValueErrors
         kind = "parquet file" if file.suffix == ".parquet" else "UTF-8 CSV"
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise DataError(f"{key}: '{file}' cannot be read as a {kind}: {reason}") from error
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from asl_exp.config.errors import DataError
+from asl_exp.config.errors import DataError, first_line
 from asl_exp.data.hands.hand import N_JOINTS, Floats
 from asl_exp.data.hands.model_file import JOINT_NETWORK, PALM_NETWORK, ModelFile
 from asl_exp.data.hands.regions import Points, Region, pixels_in
@@ -126,7 +126,7 @@ class _Network:
             self._interpreter: Any = interpreter(model_content=model.network(name), num_threads=1)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise self._other(str(error).splitlines()[0]) from error
+            raise self._other(first_line(error)) from error
         (self._input, *more) = self._interpreter.get_input_details()
         shape = tuple(self._input["shape"].tolist())
         if more or shape != (1, side, side, 3) or self._input["dtype"] != np.float32:

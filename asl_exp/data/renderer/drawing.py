@@ -13,14 +13,20 @@ from PIL import Image, ImageFilter
 from scipy.ndimage import uniform_filter1d
 
 from asl_exp.data.renderer.background import background
-from asl_exp.data.renderer.camera import Framing, project, view_of
 from asl_exp.data.renderer.capsules import forearm_frame, solids_of
 from asl_exp.data.renderer.exact_joints import signers_hand
 from asl_exp.data.renderer.hand import Array, Bones, Skeleton, articulate
 from asl_exp.data.renderer.identity import Shot, image_stream
 from asl_exp.data.renderer.letters import NOTHING, POSES
 from asl_exp.data.renderer.raster import Plane, rasterise
-from asl_exp.data.renderer.session import framing_of, loosened, session_of
+from asl_exp.data.renderer.session import (
+    Framing,
+    framing_of,
+    loosened,
+    project,
+    session_of,
+    view_of,
+)
 from asl_exp.data.renderer.shading import coloured, illuminate
 from asl_exp.data.renderer.signer import person_of
 

@@ -71,11 +71,8 @@ def _sessions(keys: list[str], folder: Path) -> list[str]:
     return [f"kaggle_s{session}" for session in sessions]
 
 
-def require_copy(root: str | None, handle: str = HANDLE) -> None:
-    """Raise a DataError where there is no copy and no way to fetch one; reaches no network."""
-    if root:
-        existing_folder(root, "data.root")
-        return
+def require_fetchable(handle: str = HANDLE) -> None:
+    """Raise a DataError where there is no way to fetch a copy; reaches no network."""
     try:
         import kagglehub  # noqa: F401  (an extra)
     except ImportError:
@@ -91,7 +88,7 @@ def downloaded(handle: str) -> Path:
     Raises:
         DataError: it is not installed, or Kaggle refuses.
     """
-    require_copy(None, handle)
+    require_fetchable(handle)
     import kagglehub
 
     try:

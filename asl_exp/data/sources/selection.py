@@ -16,7 +16,7 @@ from asl_exp.config.rules import SYNTHETIC_EXTERNAL
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.hands.joint_rows import is_joint_file
 from asl_exp.data.sources import sign_mnist
-from asl_exp.data.sources.asl_alphabet import list_asl_alphabet, require_copy
+from asl_exp.data.sources.asl_alphabet import list_asl_alphabet, require_fetchable
 from asl_exp.data.sources.folder import list_folder
 from asl_exp.data.sources.listing import (
     NOTES,
@@ -41,13 +41,13 @@ def check_source(config: DataConfig) -> None:
         DataError: with what is wrong and how to mend it.
     """
     if config.source == "asl_alphabet" and not config.root:
-        require_copy(None)
+        require_fetchable()
         return
     if config.source == "sign_mnist":
         if config.root:
             sign_mnist.tables(config.root)
         else:
-            require_copy(None, sign_mnist.HANDLE)
+            require_fetchable(sign_mnist.HANDLE)
         return
     listing = list_images(config)
     _require_files(listing, config)

@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 from pyarrow.parquet import read_schema
 
-from asl_exp.config.errors import UserError
+from asl_exp.config.errors import UserError, first_line
 from asl_exp.data.decode import Pixels, UnreadableImageError, read_upright
 from asl_exp.data.sources import synthetic
 from asl_exp.serving.app.choices import Choice
@@ -30,7 +30,7 @@ def answers_of(choice: Choice, name: str) -> pd.DataFrame:
         return pd.read_parquet(file, columns=_COLUMNS)
     except (OSError, ValueError) as error:  # pyarrow's own errors are both
         raise UserError(
-            f"{file}: cannot be read ({str(error).splitlines()[0]}); score the run again: "
+            f"{file}: cannot be read ({first_line(error)}); score the run again: "
             f"python -m asl_exp.evaluate {choice.path}"
         ) from error
 

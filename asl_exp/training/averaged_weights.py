@@ -1,5 +1,10 @@
-"""The mix of a phase's weights with those it started from: WiSE-FT, Wortsman et al., CVPR 2022.
+"""Averages of weights: their exponential mean over a phase's steps, and the mix of two phases.
 
+The mean is what is validated and kept. It belongs to the module that trains, moves after every
+optimizer step, and is a part of the state that a run goes on from; ranks have equal weights after
+every step, so their means are equal too.
+
+The mix is of a phase's weights with those it started from: WiSE-FT, Wortsman et al., CVPR 2022.
 Fine-tuning gains on images like those trained on and loses some of what was known of others; in
 between both may be better. What is best on val is kept: with people in val that are not in train,
 that is a choice for other people.
@@ -11,6 +16,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import nn
 
 from asl_exp.config import names
 from asl_exp.config.names import Artifact
@@ -103,3 +109,49 @@ def _scores(run: Run) -> dict[str, float]:
         names.VAL_ACCURACY: told["accuracy"],
         names.VAL_F1_MACRO: told["f1_macro"],
     }
+
+
+class WeightMean:
+    """The mean of all trained weights: mean + (1 - d) (weights - mean), d the decay.
+
+    The first steps count more: d is the least of the decay and (1 + n) / (10 + n) after n steps.
+    """
+
+    def __init__(self, decay: float, module: nn.Module) -> None:
+        self._decay, self._n_steps = decay, 0
+        self._weights = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self._mean = {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take in the weights after an optimizer step."""
+        self._n_steps += 1
+        decay = min(self._decay, (1 + self._n_steps) / (10 + self._n_steps))
+        for name, weight in self._weights.items():
+            self._mean[name] = self._mean[name].to(weight.device)
+            self._mean[name].lerp_(weight, 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the module's weights and the mean, bit for bit."""
+        for name, weight in self._weights.items():
+            held = weight.detach().clone()
+            weight.copy_(self._mean[name])
+            self._mean[name] = held
+
+    def state(self) -> dict[str, object]:
+        """Return what `load_state` goes on from."""
+        return {"n_steps": self._n_steps, "mean": dict(self._mean)}
+
+    def load_state(self, state: dict[str, object]) -> None:
+        """Go on where `state` was taken."""
+        n_steps, mean = state["n_steps"], state["mean"]
+        assert isinstance(n_steps, int)
+        assert isinstance(mean, dict)
+        self._n_steps = n_steps
+        for name, weight in self._weights.items():
+            self._mean[name] = mean[name].to(weight.device).clone()
+
+    def put_into(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Replace the weights of a state dict of the module by the mean."""
+        tensors.update({name: mean for name, mean in self._mean.items() if name in tensors})
