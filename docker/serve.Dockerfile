@@ -13,8 +13,8 @@ RUN pip install --no-deps --no-build-isolation .
 
 ARG MODEL
 COPY ${MODEL} /model
-RUN useradd --system letters
-USER letters
+RUN useradd --system --uid 999 letters
+USER 999
 EXPOSE 5002
 HEALTHCHECK CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5002/ping')"]
 CMD ["mlflow", "models", "serve", "--model-uri", "/model", "--env-manager", "local", "--host", "0.0.0.0", "--port", "5002"]

@@ -2,6 +2,7 @@
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 MLFLOW_DISABLE_TELEMETRY=true
+# hadolint ignore=DL3008  # a pinned git is gone from Debian's mirrors with the next mend of it
 RUN apt-get update && apt-get install -y --no-install-recommends git && rm -rf /var/lib/apt/lists/*
 WORKDIR /asl_exp
 COPY requirements.lock pyproject.toml README.md LICENSE ./

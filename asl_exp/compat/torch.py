@@ -13,6 +13,7 @@ __all__ = ["NormBase", "seed_gpu", "without_export_remarks"]
 _OF_EXPORT: Final = (
     ".*LeafSpec.*",  # torch 2.15 calls a name of its own old
     ".*symbolic dimension.*",  # 2.15: names that torch gives to dynamic sizes
+    ".*axis name: batch will not be used, since it shares.*",  # two inputs, one size
     ".*`copyreg`.*",
 )
 

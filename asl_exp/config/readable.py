@@ -27,8 +27,24 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 2) -> str:
-    """Return ``0.91 to 0.98``, or ``-``."""
-    return "-" if bounds is None else f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
+    """Return ``0.91 to 0.98``; ``-`` for none; in words where a share could be nearly anything."""
+    if bounds is None:
+        return "-"
+    if says_nothing(bounds):
+        return "too few to say"
+    return f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
+
+
+def says_nothing(bounds: Sequence[float]) -> bool:
+    """Tell whether an interval rules out next to no share, as those of two groups often do."""
+    return bounds[0] < 0.1 and bounds[1] > 0.9
+
+
+def points(bounds: Sequence[float] | None) -> str:
+    """Return the interval of a difference of shares, in points: ``95 % -0.4 to 2.8``."""
+    if bounds is None:
+        return "no interval: all images are of one group"
+    return f"95 % {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from asl_exp.config import names
 from asl_exp.config.errors import UserError
 from asl_exp.evaluation import scores
-from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
+from asl_exp.evaluation.intervals import Interval, Intervals, known_groups, score_intervals
 from asl_exp.evaluation.report import summary
 from asl_exp.evaluation.risk_coverage import risk_coverage
 
@@ -26,12 +26,14 @@ class Scored:
         values: names.SCORES, and those of risk and coverage.
         intervals: of names.SCORES.
         recall: class to the share of its images that were recognised.
+        recall_intervals: class to its interval, as far as there are any.
     """
 
     table: pd.DataFrame
     values: dict[str, float]
     intervals: Intervals
     recall: dict[str, float]
+    recall_intervals: dict[str, Interval]
 
 
 def score_file(file: Path) -> Scored:
@@ -54,6 +56,7 @@ def score_file(file: Path) -> Scored:
     recall = scores.recall_by_class(confusion)
     curve = risk_coverage(probabilities, labels)
     groups = known_groups(table["group"].astype(str).tolist())
+    intervals = score_intervals(probabilities, labels, groups)
     return Scored(
         table=table.assign(correct=probabilities.argmax(1) == labels),
         values={
@@ -61,10 +64,15 @@ def score_file(file: Path) -> Scored:
             names.RISK_COVERAGE_AREA: curve.area,
             names.ACCURACY_SUREST: curve.surest,
         },
-        intervals=score_intervals(probabilities, labels, groups),
+        intervals=intervals,
         recall={
             name: float(share)
             for name, share in zip(classes, recall, strict=True)
             if not np.isnan(share)
+        },
+        recall_intervals={
+            classes[index]: found["recall"]
+            for index, found in intervals.of_classes.items()
+            if "recall" in found
         },
     )

@@ -212,7 +212,9 @@ def _other_method(content: Mapping[str, Any]) -> Iterator[str]:
 
 def _told(value: float | list[float]) -> str:
     """Return a score, or an interval as ``0.5000 to 0.9000``."""
-    return readable.score(value, 4) if isinstance(value, float) else readable.interval(value, 4)
+    if isinstance(value, float):
+        return readable.score(value, 4)
+    return f"{value[0]:.4f} to {value[1]:.4f}"
 
 
 def _scores(file: Path) -> dict[str, Any]:

@@ -158,9 +158,7 @@ def _cell(values: Sequence[float], interval: Interval | None, published: float |
     if len(values) > 1:
         text += f" ± {readable.score(stdev(values))}"
     elif interval:
-        text = (
-            f"{readable.score(values[0], _digits(interval))} [{interval[0]:.2f}, {interval[1]:.2f}]"
-        )
+        text = f"{readable.score(values[0], _digits(interval))} ({readable.interval(interval)})"
     return text if published is None else f"{text} / {published:.2f}"
 
 

@@ -4,6 +4,7 @@ Fewer training images cost accuracy as well, so the price is what copies cost be
 images of the same classes. All heads are linear, on the same stored features.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ class LeakPrice:
         accuracy: of a head trained on all.
         without: of one trained without the removed.
         control: of heads trained without as many others, their mean.
+        intervals: of these three, by their names; None where all test images are of one group.
         interval: of control - without, by bootstrap over groups; None for one group.
         lost: classes of which no training image is left.
     """
@@ -39,6 +41,7 @@ class LeakPrice:
     accuracy: float
     without: float
     control: float
+    intervals: Mapping[str, Interval | None]
     interval: Interval | None
     lost: tuple[str, ...]
 
@@ -63,20 +66,22 @@ class LeakPrice:
                 f"none of {self.n_test:,} test images has a near-duplicate among "
                 f"{self.n_train:,} training images: no point of the score is theirs"
             )
-        interval = "no interval: all test images are of one group"
-        if self.interval:
-            low, high = (100 * bound for bound in self.interval)
-            interval = f"95 % {readable.interval((low, high), 1)}"
+        interval = readable.points(self.interval)
         if self.unchanged:
             interval = "no interval: not one answer changed"
         lost = f"; no training image of {', '.join(self.lost)} is left" if self.lost else ""
         return (
             f"{self.n_copied:,} of {self.n_test:,} test images {_have(self.n_copied)} a "
             f"near-duplicate among the training images; without {_these(self.n_removed)} of "
-            f"{self.n_train:,} a linear head gets {readable.score(self.without)} instead of "
-            f"{readable.score(self.accuracy)}, and {readable.score(self.control)} "
+            f"{self.n_train:,} a linear head gets {self._told('without')} instead of "
+            f"{self._told('accuracy')}, and {self._told('control')} "
             f"without as many others: they are worth {self.points:.1f} points ({interval}){lost}"
         )
+
+    def _told(self, name: str) -> str:
+        bounds = self.intervals[name]
+        spread = f" ({readable.interval(bounds)})" if bounds else ""
+        return f"{readable.score(getattr(self, name))}{spread}"
 
 
 def _have(count: int) -> str:
@@ -108,6 +113,8 @@ def leak_price(
         others = [_other_rows(train, near, seed) for seed in range(_CONTROLS)]
         control = np.mean([correct(train.take(rows), test)[0] for rows in others], axis=0)
     left = set(train.labels[kept].tolist())
+    groups = known_groups(test.table["group"].astype(str).tolist())
+    rights = {"accuracy": whole, "without": without, "control": control}
     return LeakPrice(
         n_train=len(train),
         n_removed=len(near),
@@ -116,9 +123,10 @@ def leak_price(
         accuracy=float(whole.mean()),
         without=float(without.mean()),
         control=float(control.mean()),
-        interval=mean_interval(
-            control - without, known_groups(test.table["group"].astype(str).tolist())
-        ),
+        intervals={
+            name: mean_interval(right, groups, share=True) for name, right in rights.items()
+        },
+        interval=mean_interval(control - without, groups),
         lost=tuple(classes[one] for one in np.unique(train.labels) if int(one) not in left),
     )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from asl_exp.config import readable
 from asl_exp.config.errors import UserError
 from asl_exp.evaluation.figures import canvas
-from asl_exp.evaluation.intervals import Interval, known_groups
+from asl_exp.evaluation.intervals import Interval, known_groups, mean_interval
 from asl_exp.evaluation.linear_head import Labelled, correct, reduced
 from asl_exp.evaluation.scores import Floats
 
@@ -41,6 +41,7 @@ class PeopleCurve:
         orders: `(R, S)`, of each order.
         asked: `(A,)` numbers for which the fit is told, up to twice the known ones.
         fitted, low, high: `(A,)`; the last two None where all test images are of one group.
+        known_interval: of the accuracy with all the known people; None as above.
         gain: of MORE people, in shares of 1, and its interval.
     """
 
@@ -53,19 +54,19 @@ class PeopleCurve:
     fitted: Floats
     low: Floats | None
     high: Floats | None
+    known_interval: Interval | None
     gain: float
     gain_interval: Interval | None
 
     def sentence(self) -> str:
         """Return ``8 more signers are worth 2.1 points on test, 95 % 0.5 to 4.0 (...)``."""
         known = int(self.sizes[-1])
-        interval = "no interval: all its images are of one group"
-        if self.gain_interval:
-            low, high = (100 * bound for bound in self.gain_interval)
-            interval = f"95 % {readable.interval((low, high), 1)}"
+        reached = readable.score(self.accuracy[-1])
+        if self.known_interval:
+            reached += f", 95 % {readable.interval(self.known_interval)},"
         return (
             f"{MORE} more {self.unit}s are worth {100 * self.gain:.1f} points on {self.name}, "
-            f"{interval} (a linear head gets {readable.score(self.accuracy[-1])} with the {known} "
+            f"{readable.points(self.gain_interval)} (a linear head gets {reached} with the {known} "
             "of training)"
         )
 
@@ -129,7 +130,8 @@ def _curve(
     name, unit = named
     known = int(sizes[-1])
     asked = np.unique([*sizes, known + MORE, 2 * known])
-    units = np.asarray(known_groups(groups) or [str(i) for i in range(len(groups))])
+    owners = known_groups(groups)
+    units = np.asarray(owners or [str(i) for i in range(len(groups))])
     _, places = np.unique(units, return_inverse=True)
     n_units = int(places.max()) + 1
     sums = np.zeros((*right.shape[:2], n_units))
@@ -151,6 +153,7 @@ def _curve(
         fitted=fitted,
         low=None if bounds is None else bounds[0],
         high=None if bounds is None else bounds[1],
+        known_interval=mean_interval(right[:, -1].mean(axis=0), owners, share=True),
         gain=float(fitted[places_of[0]] - fitted[places_of[1]]),
         gain_interval=None
         if gains is None

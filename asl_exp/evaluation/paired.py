@@ -105,9 +105,9 @@ def sentence(first: str, second: str, where: str, found: Difference, p: float) -
     if found.interval is None:
         counted = "the 1 image is" if found.n_images == 1 else f"all {found.n_images:,} images are"
         return f"{told}; {counted} of one {found.unit}, which says nothing of others"
-    low, high = sorted(100 * sign * bound for bound in found.interval)
+    bounds = sorted(sign * bound for bound in found.interval)
     verdict = "shown" if is_shown(found, p) else "not shown"
-    between = f"95 % {readable.interval((low, high), 1)}, p {_p(p)}"
+    between = f"{readable.points(bounds)}, p {_p(p)}"
     return f"{told}, {between}: {verdict} ({found.n_images:,} images)"
 
 

@@ -219,7 +219,7 @@ def _part_lines(kind: str, parts: Mapping[str, Part]) -> Iterator[str]:
 
 
 def _spread(interval: Interval | None, digits: int = 4) -> str:
-    return "" if interval is None else f"  [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    return "" if interval is None else f"  ({readable.interval(interval, digits)})"
 
 
 def _number(value: float | None) -> str:

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,7 +87,7 @@ class Result:
         try:
             if path.stat().st_size > _LARGEST:
                 raise _unreadable(path, "it is too large")
-            return TypeAdapter(cls).validate_json(path.read_bytes())
+            return _adapter().validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
@@ -110,6 +111,12 @@ class Result:
     def write(self, run_folder: Path) -> None:
         """Replace ``result.json`` in one step."""
         write_json(run_folder / Artifact.RESULT, asdict(self))
+
+
+@cache
+def _adapter() -> TypeAdapter[Result]:
+    """Return what reads results; made once, for it takes longer to make than a file to read."""
+    return TypeAdapter(Result)
 
 
 FOLDS_FILE: Final = "folds.json"

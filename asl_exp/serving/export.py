@@ -7,7 +7,7 @@ and int8 need the run's own.
 
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -26,6 +26,8 @@ from asl_exp.config.errors import RunError, UserError, first_line, require_extra
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.letters import Split
 from asl_exp.evaluation.inference import probabilities
+from asl_exp.evaluation.intervals import known_groups, mean_interval
+from asl_exp.evaluation.scores import Floats
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.kept import KeptModel
 from asl_exp.model.onnx_network import (
@@ -46,6 +48,9 @@ _COMPARED: Final = 64
 """Images on which the file and the network are compared."""
 
 _CALIBRATED: Final = 256
+BATCH: Final = "batch"
+"""Name of the axis along which a file takes any number of images."""
+
 _TOGETHER: Final = 16
 """Images of a batch whose time is taken."""
 
@@ -84,7 +89,8 @@ class Measured:
         megabytes: of the file; of PyTorch's weights.
         images_per_second: on this machine's CPU, batches of 16.
         difference: largest of a probability, to PyTorch; None for PyTorch itself.
-        accuracy: on the test set; None where the run's images are not here.
+        right: `(N,)` whether each test image is recognised; None where the run's images are not
+            here.
     """
 
     name: str
@@ -92,14 +98,15 @@ class Measured:
     megabytes: float
     images_per_second: float
     difference: float | None
-    accuracy: float | None
+    right: Floats | None
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The files, and what was measured; the notes say on what."""
+    """The files, what was measured, and the groups of the test images; notes say on what."""
 
     rows: tuple[Measured, ...]
+    groups: Sequence[str] | None
     notes: tuple[str, ...]
 
 
@@ -160,7 +167,7 @@ def export(run: str, wish: Wish, runs_dir: Path = Path("runs")) -> Exported:
         rows.append(_measured("ONNX", (file, part), network, difference, samples))
     if wish.int8:
         rows.append(_int8(file, kept, samples))
-    return Exported(tuple(rows), (*notes, *_notes(samples, rows)))
+    return Exported(tuple(rows), samples.groups, (*notes, *_notes(samples, rows)))
 
 
 @dataclass(frozen=True)
@@ -177,6 +184,12 @@ class _Samples:
     test: Split | None
     train: Split | None
     reason: str = ""
+
+    @property
+    def groups(self) -> Sequence[str] | None:
+        """The groups of the test images, as far as they are known."""
+        table = None if self.test is None else self.test.table
+        return None if table is None else known_groups(table["group"].astype(str).tolist())
 
 
 def _samples(member: Member) -> _Samples:
@@ -228,18 +241,17 @@ def _write(kept: KeptModel, file: Path, *, inside: bool) -> None:
     """Write the graph, with what it needs to be used in its metadata."""
     network, size = kept.model, kept.preprocessing.image_size
     photos = _photo_input(kept) if inside else None
-    batch: Any = torch.export.Dim.DYNAMIC
     given: dict[str, Tensor] = {}
     moving: dict[str, Any] = {}
     if network.sees_pixels:
         given[IMAGES] = torch.zeros(2, 3, size, size)
-        moving[IMAGES] = {0: batch}
+        moving[IMAGES] = {0: BATCH}
     if photos is not None:
         given[IMAGES] = torch.zeros(2, size + 9, size + 5, 3, dtype=torch.uint8)
-        moving[IMAGES] = {0: batch, 1: batch, 2: batch}
+        moving[IMAGES] = {0: BATCH, 1: "height", 2: "width"}
     if network.joints is not None:
         given |= network.any_hands(2)
-        moving[JOINTS] = {0: batch}
+        moving[JOINTS] = {0: BATCH}
     with without_export_remarks(), torch.no_grad():
         program = torch.onnx.export(
             _Graph(network, photos).eval(),
@@ -317,7 +329,7 @@ def _as_photo(square: Pixels, sides: tuple[float, float], kept: KeptModel) -> tu
 def _of_torch(member: Member, samples: _Samples) -> Measured:
     model = member.kept.model
     size = _n_bytes(model) / 1e6
-    return Measured("PyTorch", None, size, _speed(model, samples), None, _accuracy(model, samples))
+    return Measured("PyTorch", None, size, _speed(model, samples), None, _right(model, samples))
 
 
 def _n_bytes(network: nn.Module) -> int:
@@ -329,8 +341,8 @@ def _measured(
 ) -> Measured:
     """Measure a file; the second path is where it lies now."""
     file, now = files
-    speed, accuracy = _speed(network, samples), _accuracy(network, samples)
-    return Measured(name, file, now.stat().st_size / 1e6, speed, difference, accuracy)
+    speed, right = _speed(network, samples), _right(network, samples)
+    return Measured(name, file, now.stat().st_size / 1e6, speed, difference, right)
 
 
 def _int8(file: Path, kept: KeptModel, samples: _Samples) -> Measured:
@@ -377,7 +389,7 @@ def _speed(network: nn.Module, samples: _Samples) -> float:
     return len(rows) / float(np.median(seconds))
 
 
-def _accuracy(network: Any, samples: _Samples) -> float | None:
+def _right(network: Any, samples: _Samples) -> Floats | None:
     if samples.test is None:
         return None
     cpu = torch.device("cpu")
@@ -385,7 +397,7 @@ def _accuracy(network: Any, samples: _Samples) -> float | None:
     right = answers.argmax(1) == samples.test.labels
     if samples.test.rejected is not None:
         right &= ~samples.test.rejected
-    return float(right.mean())
+    return right.astype(np.float64)
 
 
 def _notes(samples: _Samples, rows: list[Measured]) -> Iterator[str]:
@@ -394,9 +406,12 @@ def _notes(samples: _Samples, rows: list[Measured]) -> Iterator[str]:
         yield f"compared on {n} drawn hands: the run's images cannot be read ({samples.reason})"
     else:
         yield f"compared on {n} images of the test set; accuracy on all {len(samples.test):,}"
-    lost = [(rows[0].accuracy or 0) - (row.accuracy or 0) for row in rows if "int8" in row.name]
-    for points in lost:
-        yield f"int8 costs {100 * points:.1f} points of accuracy on the test set"
+    for row in rows:
+        if "int8" in row.name and row.right is not None and rows[0].right is not None:
+            lost = rows[0].right - row.right
+            cost = f"{100 * lost.mean():.1f} points of accuracy on the test set"
+            spread = readable.points(mean_interval(lost, samples.groups))
+            yield f"int8 costs {cost} ({spread if lost.any() else 'not one answer changed'})"
     yield from (f"file: {row.file}" for row in rows if row.file)
 
 
@@ -404,13 +419,16 @@ def show(exported: Exported) -> None:
     """Print what was measured, and where the files are."""
     console, table = Console(), Table()
     table.add_column("", style="bold")
-    for column in ("MB", "images/s", "largest difference", "test/accuracy"):
+    for column in ("MB", "images/s", "largest difference", "test/accuracy", "95 %"):
         table.add_column(column, justify="right")
     for row in exported.rows:
         difference = "-" if row.difference is None else f"{row.difference:.1e}"
-        accuracy = readable.score(row.accuracy)
+        told = ["-", "-"]
+        if row.right is not None:
+            bounds = mean_interval(row.right, exported.groups, share=True)
+            told = [readable.score(row.right.mean()), readable.interval(bounds)]
         table.add_row(
-            row.name, f"{row.megabytes:.2f}", f"{row.images_per_second:,.0f}", difference, accuracy
+            row.name, f"{row.megabytes:.2f}", f"{row.images_per_second:,.0f}", difference, *told
         )
     console.print(table)
     for note in exported.notes:

@@ -151,6 +151,12 @@ def test_a_run_whose_folder_is_gone_is_found_in_the_store(runs_dir: Path, tmp_pa
     assert set(Recognizer.load(choice.path).kept.classes) == set("ABC")
 
 
+def test_runs_of_one_name_are_told_apart_by_their_folders(two_runs: Path) -> None:
+    shutil.copytree(two_runs / "run", two_runs / "again" / "deeper")
+    names = [choice.name for choice in all_choices(two_runs)]
+    assert sorted(name.partition(": ")[0] for name in names) == ["again/deeper", "better", "run"]
+
+
 def test_a_frame_of_the_camera_is_answered(runs_dir: Path) -> None:
     recognizer, speller = Recognizer.load(runs_dir / "run0"), Speller()
     jpeg = io.BytesIO()

@@ -47,7 +47,9 @@ def test_a_file_with_preprocessing_and_its_int8_form_predict_as_the_checkpoint(
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "compared on 12 images of the test set; accuracy on all 12" in said
-    assert re.search(r"int8 costs -?\d+\.\d points of accuracy", said)
+    spread = r"(95 % -?\d+\.\d to -?\d+\.\d|not one answer changed|no interval: .*)"
+    assert re.search(rf"int8 costs -?\d+\.\d points of accuracy on the test set \({spread}\)", said)
+    assert "95 %" in said.splitlines()[1]
     assert sorted(path.name for path in out.parent.iterdir()) == ["net.int8.onnx", "net.onnx"]
     small = out.with_suffix(".int8.onnx")
     assert small.stat().st_size < 0.6 * out.stat().st_size
@@ -56,6 +58,8 @@ def test_a_file_with_preprocessing_and_its_int8_form_predict_as_the_checkpoint(
     assert about["classes"] == ["A", "B", "C"]
     assert len(about["weights_sha256"]) == 64
     session = onnxruntime.InferenceSession(out)
+    axes = session.get_inputs()[0].shape, session.get_outputs()[0].shape
+    assert axes == (["batch", "height", "width", 3], ["batch", 3])
     for batch, high, wide in ((1, 40, 56), (3, 100, 33)):  # any number of photos of any size
         given = np.zeros((batch, high, wide, 3), np.uint8)
         assert session.run(None, {"images": given})[0].shape == (batch, 3)

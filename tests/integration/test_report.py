@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from asl_exp.config import readable
 from asl_exp.config.compose import compose_config
 from asl_exp.report import main
 from asl_exp.training.run import run_experiment
@@ -45,8 +46,8 @@ def test_runs_are_set_side_by_side(runs: Path, tmp_path: Path) -> None:
     assert len(content["pairs"]) == 2  # a and b are one configuration
     assert "common images |" in text
     result = json.loads((runs / "c" / "result.json").read_text())
-    low, high = result["intervals"]["val/accuracy"]
-    assert f"{result['metrics']['val/accuracy']:.2f} [{low:.2f}, {high:.2f}]" in text
+    told = readable.interval(result["intervals"]["val/accuracy"])
+    assert f"{result['metrics']['val/accuracy']:.2f} ({told})" in text
     for name, row in content["runs"].items():
         scores = pd.read_parquet(runs / name / "evaluation/test/predictions.parquet")
         assert row["measured"]["test"] == pytest.approx(scores["correct"].mean())

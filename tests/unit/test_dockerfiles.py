@@ -1,7 +1,10 @@
-"""The Dockerfiles parse, copy what is there, and run what is installed; none is built here."""
+"""The Dockerfiles pass a linter, and copy what is there; none is built here."""
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +46,15 @@ def test_a_dockerfile_parses_and_copies_what_is_there(file: Path) -> None:
             assert all(isinstance(part, str) for part in command)
         if word == "FROM":
             assert re.fullmatch(r"python:3\.1[1-9]-slim", rest)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_hadolint_has_nothing_to_say(file: Path) -> None:
+    program = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if program is None:
+        pytest.skip("hadolint is not installed: it is in the extra dev, on Linux")
+    told = subprocess.run([program, "--no-color", file], capture_output=True, text=True)
+    assert (told.returncode, told.stdout) == (0, "")
 
 
 def test_both_are_there() -> None:

@@ -59,6 +59,19 @@ def test_a_line_leaves_out_what_is_not_defined() -> None:
     assert canvas.line(87_000, canvas.number("F1", 0.25)) == "87,000 images, F1 0.250"
 
 
+def test_an_interval_of_nearly_everything_is_said_in_words() -> None:
+    assert canvas.number("accuracy", 0.98, (0.02, 1.0)) == "accuracy 0.980 (too few to say)"
+    assert canvas.number("loss", 2.2, (1.9, 2.6)) == "loss 2.200 (1.90 to 2.60)"
+
+
+def test_a_map_writes_each_interval_below_its_share() -> None:
+    figure = canvas.new_figure(6, 3)
+    axes = figure.add_subplot()
+    shares = np.array([[0.5, np.nan]])
+    canvas.shares_map(axes, shares, ["run"], ["A", "B"], [["31-69", "?"]])
+    assert [text.get_text() for text in axes.texts] == ["50", "31-69"]
+
+
 def test_the_legend_names_the_worst_class_whatever_it_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,7 +188,7 @@ def test_groups_sources_and_classes_have_scores_with_intervals(tmp_path: Path) -
     told = f"Accuracy by group, the lowest first\n{hardest[0]}: {hardest[1]['accuracy']:.4f} of"
     assert told in text
     low, high = report["intervals"]["classes"]["A"]["recall"]
-    assert f"{report['classes']['A']['recall']:.4f}  [{low:.2f}, {high:.2f}]" in text
+    assert f"{report['classes']['A']['recall']:.4f}  ({low:.2f} to {high:.2f})" in text
 
 
 def test_a_figure_says_the_interval_beside_the_score(tmp_path: Path) -> None:

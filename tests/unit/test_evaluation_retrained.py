@@ -57,6 +57,9 @@ def test_copies_of_test_images_are_priced_and_other_images_are_not() -> None:
     assert "1 of 96 test images has a near-duplicate" in alone.sentence()
     assert "without this 1 of 96" in alone.sentence()
     assert "no interval: not one answer changed" in alone.sentence()
+    low, high = alone.intervals["accuracy"] or (0, 0)
+    assert low < alone.accuracy < high
+    assert f"instead of {alone.accuracy:.3f} ({low:.2f} to {high:.2f})," in alone.sentence()
 
 
 def test_more_people_are_worth_what_more_people_bring() -> None:
@@ -68,6 +71,10 @@ def test_more_people_are_worth_what_more_people_bring() -> None:
     assert curve.gain_interval is not None
     assert curve.gain_interval[0] <= curve.gain <= curve.gain_interval[1]
     assert f"{MORE} more signers are worth" in curve.sentence()
+    low, high = curve.known_interval or (0, 0)
+    assert low < curve.accuracy[-1] < high
+    told = f"gets {curve.accuracy[-1]:.3f}, 95 % {low:.2f} to {high:.2f}, with the 12 of training"
+    assert told in curve.sentence()
     (larger,) = people_curves(people(20, 2, seed=1, spread=2.0), {"test": test})
     reached = float(larger.accuracy[-1] - curve.accuracy[-1])
     assert curve.gain_interval[0] - 0.05 <= reached <= curve.gain_interval[1] + 0.05

@@ -88,18 +88,29 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=13, transform=axes.transAxes)
 
 
-def shares_map(axes: Axes, values: Shares, rows: Sequence[str], columns: Sequence[str]) -> None:
-    """Draw shares of 0 to 1 `(R, C)` as a map of colours with whole percents; NaN stays empty."""
+def shares_map(
+    axes: Axes,
+    values: Shares,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    spreads: Sequence[Sequence[str]] | None = None,
+) -> None:
+    """Draw shares of 0 to 1 `(R, C)` as a map of colours with whole percents; NaN stays empty.
+
+    The texts of `spreads`, a row of them each row, stand small below the percents.
+    """
     image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(columns)), [plain(name) for name in columns], fontsize=8)
     axes.set_yticks(range(len(rows)), [plain(name) for name in rows], fontsize=8)
     for row, column in np.ndindex(values.shape):
         if not np.isnan(values[row, column]):
             shade = "black" if values[row, column] > 0.6 else "white"
+            spread = spreads[row][column] if spreads else ""
             axes.text(
                 column, row, f"{100 * values[row, column]:.0f}",
-                ha="center", va="center", fontsize=7, color=shade,
+                ha="center", va="bottom" if spread else "center", fontsize=7, color=shade,
             )  # fmt: skip
+            axes.text(column, row + 0.08, spread, ha="center", va="top", fontsize=5, color=shade)
     if (figure := axes.get_figure(root=True)) is not None:
         figure.colorbar(image, ax=axes, fraction=0.02)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
-from statistics import mean
+from statistics import mean, stdev
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from asl_exp.config import names
+from asl_exp.config import names, readable
 from asl_exp.evaluation.comparison import Configuration
 from asl_exp.evaluation.cost import Cost
 from asl_exp.evaluation.figures import canvas
@@ -67,16 +67,24 @@ def _shade_later_phases(axes: Axes, history: pd.DataFrame) -> None:
 
 
 def recall_figure(compared: Sequence[Configuration], where: str) -> Figure:
-    """Return the share of each class's images that was recognised, a row a configuration."""
+    """Return the share of each class's images that was recognised, a row a configuration.
+
+    Below it its interval, or the spread of repeated runs.
+    """
     tested = [one for one in compared if one.scored(where)]
     recalls = [_mean_recall(one, where) for one in tested]
     classes = list(dict.fromkeys(name for recall in recalls for name in recall))
     values = np.array([[recall.get(name, np.nan) for name in classes] for recall in recalls])
-    figure = canvas.new_figure(max(6.0, 0.36 * len(classes) + 3), 1.6 + 0.4 * len(tested))
+    figure = canvas.new_figure(max(6.0, 0.4 * len(classes) + 3), 1.8 + 0.45 * len(tested))
     axes = figure.add_subplot()
-    canvas.title(figure, f"Recall by class: {where}", "percent of a class's images recognised")
+    told = (
+        "percent of a class's images recognised; small: 95 % interval, ± standard deviation of "
+        "repeated runs, or ? where there are too few to say"
+    )
+    canvas.title(figure, f"Recall by class: {where}", told)
     labels = [canvas.shortened(one.label, _LONGEST_NAME) for one in tested]
-    canvas.shares_map(axes, values, labels, classes)
+    spreads = [[_recall_spread(one, where, name) for name in classes] for one in tested]
+    canvas.shares_map(axes, values, labels, classes, spreads)
     return figure
 
 
@@ -86,6 +94,16 @@ def _mean_recall(one: Configuration, where: str) -> Mapping[str, float]:
     return {
         name: mean(run.recall[name] for run in scored if name in run.recall) for name in classes
     }
+
+
+def _recall_spread(one: Configuration, where: str, label: str) -> str:
+    scored = [run for run in one.scored(where) if label in run.recall]
+    if len(scored) > 1:
+        return f"±{100 * stdev(run.recall[label] for run in scored):.0f}"
+    bounds = scored[0].recall_intervals.get(label) if scored else None
+    if bounds is None or readable.says_nothing(bounds):
+        return "?"
+    return f"{100 * bounds[0]:.0f}-{100 * bounds[1]:.0f}"
 
 
 def cost_figure(compared: Sequence[Configuration], where: str) -> Figure:

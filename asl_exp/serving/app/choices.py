@@ -5,9 +5,10 @@ and further folders by name. The best comes first, and best is how well a model 
 never seen. Those that are in memory are shared by all who look at the app.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from urllib.parse import unquote, urlparse
@@ -92,7 +93,17 @@ def all_choices(runs_dir: Path, more: Sequence[Path] = ()) -> list[Choice]:
     found = list(_in_folder(runs_dir)) if runs_dir.is_dir() else []
     found += _in_store(runs_dir, {choice.path.resolve() for choice in found})
     known = {choice.path.resolve(): choice for choice in (*found, *given)}
-    return sorted(known.values(), key=_worth, reverse=True)
+    return sorted(_told_apart(list(known.values()), runs_dir), key=_worth, reverse=True)
+
+
+def _told_apart(choices: Sequence[Choice], runs_dir: Path) -> Iterator[Choice]:
+    """Yield the models; where several runs have one name, their folders stand before it."""
+    counts = Counter(choice.name for choice in choices)
+    for choice in choices:
+        path = choice.path
+        place = path.relative_to(runs_dir) if path.is_relative_to(runs_dir) else path
+        apart = counts[choice.name] > 1 and str(place) != choice.name
+        yield replace(choice, name=f"{place}: {choice.name}") if apart else choice
 
 
 def _worth(choice: Choice) -> tuple[float, float, str]:

@@ -66,9 +66,12 @@ def bars(probabilities: pd.Series) -> None:
 
 
 def share(value: float, interval: Sequence[float] | None) -> str:
-    """Return ``42% (35% to 49%)``, the interval where it is known."""
-    spread = interval and " (" + " to ".join(map(readable.percent, interval)) + ")"
-    return f"{readable.percent(value)}{spread or ''}"
+    """Return ``42% (35% to 49%)``, in words where there is no interval or it says nothing."""
+    if interval is None:  # of one group, or of a run that kept none
+        return f"{readable.percent(value)} (no interval)"
+    spread = " to ".join(map(readable.percent, interval))
+    told = readable.interval(interval) if readable.says_nothing(interval) else spread
+    return f"{readable.percent(value)} ({told})"
 
 
 def worth(choice: Choice) -> str:
