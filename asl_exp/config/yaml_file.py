@@ -23,6 +23,7 @@ LARGEST_BYTES: Final = 1_000_000
 """A configuration with every key takes 6 kB."""
 
 _DEEPEST: Final = 20
+_PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C it takes a tenth of the time
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)\}")
 _PACKAGE: Final = re.compile(r"^\s*#\s*@package\s+(\S+)", re.MULTILINE)
 _OPTION: Final = re.compile(r"[A-Za-z0-9_][\w.-]*")
@@ -135,7 +136,7 @@ def _check_structure(text: str) -> None:
     """Look at the events of the parser, before any value is made of them."""
     depth = 0
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=_PARSER):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 raise YamlError(_at(event, "anchors (&name, *name) are not read; write it out"))
             if getattr(event, "tag", None):

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import torch
 from rich.table import Table
 
+from asl_exp.config import readable
 from asl_exp.config.console import Console
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import record_name
@@ -211,7 +212,8 @@ def _table(asked: Asked, classes: tuple[str, ...]) -> Write:
     def cells(answer: Answer) -> tuple[str, str, str, str]:
         ranked = list(answer.ranked.items())
         shown = ranked if answer.letter not in classes else ranked[1:]
-        then = [f"{name} {value:.2f}" for name, value in shown[: max(0, asked.top - 1)]]
+        others = shown[: max(0, asked.top - 1)]
+        then = [f"{name} {readable.score(value, 2)}" for name, value in others]
         if ranked and answer.row.get("hand_found") is False:
             then.append("no hand found")
         return answer.name, answer.letter, f"{ranked[0][1]:.3f}" if ranked else "-", ", ".join(then)
