@@ -77,10 +77,7 @@ def recall_figure(compared: Sequence[Configuration], where: str) -> Figure:
     values = np.array([[recall.get(name, np.nan) for name in classes] for recall in recalls])
     figure = canvas.new_figure(max(6.0, 0.4 * len(classes) + 3), 1.8 + 0.45 * len(tested))
     axes = figure.add_subplot()
-    told = (
-        "percent of a class's images recognised; small: 95 % interval, ± standard deviation of "
-        "repeated runs, or ? where there are too few to say"
-    )
+    told = "percent of a class's images; small: 95 % interval, ? for too few, ± of repeated runs"
     canvas.title(figure, f"Recall by class: {where}", told)
     labels = [canvas.shortened(one.label, _LONGEST_NAME) for one in tested]
     spreads = [[_recall_spread(one, where, name) for name in classes] for one in tested]
