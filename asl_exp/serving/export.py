@@ -394,10 +394,10 @@ def _right(network: Any, samples: _Samples) -> Floats | None:
         return None
     cpu = torch.device("cpu")
     answers = probabilities(network, samples.test, batch_size=_TOGETHER, device=cpu)
-    right = answers.argmax(1) == samples.test.labels
+    right: Floats = (answers.argmax(1) == samples.test.labels).astype(np.float64)
     if samples.test.rejected is not None:
-        right &= ~samples.test.rejected
-    return right.astype(np.float64)
+        right[samples.test.rejected] = 0
+    return right
 
 
 def _notes(samples: _Samples, rows: list[Measured]) -> Iterator[str]:
