@@ -56,8 +56,8 @@ _known: dict[tuple[str, int], tuple[int | None, int | None]] = {}
 
 
 def _shape(config: Config) -> str:
-    """Return the configuration's parts that decide the network's shape."""
-    parts = (config.backbone, config.head, config.hand, config.regularization)
+    """Return the configuration's parts that decide the network's shape: dropout and L2 do not."""
+    parts = (config.backbone, config.head, config.hand)
     return json.dumps([part.model_dump() for part in parts], sort_keys=True)
 
 
