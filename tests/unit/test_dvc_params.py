@@ -31,6 +31,14 @@ def test_the_report_waits_until_every_backbone_is_scored() -> None:
     assert stages["report"]["cmd"].split()[-6:-2] == runs
 
 
+def test_what_the_stages_depend_on_is_there() -> None:
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    backbones = yaml.safe_load((ROOT / "params.yaml").read_text())["backbones"]
+    stages = [stage.get("do", stage) for stage in pipeline["stages"].values()]
+    named = {dep.replace("${key}", key) for s in stages for dep in s["deps"] for key in backbones}
+    assert [dep for dep in named if dep[:5] != "runs/" and not (ROOT / dep).exists()] == []
+
+
 def test_every_backbone_is_in_the_plots() -> None:
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     curves, *matrices = pipeline["plots"]
