@@ -15,7 +15,7 @@ from urllib.parse import quote
 from asl_exp.config import names, readable
 from asl_exp.config.documents import markdown_table
 from asl_exp.config.names import Artifact
-from asl_exp.runs.result import spelled_cautions
+from asl_exp.runs.result import Result, spelled_cautions
 
 _MOST_CONFUSIONS: Final = 5
 _WIDTH: Final = 100  # characters
@@ -27,30 +27,18 @@ class Story:
     """What a description is made of.
 
     Attributes:
-        status: RUNNING, FINISHED, FAILED, KILLED or PRUNED.
-        failure: why it did not finish.
+        result: as far as it has come.
         changed: settings that are not the defaults, in one line.
         command: that computes the same again.
-        metrics: of the kept checkpoint, under the metric keys.
-        intervals: metric key to its 95 % interval, low and high.
         phases: name to first and last epoch, counted across phases.
-        kept_epochs: name to the epoch kept.
-        monitor: the metric that chose the kept epoch.
-        cautions: split or external set to what must stand beside its score.
     """
 
     run_id: str
     run_folder: Path
-    status: str
+    result: Result
     changed: str
     command: Sequence[str]
-    failure: str | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     phases: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    kept_epochs: Mapping[str, int] = field(default_factory=dict)
-    monitor: str | None = None
-    cautions: Mapping[str, str] = field(default_factory=dict)
 
 
 def description(story: Story) -> str:
@@ -68,41 +56,39 @@ def description(story: Story) -> str:
 
 
 def _outcome(story: Story) -> Iterator[str]:
-    if story.status not in ("FINISHED", "RUNNING"):
-        reason = f": {_one_line(story.failure)}" if story.failure else ""
-        yield f"**{story.status}**{reason}"
-    if story.cautions:
-        yield f"**{spelled_cautions(story.cautions)}**"
+    result = story.result
+    if result.status not in ("FINISHED", "RUNNING"):
+        reason = f": {_one_line(result.failure)}" if result.failure else ""
+        yield f"**{result.status}**{reason}"
+    if result.cautions:
+        yield f"**{spelled_cautions(result.cautions)}**"
 
 
 def _results(story: Story) -> Iterator[str]:
     """Yield a table with a row for each set that has scores."""
-    metrics = story.metrics
+    result, metrics = story.result, story.result.metrics
     sets = dict.fromkeys(key.rpartition("/")[0] for key in metrics if "/" in key)
     rows = {name: [names.score_key(name, score) for score in _SCORES] for name in sets}
     if rows:
         yield markdown_table(
             ["", *_SCORES.values()],
-            [[name, *(_cell(story, key) for key in keys)] for name, keys in rows.items()],
+            [[name, *(_cell(result, key) for key in keys)] for name, keys in rows.items()],
         )
-    if rows and story.monitor:
-        yield f"Scores are those of the last phase's kept epoch, chosen by `{story.monitor}`."
+    if rows and result.monitor:
+        yield f"Scores are those of the last phase's kept epoch, chosen by `{result.monitor}`."
 
 
-def _cell(story: Story, key: str) -> str:
+def _cell(result: Result, key: str) -> str:
     """Return a score with its interval, as far as it has them."""
-    low_high = story.intervals.get(key)
+    low_high = result.intervals.get(key)
     spread = "" if low_high is None else f" ({readable.interval(low_high)})"
-    return _number(story.metrics.get(key)) + spread
+    return _number(result.metrics.get(key)) + spread
 
 
 def _phases(story: Story) -> Iterator[str]:
+    kept = story.result.kept_epochs
     rows = [
-        [
-            name,
-            str(last - first + 1),
-            str(story.kept_epochs[name] - first + 1) if name in story.kept_epochs else "",
-        ]
+        [name, str(last - first + 1), str(kept[name] - first + 1) if name in kept else ""]
         for name, (first, last) in story.phases.items()
     ]
     if rows:

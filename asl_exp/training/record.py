@@ -266,16 +266,10 @@ def _note(recorder: Recorder, config: Config, result: Result, folder: Path) -> d
     story = Story(
         run_id=recorder.run_id,
         run_folder=folder.resolve(),
-        status=result.status,
-        failure=result.failure,
+        result=result,
         changed=spelled(changed_settings(config)),
         command=repeats(config),
-        metrics=result.metrics,
-        intervals=result.intervals,
         phases=_boundaries(folder / Artifact.EPOCHS),
-        kept_epochs=result.kept_epochs,
-        monitor=result.monitor,
-        cautions=result.cautions,
     )
     return {MLFLOW_RUN_NOTE: description(story)}
 

@@ -11,6 +11,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import external_means, metric_fault
 from asl_exp.config.signature import run_name, told_settings
 from asl_exp.evaluation.figures.mistakes import _image_name
+from asl_exp.runs.result import Result
 from asl_exp.tracking.description import Story, description
 from asl_exp.tracking.local_server import ui_address, ui_port
 
@@ -147,5 +148,5 @@ def test_a_port_that_is_taken_is_said_with_one_that_is_free(
 
 def test_a_set_whose_name_has_a_bar_stays_in_its_cell(tmp_path: Path) -> None:
     scores = {"external/a|b/accuracy": 0.5}
-    told = description(Story("id", tmp_path, "FINISHED", "", (), metrics=scores))
+    told = description(Story("id", tmp_path, Result("", "", metrics=scores), "", ()))
     assert "| external/a\\|b | 0.500 |" in told
