@@ -152,9 +152,7 @@ def confirm(plan: Plan, survey: Survey, parent_id: str | None, say: Say) -> list
         return []
     winner = trial_config(plan, best)
     same = signature(winner) == signature(plan.base)
-    data = str(survey.study.user_attrs.get(DATA_DIGEST, ""))
-    features_gb = survey.study.user_attrs.get(FEATURES_GB)
-    repeat = Repeater(plan, data, features_gb, parent_id, say)
+    repeat = _Repeater(plan, survey.study.user_attrs, parent_id, say)
     found = {str(best.number): dict(repeat(winner, str(best.number)))}
     if not same:
         found[DEFAULT] = dict(repeat(plan.base, DEFAULT))
@@ -177,27 +175,22 @@ def _values(found: Mapping[int, Result], metric: str) -> dict[int, float]:
 
 
 @dataclass(frozen=True)
-class Repeater:
+class _Repeater:
     """Runs one configuration with other seeds.
 
     Attributes:
-        plan: of the study.
-        data: digest of the images; other images are other repetitions.
-        features_gb: how much a phase's stored features may take, as for the study's trials.
-        parent_id: of the study's MLflow run.
-        say: takes a line for each repetition.
+        known: attributes of the study; other images are other repetitions.
     """
 
     plan: Plan
-    data: str
-    features_gb: float | None
+    known: Mapping[str, Any]
     parent_id: str | None
     say: Say
 
     def __call__(self, config: Config, who: str) -> Iterator[tuple[int, Result]]:
         """Yield the seed and the result of each repetition that finished."""
         name = who if who == DEFAULT else f"trial {who}"
-        computed = f"{signature(config)[:8]}{self.data[:4]}"
+        computed = f"{signature(config)[:8]}{self.known.get(DATA_DIGEST, '')[:4]}"
         tags = {**child_tags(self.plan, self.parent_id, who), Tag.ROLE: CONFIRMATION}
         for seed in range(config.seed + 1, config.seed + 1 + self.plan.sweep.confirm):
             seeded = config.model_copy(update={"seed": seed, "name": f"confirm {name} seed={seed}"})
@@ -219,7 +212,7 @@ class Repeater:
             run_whole(
                 config.model_copy(update={"resume": resume}),
                 folder,
-                observer=Observer(tags, self.features_gb),
+                observer=Observer(tags, self.known.get(FEATURES_GB)),
                 evaluate=evaluate,
             )
             known = outcome_of(folder)
