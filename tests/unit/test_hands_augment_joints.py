@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from asl_exp.config.schema import AugmentationConfig
+from asl_exp.config.schema import AugmentationConfig, VariationConfig
 from asl_exp.data.augment_ops import BatchRandom, flipped, homographies, warped
-from asl_exp.data.hands.augment_joints import Variation, mirrored, moved, varied
+from asl_exp.data.hands.augment_joints import mirrored, moved, varied
 from asl_exp.data.hands.hand import N_JOINTS
 
 SIDE = 96
@@ -74,7 +74,7 @@ OFF = dict.fromkeys(("stretch", "shear", "tilt", "finger", "bone", "noise", "los
 
 
 def test_no_variation_changes_nothing(hands: Tensor) -> None:
-    assert torch.allclose(varied(hands, Variation(**OFF), rng(400)), hands, atol=1e-5)
+    assert torch.allclose(varied(hands, VariationConfig(**OFF), rng(400)), hands, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", ALONE, ids=lambda change: next(iter(change)))
@@ -82,7 +82,7 @@ def test_each_variation_changes_the_plane_of_each_hand_its_own_way(
     hands: Tensor, change: dict[str, float]
 ) -> None:
     same = hands[:1].expand(400, -1, -1)
-    other = varied(same, Variation(**{**OFF, **change}), rng(400))
+    other = varied(same, VariationConfig(**{**OFF, **change}), rng(400))
     assert torch.equal(other[..., 2], same[..., 2])
     assert torch.isfinite(other).all()
     assert not torch.allclose(other[0], other[1], atol=1e-3)
@@ -90,7 +90,7 @@ def test_each_variation_changes_the_plane_of_each_hand_its_own_way(
 
 
 def test_a_stretched_hand_keeps_straight_lines_and_its_palm_in_place(hands: Tensor) -> None:
-    other = varied(hands, Variation(**{**OFF, "stretch": 0.2}), rng(400))
+    other = varied(hands, VariationConfig(**{**OFF, "stretch": 0.2}), rng(400))
     palm = [0, 5, 9, 13, 17]
     assert torch.allclose(other[:, palm, :2].mean(1), hands[:, palm, :2].mean(1), atol=1e-5)
     ratio = torch.log(
@@ -100,7 +100,7 @@ def test_a_stretched_hand_keeps_straight_lines_and_its_palm_in_place(hands: Tens
 
 
 def test_longer_bones_keep_their_directions(hands: Tensor) -> None:
-    other = varied(hands, Variation(**{**OFF, "finger": 0.1, "bone": 0.05}), rng(400))
+    other = varied(hands, VariationConfig(**{**OFF, "finger": 0.1, "bone": 0.05}), rng(400))
     before = hands[:, 8, :2] - hands[:, 7, :2]
     after = other[:, 8, :2] - other[:, 7, :2]
     length = after.norm(dim=-1) / before.norm(dim=-1)
@@ -109,7 +109,7 @@ def test_longer_bones_keep_their_directions(hands: Tensor) -> None:
 
 
 def test_noise_has_the_stated_size(hands: Tensor) -> None:
-    other = varied(hands, Variation(**{**OFF, "noise": 0.02}), rng(400))
+    other = varied(hands, VariationConfig(**{**OFF, "noise": 0.02}), rng(400))
     palm = hands[:, [0, 5, 9, 13, 17], :2].mean(1, keepdim=True)
     reach = (hands[..., :2] - palm).norm(dim=-1).amax(1)
     off = ((other - hands)[..., :2] / reach[:, None, None]).abs().median()
@@ -118,7 +118,7 @@ def test_noise_has_the_stated_size(hands: Tensor) -> None:
 
 def test_a_hand_that_was_not_found_stays_so_and_the_seed_decides(hands: Tensor) -> None:
     hands[3] = float("nan")
-    first, again, another = (varied(hands, Variation(), rng(400, seed)) for seed in (1, 1, 2))
+    first, again, another = (varied(hands, VariationConfig(), rng(400, seed)) for seed in (1, 1, 2))
     assert torch.isnan(first[3]).all()
     assert torch.isfinite(first[4:]).all()
     assert torch.equal(first[4:], again[4:])

@@ -8,7 +8,6 @@ Joints are (B, 21, 2 or 3) in shares of the image: x from its left to its right 
 top to its bottom edge, then depth, which no change of the image's plane alters.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -22,30 +21,6 @@ from asl_exp.data.hands.hand import FINGERS, N_JOINTS
 _PALM: Final = (0, 5, 9, 13, 17)
 _NEAREST: Final = 0.3
 """Of the distance of the palm: no tilt brings a joint nearer to the camera."""
-
-
-@dataclass(frozen=True)
-class Variation:
-    """How much `varied` changes: standard deviations, relative to the hand's reach; 0 is off.
-
-    Attributes:
-        stretch: of the logarithm of the hand's width and of its height: squashed images, lenses.
-        shear: of how far the top moves sideways, of the height.
-        tilt: of the perspective: how much nearer one side of the hand is.
-        finger: of a finger's length, relative to it: other people.
-        bone: of a bone's length, relative to it: other people, other views.
-        noise: of every joint's place: detectors. Each hand has its own share, 0.3 to about 3
-            times of this.
-        lost: probability that a joint is far off, by 0.15: detectors.
-    """
-
-    stretch: float = 0.1
-    shear: float = 0.1
-    tilt: float = 0.1
-    finger: float = 0.05
-    bone: float = 0.05
-    noise: float = 0.015
-    lost: float = 0.0
 
 
 def mirrored(joints: Tensor, which: Tensor) -> Tensor:
@@ -67,7 +42,7 @@ def moved(joints: Tensor, homography: Tensor) -> Tensor:
     return torch.cat([plane, joints[..., 2:]], -1)
 
 
-def varied(joints: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
+def varied(joints: Tensor, by: VariationConfig, rng: BatchRandom) -> Tensor:
     """Return other hands that show the same: each hand is changed round its own palm.
 
     A hand that was not found (NaN) stays so.
@@ -82,7 +57,7 @@ def varied(joints: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
     return torch.cat([plane, joints[..., 2:]], -1)
 
 
-def _other_bones(plane: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
+def _other_bones(plane: Tensor, by: VariationConfig, rng: BatchRandom) -> Tensor:
     """Lengthen and shorten fingers and bones; joints move with the bones that carry them."""
     finger = 1 + by.finger * rng.normal(len(FINGERS), 1)
     bone = 1 + by.bone * rng.normal(len(FINGERS), 4)
@@ -93,7 +68,8 @@ def _other_bones(plane: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
     return torch.cat([wrist, wrist + grown.flatten(1, 2)], 1)
 
 
-def _other_places(plane: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
+def _other_places(plane: Tensor, by: VariationConfig, rng: BatchRandom) -> Tensor:
+    """Move joints as detectors do: each hand has its own share, 0.3 to about 3 times the noise."""
     strength = by.noise * (0.3 + rng.normal(1, 1).abs())
     plane = plane + strength * rng.normal(N_JOINTS, 2)
     if not by.lost:
@@ -102,7 +78,8 @@ def _other_places(plane: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
     return torch.where(lost, plane + 0.15 * rng.normal(N_JOINTS, 2), plane)
 
 
-def _other_view(plane: Tensor, by: Variation, rng: BatchRandom) -> Tensor:
+def _other_view(plane: Tensor, by: VariationConfig, rng: BatchRandom) -> Tensor:
+    """Show hands as squashed images, lenses and other views would."""
     stretch = torch.exp(by.stretch * rng.normal(2))
     shear = by.shear * rng.normal(1)
     x = (plane[..., 0] + shear * plane[..., 1]) * stretch[:, :1]
@@ -117,7 +94,7 @@ class JointAugmentation:
     def __init__(self, config: AugmentationConfig, variation: VariationConfig) -> None:
         self._config = config
         self._moves = any((config.rotation, config.zoom, config.shift, config.perspective))
-        self._variation = Variation(**variation.model_dump())
+        self._variation = variation
         self._varies = any(variation.model_dump().values())
 
     @torch.no_grad()
