@@ -22,7 +22,7 @@ from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.data.cache_files import file_digest
 from asl_exp.data.letters import LetterData, Split
-from asl_exp.evaluation.answers_file import PREDICTIONS, score_file
+from asl_exp.evaluation.folder import PREDICTIONS, score_file
 from asl_exp.evaluation.intervals import METHOD
 from asl_exp.runs.result import Result
 from asl_exp.runs.writing import replaced

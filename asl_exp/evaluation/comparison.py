@@ -20,8 +20,8 @@ from asl_exp.config.errors import UserError, nearest
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, network_name
-from asl_exp.evaluation.answers_file import PREDICTIONS, Scored, score_file
 from asl_exp.evaluation.cost import Cost, cost
+from asl_exp.evaluation.folder import PREDICTIONS, Scored, score_file
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import read_config, run_folders
 from asl_exp.tracking.store import every_run, folder_of, open_store

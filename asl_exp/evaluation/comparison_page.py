@@ -21,11 +21,18 @@ from asl_exp.evaluation.comparison import (
     set_names,
     shown,
 )
-from asl_exp.evaluation.differences import MOST_PAIRED, Common, Pair, common_images, warnings
+from asl_exp.evaluation.differences import (
+    MOST_PAIRED,
+    Common,
+    Pair,
+    common_images,
+    is_shown,
+    sentence,
+    warnings,
+)
 from asl_exp.evaluation.figures.canvas import mark
 from asl_exp.evaluation.figures.compared import cost_figure, curves_figure, recall_figure
 from asl_exp.evaluation.intervals import Interval
-from asl_exp.evaluation.paired import is_shown, sentence
 
 _MOST_SENTENCES: Final = 8
 _MOST_COLUMNS: Final = 6

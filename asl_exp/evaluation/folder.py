@@ -1,7 +1,8 @@
 """The folder `evaluation/<set>/`: every file that says what a kept model is worth on one set.
 
 Equal arguments give equal files. Numbers are written before figures, so that a failing figure
-loses none. matplotlib is loaded with the first figure, not before training.
+loses none. matplotlib is loaded with the first figure, not before training. predictions.parquet is
+also read here and scored anew, as anybody can.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,18 +15,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from asl_exp.config import names
+from asl_exp.config.errors import UserError
 from asl_exp.config.redact import csv_cell, printable
 from asl_exp.data.decode import Pixels
 from asl_exp.data.letters import Split
 from asl_exp.evaluation import one_vs_rest, report, scores
 from asl_exp.evaluation.inference import with_no_hand
-from asl_exp.evaluation.intervals import Intervals, known_groups, score_intervals
+from asl_exp.evaluation.intervals import Interval, Intervals, known_groups, score_intervals
 from asl_exp.evaluation.one_vs_rest import OneVsRest
 from asl_exp.evaluation.risk_coverage import risk_coverage, risk_coverage_intervals
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
 
+PREDICTIONS: Final = "predictions.parquet"
 HAND_FOUND: Final = "hand_found"
-"""Column of predictions.parquet, where hands are looked for."""
+"""Its column, where hands are looked for."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def write_answers(folder: Path, answered: AnsweredSet) -> None:
     if answered.found is not None:
         table = table.assign(**{HAND_FOUND: answered.found})
     predictions = predictions_table(answered.probabilities, answered.classes, table)
-    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    predictions.to_parquet(folder / PREDICTIONS, index=False)
 
 
 @dataclass(frozen=True)
@@ -303,3 +306,64 @@ def _check_table(answered: AnsweredSet) -> None:
                 f"row {row} is {given[row]!r} in the table and {answered.classes[label]!r} in "
                 "the labels: their orders differ"
             )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One run on one set, made anew from its predictions.
+
+    Attributes:
+        table: a row an image: key, label, group, predicted, correct, ...
+        values: names.SCORES, and those of risk and coverage.
+        intervals: of names.SCORES.
+        recall: class to the share of its images that were recognised.
+        recall_intervals: class to its interval, as far as there are any.
+    """
+
+    table: pd.DataFrame
+    values: dict[str, float]
+    intervals: Intervals
+    recall: dict[str, float]
+    recall_intervals: dict[str, Interval]
+
+
+def score_file(file: Path) -> Scored:
+    """Score the predictions of a file anew.
+
+    Raises:
+        UserError: it cannot be read, or holds no predictions.
+    """
+    try:
+        table = pd.read_parquet(file)
+        columns = [str(name) for name in table if str(name).startswith("probability/")]
+        classes = [name.removeprefix("probability/") for name in columns]
+        probabilities = table[columns].to_numpy(np.float64)
+        labels = pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
+        scores.checked(probabilities, labels)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file}: these are no predictions of asl_exp ({reason})") from error
+    confusion = scores.confusion_matrix(probabilities, labels)
+    recall = scores.recall_by_class(confusion)
+    curve = risk_coverage(probabilities, labels)
+    groups = known_groups(table["group"].astype(str).tolist())
+    intervals = score_intervals(probabilities, labels, groups)
+    return Scored(
+        table=table.assign(correct=probabilities.argmax(1) == labels),
+        values={
+            **report.summary(probabilities, labels),
+            names.RISK_COVERAGE_AREA: curve.area,
+            names.ACCURACY_SUREST: curve.surest,
+        },
+        intervals=intervals,
+        recall={
+            name: float(share)
+            for name, share in zip(classes, recall, strict=True)
+            if not np.isnan(share)
+        },
+        recall_intervals={
+            classes[index]: found["recall"]
+            for index, found in intervals.of_classes.items()
+            if "recall" in found
+        },
+    )

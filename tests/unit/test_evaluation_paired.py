@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from asl_exp.evaluation import intervals
-from asl_exp.evaluation.paired import difference, holm, is_shown, sentence
+from asl_exp.evaluation.differences import difference, holm, is_shown, sentence
 
 
 def answers(n_both: int, n_first: int, n_second: int, n_none: int) -> tuple[np.ndarray, np.ndarray]:
