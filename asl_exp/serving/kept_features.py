@@ -49,13 +49,11 @@ class KeptFeatures:
     """The images of a run and their features.
 
     Attributes:
-        folder: of the run.
         config: of the run.
         data: its splits and external sets.
         of: split or set to features, labels and table.
     """
 
-    folder: Path
     config: Config
     data: LetterData
     of: dict[str, Labelled]
@@ -98,7 +96,7 @@ def kept_features(folder: Path, *, frozen: bool) -> KeptFeatures:
             name: Labelled(_features(kept, split, config), split.labels, split.table)
             for name, split in splits.items()
         }
-    return KeptFeatures(folder, config, data, of)
+    return KeptFeatures(config, data, of)
 
 
 def _frozen_checkpoint(folder: Path, config: Config) -> Path:
