@@ -43,6 +43,7 @@ class Budget:
 
     opened: OpenStudy
     command: str
+    _known: int = 0
     _stale: StaleTrials = field(default_factory=StaleTrials)
     _process: dict[str, Any] = field(default_factory=this_process)
 
@@ -75,16 +76,20 @@ class Budget:
         return "wait"
 
     def _require_study(self) -> None:
-        """Raise a RunError where the study is not in its storage any more."""
+        """Raise a RunError where the study, or a trial of it, is not in its storage any more."""
         store, name = self.opened.store, self.opened.study.study_name
         store.require_there()
-        try:
-            store.storage.get_study_id_from_name(name)
-        except KeyError:
-            raise RunError(
-                f"sweep.storage: study '{name}' was deleted from {without_login(store.url)} "
-                "while it ran; its run folders are kept, and the same command begins it anew"
-            ) from None
+        what = f"study '{name}' was"
+        with suppress(KeyError):
+            kept = store.storage.get_n_trials(store.storage.get_study_id_from_name(name))
+            if kept >= self._known:
+                self._known = kept
+                return
+            what = f"{self._known - kept} trials of study '{name}' were"
+        raise RunError(
+            f"sweep.storage: {what} deleted from {without_login(store.url)} while it ran; the run "
+            "folders are kept, and the same command begins anew what is missing"
+        )
 
     def _verdict(self, trials: Sequence[FrozenTrial]) -> Next | None:
         states = [trial.state for trial in trials]

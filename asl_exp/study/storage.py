@@ -8,7 +8,7 @@ writes), hence the lock.
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,7 +71,7 @@ class Store:
         storage: Optuna's; calls to a server are tried again for some minutes.
         at_once: the same, where a call that fails is given up.
         file: None for a server.
-        engine: None for a journal.
+        engine: of a database; None for a journal.
         mark: tells the file that was opened from another in its place.
     """
 
@@ -83,20 +83,26 @@ class Store:
     mark: tuple[int, int] | None = None
 
     def require_there(self) -> None:
-        """Refuse to go on in a file that was deleted or replaced since it was opened.
+        """Refuse to go on in a file that was deleted, replaced or written over since it was opened.
 
-        A deleted file can be read and written as long as it is open, and is gone afterwards.
+        A deleted file can be read and written as long as it is open, and is gone afterwards; of one
+        that was written over, what stands in the write-ahead log hides the loss until the end.
 
         Raises:
             RunError: it was.
         """
-        if self.file is not None and _mark(self.file) != self.mark:
-            raise RunError(
-                f"sweep.storage: {self.file} was deleted or replaced while the study ran, so what "
-                "it has tried is not kept there; the run folders and, as far as it could be read, "
-                "the study's table of trials are; put the file back and the same command goes on, "
-                "without it the command begins the study anew"
-            )
+        if self.file is None:
+            return
+        if _mark(self.file) != self.mark:
+            reason = ""
+        elif self.engine is None or (reason := _damage(self.file)) is None:
+            return
+        raise RunError(
+            f"sweep.storage: {self.file} was deleted, replaced or damaged while the study ran"
+            f"{f' ({reason})' if reason else ''}, so what it has tried is not kept there; the run "
+            "folders and, as far as it could be read, the study's table of trials are; put the "
+            "file back and the same command goes on, without it the command begins the study anew"
+        )
 
     @contextmanager
     def lock(self) -> Iterator[Callable[[], bool]]:
@@ -165,7 +171,7 @@ def _open_sqlite(url: str) -> Store:
     except OSError as error:
         raise _unreachable(url, error) from None
     _write_ahead(storage)
-    return Store(url, storage, storage, file, mark=_mark(file))
+    return Store(url, storage, storage, file, storage.engine, _mark(file))
 
 
 def _mark(file: Path) -> tuple[int, int] | None:
@@ -174,6 +180,17 @@ def _mark(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _damage(file: Path) -> str | None:
+    """Return what is wrong with an SQLite file that was whole when it was opened."""
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as one:
+            checked = str(one.execute("PRAGMA quick_check(1)").fetchone()[0])
+            one.execute("SELECT count(*) FROM trials, studies").fetchone()
+    except sqlite3.Error as error:
+        return str(error)
+    return None if checked == "ok" else checked.splitlines()[-1]
 
 
 def _file(url: str, scheme: str) -> Path:

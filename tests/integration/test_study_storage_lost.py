@@ -1,7 +1,10 @@
 """A study whose storage is lost while it runs never ends as if all were well."""
 
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +47,46 @@ def study_deleted(file: Path) -> None:
     optuna.delete_study(study_name="s", storage=f"sqlite:///{file}")
 
 
-@pytest.mark.parametrize("when", [1, 4])
+def emptied(file: Path) -> None:
+    """As the file that an editor or a full disk leaves: the same inode."""
+    os.truncate(file, 0)
+
+
+def garbled(file: Path) -> None:
+    file.write_bytes(b"not a database\n" * 9000)
+
+
+def half_garbled(file: Path) -> None:
+    with file.open("r+b") as pages:
+        pages.seek(4096)
+        pages.write(b"\xff" * (file.stat().st_size - 4096))
+
+
+def copied_over(file: Path) -> None:
+    """By ``cp other.db studies.db``, which writes into the file that is there."""
+    other = file.with_name("other.db")
+    optuna.create_study(study_name="other", storage=f"sqlite:///{other}")
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log has all
+    shutil.copyfile(other, file)
+
+
+def tables_dropped(file: Path) -> None:
+    with sqlite3.connect(file) as database:
+        database.execute("DROP TABLE trials")
+
+
+def trials_deleted(file: Path) -> None:
+    with sqlite3.connect(file) as database:
+        database.execute("DELETE FROM trials")
+
+
+LOSSES = [deleted, folder_deleted, renamed, replaced, begun_anew, study_deleted, emptied, garbled,
+          half_garbled, copied_over, tables_dropped, trials_deleted]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "lose", [deleted, folder_deleted, renamed, replaced, begun_anew, study_deleted]
+    ("lose", "when"), [(lose, (1, 4)[number % 2]) for number, lose in enumerate(LOSSES)]
 )
 def test_a_study_that_lost_its_storage_is_no_success(
     lose: Callable[[Path], None], when: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
