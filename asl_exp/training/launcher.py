@@ -134,7 +134,9 @@ def work(
 ) -> float:
     """Run the experiment as one rank; return the objective, which all ranks know."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see begin_forking
-    raise_interrupts(signal.SIGINT, signal.SIGTERM)  # the launcher hands on the one that it got
+    # Once: one that went to the whole group comes a second time, from the launcher, and would cut
+    # off what records the end.
+    raise_interrupts(signal.SIGINT, signal.SIGTERM, once=True)
     threading.Thread(target=end_with_parent, daemon=True).start()
     rank = int(os.environ["RANK"])
     try:

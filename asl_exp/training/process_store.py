@@ -1,11 +1,11 @@
 """The store by which the processes of one run find each other, and who may reach it.
 
 On one machine it is two files in a folder of the user's own: nothing listens for it, and gloo and
-NCCL are held to the loopback interface. Of several machines the first listens on the port of
-trainer.rendezvous, on all its interfaces, without a secret: the README says what network that
-needs. PyTorch's own c10d rendezvous keeps its state as a pickle under a key of that store, so that
-whoever reaches the port runs code; here machines are numbered by a counter, and what is read are
-numbers and addresses.
+NCCL are held to the loopback interface, whatever interface the environment names for them. Of
+several machines the first listens on the port of trainer.rendezvous, on all its interfaces, without
+a secret: docs/tasks.md says what network that needs. PyTorch's own c10d rendezvous keeps its state
+as a pickle under a key of that store, so that whoever reaches the port runs code; here machines are
+numbered by a counter, and what is read are numbers and addresses.
 """
 
 import os
@@ -138,7 +138,7 @@ def join_group(backend: str, folder: Path | None) -> None:
         return
     loopback = "lo0" if os.uname().sysname == "Darwin" else "lo"
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        os.environ.setdefault(variable, loopback)
+        os.environ[variable] = loopback
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store = FileStore(str(folder / "ranks"), world_size)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
