@@ -58,6 +58,8 @@ _WORD: Final = (
     r"(?:(?:\b|[a-z]*_|access|refresh|auth)token|pass_?w(?:or)?[dt]|passphrase|\bpwd?"
     r"|secret(?:_?key)?|api[_-]?key|[\"']pass)"
 )
+_LOGIN: Final = r"(?:[bu]?[\"'][^\"'\n]*[\"']|[\w.\[\]()'\"]+)"
+"""A user's name as code has it: a text, or a variable."""
 _PLAIN_END: Final = r"[^\s\"'()\[\]{}<>$*&,;|]"
 _NO_VALUE: Final = r"(?!\*\*\*|(?:none|true|false|null|str|int|bool|bytes|any|optional)\b)"
 _ASSIGNED: Final = tuple(
@@ -71,6 +73,9 @@ _ASSIGNED: Final = tuple(
         r"(\b(?-i:(?:[A-Z][A-Z0-9_]*_)?(?:TOKEN|KEY|SECRET|PASSWORD|PASS)=)[\"']?)(?!\*\*\*)"
         rf"{_PLAIN_END}{{6,}}",
         r"(--(?:password|token|api-key|secret)[ =][\"'])(?!\*\*\*)[^\"'\n]{3,}(?=[\"'])",
+        # requests' auth=("me", "..."), HTTPBasicAuth("me", "..."), smtp.login("me", "...")
+        rf"((?:auth[\"']?(?: ?= ?|: ?)[(\[]|auth\(|\.login\(){_LOGIN}, ?[\"'])(?!\*\*\*)"
+        r"[^\"'\n]+(?=[\"'])",
         r"(\blogin \S+ password )(?!\*\*\*)\S+",
         r"(token\([\"']|login\((?:api_)?key=[\"'])(?!\*\*\*)[\w.-]{8,}(?=[\"'])",
         r"(cookie: ?[\w-]+=)(?!\*\*\*)[^\s;\"']{6,}",

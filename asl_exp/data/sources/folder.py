@@ -172,10 +172,8 @@ class _Reader:
         Raises:
             DataError: they are something else: splits and others, or versions of the same images.
         """
-        splits = [name for name in names if words.is_split(name)]
-        same = words.versions(names) or [one for one in names if words.is_copy(one, names)]
-        if odd := splits or same:
-            told = "splits" if splits else "versions of the same images"
+        odd, told = words.no_groups(names)
+        if odd:
             raise DataError(
                 f"{self.key}: '{folder}' has the folders {some(names)}, which all hold class "
                 f"folders, and of these {some(odd)} look like {told}; give one of them, such as "

@@ -65,6 +65,13 @@ _MADE_OF_OTHERS: Final = {
     "rotated", "noisy", "noise", "blurred", "blur", "scaled", "sharpened", "brightened", "darkened",
 }  # fmt: skip
 """Words for images that were made of others; those beside them are their originals."""
+_LANGUAGES: Final = {
+    "asl", "arsl", "auslan", "bdsl", "bisindo", "bsl", "csl", "dgs", "fsl", "gsl", "hksl", "irsl",
+    "isl", "jsl", "ksl", "libras", "lis", "lsa", "lse", "lsf", "lsm", "lsq", "ngt", "nzsl", "psl",
+    "rsl", "sasl", "tid", "tsl", "usl", "vgt", "vsl",
+}  # fmt: skip
+"""Sign languages: the same letter is another sign in each."""
+_SHARE: Final = re.compile(r"(\d{1,2}) ?_?(?:%|percent|pct)?", re.I)
 _SIZE: Final = re.compile(r"\d{2,4}[x\u00d7]\d{2,4}(?:px)?|\d{2,4}px", re.I)
 _OTHER_SIGNS: Final = {"blank", "none", "unknown", "background", "other", "delete", "empty", "null"}
 _SPLIT_WORD: Final = re.compile(
@@ -158,6 +165,21 @@ def versions(names: Iterable[str]) -> list[str]:
     found = [name for name in named if _is_version(name)]
     made = [name for name in named if _MADE_OF_OTHERS & set(re.split(r"[\W_]+", name.lower()))]
     return found if len(found) > 1 else made
+
+
+def no_groups(names: Sequence[str]) -> tuple[list[str], str]:
+    """Return the names that are no people's, sessions' or parts', and what they look like."""
+    if found := [name for name in names if is_split(name)]:
+        return found, "splits"
+    if found := versions(names) or [one for one in names if is_copy(one, names)]:
+        return found, "versions of the same images"
+    languages = [n for n in names if _LANGUAGES & set(re.split(r"[\W_\d]+", n.lower()))]
+    if len({name.lower() for name in languages}) > 1:
+        return languages, "sign languages, in which letters differ"
+    shares = [_SHARE.fullmatch(name) for name in names]
+    if len(names) > 1 and sum(int(one[1]) if one else 100 for one in shares) == 100:
+        return list(names), "the shares of a split (name them such as train and test)"
+    return [], ""
 
 
 def _is_version(name: str) -> bool:
