@@ -212,18 +212,17 @@ def _job(composed: "DictConfig") -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return experiment(config_of(composed), folder)
-    except (UserError, RunError) as error:
-        _remove_empty(folder)
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            raise SystemExit(cli.told(_PROGRAM, error)) from None
-        cli.told(f"{_PROGRAM}: job {HydraConfig.get().job.num}", error)
-        raise RunError(str(error)) from None
     except Exception as error:
-        fault = cli.path_fault(error) if isinstance(error, OSError) else None
+        told = error if isinstance(error, UserError | RunError) else cli.path_fault(error)
+        if told is not None:
+            _remove_empty(folder)
         if HydraConfig.get().mode != RunMode.MULTIRUN:
-            if fault is None:
+            if told is None:
                 raise
-            raise SystemExit(cli.told(_PROGRAM, fault)) from None
+            raise SystemExit(cli.told(_PROGRAM, told)) from None
+        if told is not None:
+            cli.told(f"{_PROGRAM}: job {HydraConfig.get().job.num}", told)
+            raise RunError(str(told)) from None
         traceback.print_exc()
         raise RunError(f"{type(error).__name__}: {error}") from None
 

@@ -10,13 +10,14 @@ and a missing package gets a sentence.
 
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from asl_exp.config.errors import Interrupted, PastHydra, RunError, UserError
+from asl_exp.config.errors import Interrupted, PastHydra, RunError, StorageError, UserError
 from asl_exp.config.process_setup import collector_paused, raise_interrupts
 from asl_exp.config.redact import printable, scrubbed
 
@@ -60,7 +61,7 @@ def answered(program: str, command: Callable[[], int | None], *, interrupted: st
         if _is_ours(error):
             raise
         return told(program, UserError(_missing(error)))
-    except OSError as error:
+    except Exception as error:
         if (fault := path_fault(error)) is None:
             raise
         return told(program, fault)
@@ -83,13 +84,29 @@ _OF_PATHS: Final = (
 """Reasons that lie in the path or in its rights, never in the program."""
 
 
-def path_fault(error: OSError) -> UserError | None:
-    """Return what is wrong with a path that the system does not take; None of another error."""
-    if error.errno not in _OF_PATHS or error.filename is None:
-        return None
-    path, reason = str(error.filename), (error.strerror or str(error)).lower()
+def path_fault(error: Exception) -> UserError | RunError | None:
+    """Return what is wrong with a path or a disk that the system does not take; None otherwise."""
+    from asl_exp.runs.writing import full_disk, way_on
+
+    path, full = _path_of(error), full_disk(error)
     shown = path if len(path) <= _LONGEST else f"{path[:_LONGEST]}..."
+    if full is not None:
+        there = next((one for one in Path(path).absolute().parents if one.is_dir()), Path())
+        where = f"cannot write to '{shown}'" if path else "a file could not be written"
+        mend = way_on(error, there)
+        return StorageError(f"{where} ({full}); {mend}, then the same command again")
+    if not isinstance(error, OSError) or error.errno not in _OF_PATHS or not path:
+        return None
+    reason = os.strerror(error.errno).lower()
     return UserError(f"'{shown}': {reason}; give another path, or yourself the right to it")
+
+
+def _path_of(error: Exception) -> str:
+    """Return the file that an error is about; pyarrow's have it in their text alone."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return os.fsdecode(error.filename)
+    quoted = re.search(r"file '([^']+)'", str(error))
+    return quoted[1] if quoted else ""
 
 
 _LONGEST: Final = 160  # characters of a path that are shown

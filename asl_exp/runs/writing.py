@@ -89,7 +89,7 @@ def _of_any(error: BaseException) -> str | None:
 def full_disk(error: BaseException) -> str | None:
     """Return the reason if an error comes from a disk that is full, else None."""
     if isinstance(error, OSError) and error.errno in _FULL:
-        return str(error.strerror)
+        return os.strerror(error.errno)  # pyarrow's own text is another
     if isinstance(error, shutil.Error):  # of a copied folder: its reasons are text
         return next((os.strerror(n) for n in _FULL if f"[Errno {n}]" in str(error)), None)
     if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH):

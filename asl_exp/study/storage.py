@@ -93,9 +93,10 @@ class Store:
         """
         if self.file is None:
             return
-        if _mark(self.file) != self.mark:
-            reason = ""
-        elif self.engine is None or (reason := _damage(self.file)) is None:
+        reason: str | None = ""
+        if _mark(self.file) == self.mark:
+            reason = None if self.engine is None else _damage(self.file)
+        if reason is None:
             return
         raise RunError(
             f"sweep.storage: {self.file} was deleted, replaced or damaged while the study ran"

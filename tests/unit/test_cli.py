@@ -1,6 +1,9 @@
 """How doors end: the exit status and the message of every kind of error."""
 
+import errno
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -49,6 +52,40 @@ def test_every_error_has_a_status_and_one_message(
 
     assert cli.answered("door", command, interrupted="more") == status
     assert capsys.readouterr() == ("", told)
+
+
+FULL, READ_ONLY = OSError(errno.ENOSPC, "No space left on device"), "Read-only file system"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/a.onnx"), 1,
+         "cannot write to '/tmp/a.onnx' (No space left on device); make room, then the same"),
+        (FULL, 1, "a file could not be written (No space left on device); make room"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/x/y"), 1, "(Disk quota exceeded); make ro"),
+        (OSError(errno.EFBIG, "File too large", b"/x/y"), 1, "raise the limit on the size of fil"),
+        (sqlite3.OperationalError("database or disk is full"), 1, "(disk is full); make room"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), 1, "make room"),
+        (OSError(errno.EROFS, f"[Errno 30] Failed to open local file '/m/p.parquet'. {READ_ONLY}"),
+         2, "'/m/p.parquet': read-only file system; give another path"),
+        (OSError(errno.ENOSPC, "[Errno 28] Failed to open local file '/m/p.parquet'."), 1,
+         "cannot write to '/m/p.parquet' (No space left on device); make room"),
+        (OSError(errno.EROFS, READ_ONLY, "/m/model.onnx"), 2, "'/m/model.onnx': read-only file"),
+        (PermissionError(errno.EACCES, "Permission denied", "/m/x"), 2, "'/m/x': permission"),
+    ],
+)  # fmt: skip
+def test_a_place_that_takes_nothing_is_one_sentence(
+    error: Exception, status: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> int:
+        raise error
+
+    assert cli.answered("door", command) == status
+    said = capsys.readouterr().err
+    assert said.startswith("door: ")
+    assert told in said
+    assert said.count("\n") == 1
 
 
 def test_statuses_of_commands_are_their_own(capsys: pytest.CaptureFixture[str]) -> None:
