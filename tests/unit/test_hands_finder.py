@@ -141,6 +141,18 @@ def test_of_two_hands_the_larger_wins(photos: Path, finder: HandFinder) -> None:
     assert mirrored.joints[:, 0].min() > 240
 
 
+def test_a_small_hand_does_not_hide_a_larger_one(photos: Path, finder: HandFinder) -> None:
+    picture = scene(640, 480)
+    person = Image.fromarray(photo(photos, "roboflow_davidlee", "E")).resize((200, 200))
+    picture.paste(person, (40, 200))
+    assert finder.find(np.asarray(picture)).joints[:, 0].mean() < 200
+    raised = photo(photos, "massey_hgr", "S", 1)
+    mask = Image.fromarray(((raised.max(2) > 24) * 255).astype(np.uint8)).resize((110, 110))
+    picture.paste(Image.fromarray(raised).resize((110, 110)), (430, 60), mask)
+    hand = finder.find(np.asarray(picture))
+    assert hand.joints[:, 0].min() > 400
+
+
 def test_a_hand_cut_by_the_frame_is_found_or_not_but_never_elsewhere(
     photos: Path, finder: HandFinder
 ) -> None:

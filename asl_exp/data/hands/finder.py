@@ -6,7 +6,8 @@ network is sure of a hand; a palm's own score decides little. Which attempts the
 order, and what each adds and costs was measured: docs/unseen-people.md has the table.
 
 Of several hands in the attempt that succeeds the largest wins: most often the nearest to the
-camera.
+camera. A small one may be the other hand of a person in view, so larger ones are looked for in
+tiles as well.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from asl_exp.data.hands.model_file import ModelFile
 from asl_exp.data.hands.networks import JointNetwork, Joints, Palm, PalmNetwork
 from asl_exp.data.hands.regions import Region, overlap, tiles, whole
 
-FINDER_VERSION: Final = 1
+FINDER_VERSION: Final = 2
 """Part of a detector's digest: raise it when any answer changes."""
 
 
@@ -56,6 +57,9 @@ ATTEMPTS: Final = (
     Attempt(0.33, least_side=480),
     Attempt(0.33, gamma=0.5, least_side=480),
 )
+_FOR_LARGER: Final = Attempt(0.5)
+_SMALL: Final = 0.2
+"""Of the image's longer side: a hand up to this size does not end the search."""
 _LEAST_PALM: Final = 0.1
 """Score of a palm worth a look; the joint network decides."""
 _MOST_PALMS: Final = 3
@@ -162,10 +166,24 @@ class _Search:
             seen = [self._seen(region, attempt.twice) for region in self._regions(attempt)]
             sure = [joints for joints in seen if joints.presence >= _SURE]
             if sure:
-                return max(sure, key=_extent)
+                return self._or_larger(max(sure, key=_extent), attempt)
             for joints in seen:
                 best = _surer(best, joints)
         return best if best is None else self._again(best, 1.0)
+
+    def _or_larger(self, found: Joints, attempt: Attempt) -> Joints:
+        """Return a larger hand in another place that tiles show, or the one that was found."""
+        if attempt.scale < 1 or _extent(found) > _SMALL * self._side:
+            return found
+        place = region_of_joints(found.xyz)
+        seen = [self._seen(region, _FOR_LARGER.twice) for region in self._regions(_FOR_LARGER)]
+        others = [
+            joints
+            for joints in seen
+            if joints.presence >= _SURE
+            and overlap(region_of_joints(joints.xyz), place) < _SAME_PLACE
+        ]
+        return max([found, *others], key=_extent)
 
     def _seen(self, region: Region, twice: bool) -> Joints:
         joints = self.joints(self.image, region)
