@@ -202,7 +202,7 @@ def _write_reports(
 
 def _draw_scores(folder: Path, answered: AnsweredSet, evaluation: Evaluation) -> None:
     from asl_exp.evaluation.figures.confusion import confusion_figure
-    from asl_exp.evaluation.figures.reliability import reliability_figure, risk_coverage_figure
+    from asl_exp.evaluation.figures.probabilities import reliability_figure, risk_coverage_figure
 
     answers, told = (answered.probabilities, answered.labels), evaluation.told
     accuracy = told("accuracy", "accuracy")
@@ -232,7 +232,7 @@ def _draw_scores(folder: Path, answered: AnsweredSet, evaluation: Evaluation) ->
 
 def _draw_rankings(folder: Path, answered: AnsweredSet, curves: _Curves) -> None:
     from asl_exp.evaluation.figures.canvas import number
-    from asl_exp.evaluation.figures.one_vs_rest import precision_recall_figure, roc_figure
+    from asl_exp.evaluation.figures.probabilities import precision_recall_figure, roc_figure
 
     roc_figure(
         folder / "roc.png",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from asl_exp.evaluation import one_vs_rest
 from asl_exp.evaluation.figures import canvas
-from asl_exp.evaluation.figures.one_vs_rest import roc_figure
+from asl_exp.evaluation.figures.probabilities import roc_figure
 
 
 @pytest.mark.parametrize(
