@@ -47,6 +47,13 @@ def points(bounds: Sequence[float] | None) -> str:
     return f"95 % {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"
 
 
+def with_interval(value: float | None, bounds: Sequence[float] | None) -> str:
+    """Return ``0.973 (0.91 to 0.98)``, the interval where it is known; nothing without a score."""
+    if value is None:
+        return ""
+    return score(value) if bounds is None else f"{score(value)} ({interval(bounds)})"
+
+
 def duration(seconds: float) -> str:
     """Return ``41.2 s``, ``12 min`` or ``3.5 h``."""
     if seconds < 600:

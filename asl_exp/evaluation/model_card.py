@@ -103,11 +103,7 @@ def _scores(facts: Facts) -> Iterator[str]:
         keys = [names.score_key(name, score) for score in _SCORES]
         if not any(key in metrics for key in keys):
             continue
-        cells = []
-        for key in keys:
-            low_high = intervals.get(key)
-            spread = "" if low_high is None else f" ({readable.interval(low_high)})"
-            cells.append(f"{readable.score(metrics[key])}{spread}" if key in metrics else "")
+        cells = [readable.with_interval(metrics.get(key), intervals.get(key)) for key in keys]
         rows.append([printable(name), f"{len(split):,}", *cells])
     yield "## What it is worth"
     yield markdown_table(["set", "images", *_SCORES.values()], rows)

@@ -68,21 +68,15 @@ def _results(story: Story) -> Iterator[str]:
     """Yield a table with a row for each set that has scores."""
     result, metrics = story.result, story.result.metrics
     sets = dict.fromkeys(key.rpartition("/")[0] for key in metrics if "/" in key)
-    rows = {name: [names.score_key(name, score) for score in _SCORES] for name in sets}
+    rows = []
+    for name in sets:
+        keys = [names.score_key(name, score) for score in _SCORES]
+        told = (readable.with_interval(metrics.get(k), result.intervals.get(k)) for k in keys)
+        rows.append([name, *told])
     if rows:
-        yield markdown_table(
-            ["", *_SCORES.values()],
-            [[name, *(_cell(result, key) for key in keys)] for name, keys in rows.items()],
-        )
+        yield markdown_table(["", *_SCORES.values()], rows)
     if rows and result.monitor:
         yield f"Scores are those of the last phase's kept epoch, chosen by `{result.monitor}`."
-
-
-def _cell(result: Result, key: str) -> str:
-    """Return a score with its interval, as far as it has them."""
-    low_high = result.intervals.get(key)
-    spread = "" if low_high is None else f" ({readable.interval(low_high)})"
-    return _number(result.metrics.get(key)) + spread
 
 
 def _phases(story: Story) -> Iterator[str]:
@@ -130,10 +124,6 @@ def _in_lines(words: Sequence[str]) -> str:
             lines.append(" ")
         lines[-1] += f" {word}" if lines[-1] else word
     return " \\\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else readable.score(value)
 
 
 def _one_line(text: str) -> str:
