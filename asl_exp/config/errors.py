@@ -79,11 +79,7 @@ class Interrupted(BaseException):
 
 
 class PastHydra(BaseException):
-    """Carries an error out of Hydra, which would print any Exception in its own way.
-
-    Attributes:
-        error: a UserError or RunError.
-    """
+    """Carries an error out of Hydra, which would print any Exception in its own way."""
 
     def __init__(self, error: UserError | RunError) -> None:
         self.error = error

@@ -179,12 +179,7 @@ def is_hydras(key: str) -> bool:
 
 
 def hydra_fault(override: Override, launchers: Sequence[str]) -> str | None:
-    """Return why an override of Hydra's is not taken, or None.
-
-    Args:
-        override: of a key that `is_hydras`.
-        launchers: those that are installed.
-    """
+    """Return why an override of Hydra's is not taken, or None."""
     key, value = override.key_or_group, override.value()
     if override.is_delete():
         return f"~{key}: keys cannot be deleted"

@@ -14,12 +14,7 @@ from asl_exp.data.augment_ops import BatchRandom
 
 
 class Augmentation(nn.Module):
-    """Applies what an AugmentationConfig asks for; nothing where all of it is zero.
-
-    Args:
-        config: the group `augmentation`.
-        n_classes: C, the width of soft targets.
-    """
+    """Applies what an AugmentationConfig asks for; nothing where all of it is zero."""
 
     def __init__(self, config: AugmentationConfig, n_classes: int) -> None:
         super().__init__()

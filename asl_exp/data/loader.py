@@ -131,11 +131,7 @@ class BatchLoader:
 
 
 class HandRows:
-    """What is known of the hands of a split's rows, on the device of whoever asks.
-
-    Args:
-        split: where hands were looked for.
-    """
+    """What is known of the hands of a split's rows, on the device of whoever asks."""
 
     def __init__(self, split: Split) -> None:
         if split.joints is None:

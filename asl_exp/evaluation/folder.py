@@ -59,13 +59,7 @@ class AnsweredSet:
     def of(
         cls, split: Split, probabilities: Probabilities, classes: Sequence[str]
     ) -> "AnsweredSet":
-        """Return a split with a model's probabilities `(N, C)`, and "no hand" where that is said.
-
-        Args:
-            split: N images.
-            probabilities: of the model's C classes.
-            classes: their names.
-        """
+        """Return a split with probabilities `(N, C)`, and "no hand" where that is the answer."""
         answers, columns = with_no_hand(probabilities, classes, split.rejected)
         return cls(
             name=split.name,

@@ -48,14 +48,7 @@ _PARAM_BATCH, _PARAM_LENGTH, METRIC_BATCH = 100, 6000, 1000  # limits of the loc
 
 @dataclass(frozen=True)
 class Begin:
-    """What a run of the local store begins with.
-
-    Attributes:
-        runs_dir: folder of all runs.
-        experiment, run_name: names in MLflow.
-        run_folder: of this run.
-        tags: of the run.
-    """
+    """What a run of the local store begins with."""
 
     runs_dir: Path
     experiment: str

@@ -438,9 +438,6 @@ class ImageMeans:
     added at once: where a step trains a head on stored features it takes microseconds, and three of
     torchmetrics's means took a fifth of it. (Its MeanMetric also looks for NaN at every update,
     which waits for the device, and drops what it finds.)
-
-    Args:
-        n: of numbers a batch.
     """
 
     def __init__(self, n: int) -> None:

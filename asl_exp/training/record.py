@@ -50,12 +50,6 @@ def begin_record(
 
     An interrupt waits until the folder names the MLflow run; else nothing could close it.
 
-    Args:
-        config: of the run.
-        run_folder: of the run.
-        start: digests of what training starts from.
-        tags: further ones of the MLflow run.
-
     Raises:
         UserError: the run that is resumed began from something else.
     """

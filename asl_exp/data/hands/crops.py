@@ -40,14 +40,7 @@ class CropRule:
 def crop_of(
     path: Source, joints: Floats, size: tuple[int, int], rule: CropRule, max_megapixels: float
 ) -> Pixels:
-    """Return (S, S, 3): the square round the joints (21, 3), or the whole image where they are NaN.
-
-    Args:
-        path: of the image.
-        joints: in pixels of the image.
-        size: width and height of the image.
-        rule: what a crop is.
-        max_megapixels: larger images are not decoded.
+    """Return (S, S, 3): the square round joints (21, 3) in pixels, all where they are NaN.
 
     Raises:
         UnreadableImageError: the file cannot be decoded.
