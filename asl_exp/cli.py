@@ -95,7 +95,10 @@ def path_fault(error: Exception) -> UserError | RunError | None:
         where = f"cannot write to '{shown}'" if path else "a file could not be written"
         mend = way_on(error, there)
         return StorageError(f"{where} ({full}); {mend}, then the same command again")
-    if not isinstance(error, OSError) or error.errno not in _OF_PATHS or not path:
+    if not isinstance(error, OSError) or error.errno is None or not path:
+        return None
+    nowhere = error.errno == errno.ENOENT and path.startswith(("/proc/", "/sys/", "/dev/"))
+    if error.errno not in _OF_PATHS and not nowhere:  # what is missing elsewhere is a bug's
         return None
     reason = os.strerror(error.errno).lower()
     return UserError(f"'{shown}': {reason}; give another path, or yourself the right to it")

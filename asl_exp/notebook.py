@@ -163,6 +163,8 @@ def train(*overrides: str) -> TrainedRun:
     from asl_exp.__main__ import checked_line, experiment, finish_delivery
     from asl_exp.config.command_line import CommandLine, parse_command_line
 
+    if wrong := [one for one in overrides if not isinstance(one, str)]:
+        raise ConfigError([f"{one!r}: give overrides as text, such as 'seed=1'" for one in wrong])
     line = parse_command_line(overrides)
     if line != CommandLine(overrides=line.overrides):
         raise ConfigError(["options (--multirun, --cfg, ...) belong to the command line"])
@@ -239,11 +241,8 @@ def evaluate(
     """
     from asl_exp.serving import evaluate as scoring
 
-    runs = [run] if isinstance(run, str | Path | TrainedRun) else list(run)
     detector = None if hand_model is None else Path(hand_model)
-    scored = scoring.evaluate(
-        [_where(one) for one in runs], overrides, renamed, soup=soup, hand_model=detector
-    )
+    scored = scoring.evaluate(_places(run), overrides, renamed, soup=soup, hand_model=detector)
     metrics: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
     for name, one in scored.sets.items():
@@ -269,8 +268,7 @@ def compare(runs: "RunLike | Sequence[RunLike]", runs_dir: str | Path = "runs") 
     from asl_exp.evaluation.comparison import find_folders
     from asl_exp.runs.result import spelled_cautions
 
-    given = [runs] if isinstance(runs, str | Path | TrainedRun) else list(runs)
-    folders = find_folders([_where(one) for one in given], Path(runs_dir))
+    folders = find_folders(_places(runs), Path(runs_dir))
     compared = comparison.read_runs(folders)
     rows = [
         {"run": one.label, "set": name, **scored.values}
@@ -293,6 +291,18 @@ def compare(runs: "RunLike | Sequence[RunLike]", runs_dir: str | Path = "runs") 
         if one.result.cautions
     )
     return Comparison(pd.DataFrame(rows), pd.DataFrame(pairs), tuple(cautions))
+
+
+def _places(runs: "RunLike | Sequence[RunLike]") -> list[str]:
+    """Return where one run or several are, at least one."""
+    given: Any = [runs] if isinstance(runs, str | Path | TrainedRun) else runs
+    found = list(given) if hasattr(given, "__iter__") else []
+    if not found or not all(isinstance(one, str | Path | TrainedRun) for one in found):
+        raise UserError(
+            f"got {runs!r}: give a run, or a list of runs: folders, MLflow run ids, or what train "
+            "and read returned"
+        )
+    return [_where(one) for one in found]
 
 
 def _where(run: RunLike) -> str:
@@ -332,9 +342,11 @@ def _pictures(images: Any) -> "Iterable[tuple[str, Path | bytes]]":
         several = array if array.ndim == 4 else array[None]
         for number, pixels in enumerate(several):
             yield f"pixels {number}", _as_png(pixels)
-    else:
+    elif hasattr(images, "__iter__"):
         for one in images:
             yield from _pictures(one)
+    else:
+        raise UserError(f"got {images!r}: give files, folders, patterns, bytes or pixels")
 
 
 def _pixels(image: Any) -> Any:

@@ -72,6 +72,8 @@ FULL, READ_ONLY = OSError(errno.ENOSPC, "No space left on device"), "Read-only f
         (OSError(errno.ENOSPC, "[Errno 28] Failed to open local file '/m/p.parquet'."), 1,
          "cannot write to '/m/p.parquet' (No space left on device); make room"),
         (OSError(errno.EROFS, READ_ONLY, "/m/model.onnx"), 2, "'/m/model.onnx': read-only file"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/proc/x"), 2,
+         "'/proc/x': no such file or directory; give another path"),
         (PermissionError(errno.EACCES, "Permission denied", "/m/x"), 2, "'/m/x': permission"),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,3 +78,16 @@ def test_the_notebook_is_kept_without_outputs() -> None:
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert len(code) >= 5
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+@pytest.mark.parametrize("runs", [[], (), 5, None, {}, [5], [None], 1.5, iter(())])
+def test_what_is_no_run_is_said(runs: Any) -> None:
+    for door in (asl_exp.evaluate, asl_exp.compare):
+        with pytest.raises(UserError, match="give a run, or a list of runs"):
+            door(runs)
+
+
+@pytest.mark.parametrize("override", [5, None, {"seed": 1}, ["seed=1"], b"seed=1", Path("a")])
+def test_what_is_no_override_is_said(override: Any) -> None:
+    with pytest.raises(ConfigError, match="give overrides as text"):
+        asl_exp.train("seed=1", override)
