@@ -54,7 +54,7 @@ def _predict(given: argparse.Namespace) -> int:
     from asl_exp.serving.inputs import inputs
 
     images = inputs(given.images)  # before torch is loaded: what is not there is told at once
-    cli.load_packages("timm")
+    cli.load_packages("torch")  # a network of joints needs no timm
     from asl_exp.serving.predict import Asked, Form, show_predictions
 
     form: Form = "json" if given.json else "csv" if given.csv else "table"

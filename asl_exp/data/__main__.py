@@ -79,7 +79,7 @@ def _joints(arguments: list[str]) -> int:
     overrides = [argument for argument in arguments if "=" in argument]
     config = compose_config(["hand=joints", *overrides])
 
-    from asl_exp.data.hands.found import hand_source
+    from asl_exp.data.hands.hand_store import hand_source
     from asl_exp.data.hands.joint_export import Clip, export_clips, export_drawn, export_joints
 
     source, file = hand_source(config.hand, config.data.cache_dir), home_expanded(files[0])

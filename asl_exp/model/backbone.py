@@ -7,15 +7,13 @@ import inspect
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-import timm
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import BackboneConfig
-from asl_exp.model import scratch_networks  # noqa: F401  (registers ours with timm)
-from asl_exp.model.weights import WeightsReport, load_weights
+from asl_exp.model.weights import WeightsReport, load_weights, timm_with_ours
 
 _MOST_WEIGHTS: Final = 2_000_000_000
 """Timm's largest network has 1.8 thousand millions."""
@@ -77,7 +75,7 @@ def build_backbone(
     network = _create(config, image_size)
     report = load_weights(network, config)
     if sync_batchnorm:
-        network = timm.layers.convert_sync_batchnorm(network)
+        network = timm_with_ours().layers.convert_sync_batchnorm(network)
     network.reset_classifier(0, "")  # type: ignore[operator]
     layers, features = _trace(network, image_size, config.name)
     if config.options and not bool(torch.isfinite(features).all()):
@@ -103,6 +101,7 @@ def build_backbone(
 
 def _create(config: BackboneConfig, image_size: int) -> nn.Module:
     options = dict(config.options)
+    timm = timm_with_ours()
     recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
     if recorded and recorded.fixed_input_size:
         options["img_size"] = image_size
@@ -126,7 +125,7 @@ def _create(config: BackboneConfig, image_size: int) -> nn.Module:
 def _shapes(name: str, options: dict[str, Any]) -> nn.Module:
     """Return the network without values, which takes no memory."""
     with torch.device("meta"), _Unfilled():
-        network: nn.Module = timm.create_model(name, pretrained=False, **options)
+        network: nn.Module = timm_with_ours().create_model(name, pretrained=False, **options)
     return network
 
 

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import timm
 from torch import nn
 
 from asl_exp.config.conf_folder import home_expanded
@@ -21,7 +20,7 @@ from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.kept import KeptModel
 from asl_exp.model.recognizer import find_checkpoint
-from asl_exp.model.weights import WeightsReport, tensors_digest
+from asl_exp.model.weights import WeightsReport, tensors_digest, timm_with_ours
 
 _FILES: Final = (".ckpt", ".json")
 
@@ -61,6 +60,7 @@ def resolve_preprocessing(config: BackboneConfig) -> Preprocessing:
             std=tuple(config.std or own.preprocessing.std),
             interpolation=config.interpolation or own.preprocessing.interpolation,
         )
+    timm = timm_with_ours()
     recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
     values = timm.data.resolve_data_config(
         {}, pretrained_cfg=recorded.to_dict() if recorded else {}

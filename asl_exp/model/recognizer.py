@@ -183,7 +183,7 @@ def hand_settings(kept: KeptModel, checkpoint: Path, hand_model: Path | None = N
     hand = kept.config.hand
     if hand.mode == "none" or hand.detector == "exact":
         return hand
-    from asl_exp.data.hands.found import hand_source
+    from asl_exp.data.hands.hand_store import hand_source
 
     saved = home_expanded(hand.model) if hand.model else None
     beside = checkpoint.with_name(HAND_MODEL)
@@ -208,7 +208,7 @@ def _detector(kept: KeptModel, checkpoint: Path, hand_model: Path | None) -> Det
             "the model was trained on the embedded signer's true joints, which no detector finds "
             "in photos; train one with hand.detector=mediapipe"
         )
-    from asl_exp.data.hands.found import hand_source
+    from asl_exp.data.hands.hand_store import hand_source
 
     hand = hand_settings(kept, checkpoint, hand_model)
     return hand_source(hand, kept.config.data.cache_dir).open()

@@ -8,25 +8,40 @@ import socket
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlsplit
 
-import huggingface_hub
 import safetensors
 import safetensors.torch
-import timm
 import torch
 from torch import nn
 
+from asl_exp.compat.quick_start import load_quickly
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import WeightsError, first_line
+from asl_exp.config.process_setup import collector_paused
 from asl_exp.config.schema import BackboneConfig
 from asl_exp.data.cache_files import file_digest
 
 RANDOM = "random initialisation"
 _CONNECT_TIMEOUT_S = 5.0  # a server that is there answers in less, also far away
+
+
+@cache
+def timm_with_ours() -> Any:
+    """Return timm, with the networks of this project registered.
+
+    Loaded when it is asked for: that takes a CPU second, and a network of joints needs no backbone.
+    """
+    with collector_paused():
+        load_quickly("timm")
+        import timm
+
+        from asl_exp.model import scratch_networks  # noqa: F401
+    return timm
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,7 @@ def licence_of(config: BackboneConfig) -> str:
     """Return in words where the weights that training starts from come from, and their licence."""
     if not config.pretrained:
         return "none, it started from random values"
-    recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
+    recorded = timm_with_ours().models.get_pretrained_cfg(config.name, allow_unregistered=True)
     licence = (recorded and recorded.license) or "unknown to timm"
     if config.weights is not None:
         return (
@@ -99,7 +114,7 @@ def require_reachable(config: BackboneConfig) -> None:
     """
     if not config.pretrained or config.weights is not None:
         return
-    recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
+    recorded = timm_with_ours().models.get_pretrained_cfg(config.name, allow_unregistered=True)
     published = recorded.to_dict() if recorded else {}
     _published_source(config.name, published)
 
@@ -222,7 +237,7 @@ def _load_published(network: nn.Module, config: BackboneConfig) -> WeightsReport
     source = _published_source(config.name, getattr(network, "pretrained_cfg", None) or {})
     try:
         # With its own number of classes timm loads strictly, the classifier included.
-        loaded = timm.create_model(config.name, pretrained=True, **config.options)
+        loaded = timm_with_ours().create_model(config.name, pretrained=True, **config.options)
     except (OSError, RuntimeError, safetensors.SafetensorError, UnpicklingError) as error:
         # The hub's and urllib's errors are OSErrors; the others are downloads that are no weights.
         raise WeightsError(_out_of_reach(config.name, str(source), error)) from error
@@ -231,6 +246,8 @@ def _load_published(network: nn.Module, config: BackboneConfig) -> WeightsReport
 
 
 def _cached(repository: str) -> bool:
+    import huggingface_hub  # comes with timm
+
     names = ("model.safetensors", "pytorch_model.bin")
     return any(
         isinstance(huggingface_hub.try_to_load_from_cache(repository, name), str) for name in names
@@ -239,6 +256,8 @@ def _cached(repository: str) -> bool:
 
 def _reach_hub(name: str, source: str) -> None:
     """Fail at once where the hub has no route; the hub's client would retry for 45 s."""
+    import huggingface_hub
+
     address = urlsplit(huggingface_hub.constants.ENDPOINT)
     by_proxy = {address.scheme, "all"} & urllib.request.getproxies().keys()
     if by_proxy and not urllib.request.proxy_bypass(address.hostname or ""):

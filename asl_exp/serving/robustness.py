@@ -20,8 +20,9 @@ from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.data.decode import Pixels, read_upright
 from asl_exp.data.decode_pool import progress
-from asl_exp.data.hands.found import hand_source, rendered_hands
+from asl_exp.data.hands.found import rendered_hands
 from asl_exp.data.hands.hand import Detector, Floats, Hand, no_hand
+from asl_exp.data.hands.hand_store import hand_source
 from asl_exp.data.letters import Split
 from asl_exp.data.sources.listing import is_file_key
 from asl_exp.data.sources.synthetic import draw

@@ -15,10 +15,8 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.rules import EXACT_ALONE
 from asl_exp.config.schema import DataConfig, HandConfig
-from asl_exp.data.hands.finder import FinderSettings
 from asl_exp.data.hands.hand import Hand, Hands, no_hand, together
-from asl_exp.data.hands.hand_store import HandSource, HandStore
-from asl_exp.data.hands.model_file import model_file
+from asl_exp.data.hands.hand_store import HandStore, hand_source
 from asl_exp.data.manifest import Manifest
 from asl_exp.data.renderer import Shot
 from asl_exp.data.renderer.hand import articulate
@@ -59,16 +57,6 @@ def hands_of(
     )
     unreadable = np.flatnonzero(hands.sizes[:, 0] == 0)
     return hands, dict.fromkeys(unreadable.tolist(), "cannot be decoded")
-
-
-def hand_source(hand: HandConfig, cache_dir: str) -> HandSource:
-    """Return the detector of photos, its file the one given or the cache's, fetched on first use.
-
-    Raises:
-        DataError: the file cannot be had, or is another.
-    """
-    settings = FinderSettings(hand.confidence, hand.look_again)
-    return HandSource(model_file(hand.model, cache_dir), settings)
 
 
 def detector_digest(hand: HandConfig, cache_dir: str) -> str:

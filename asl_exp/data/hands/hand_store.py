@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
+from asl_exp.config.schema import HandConfig
 from asl_exp.data.cache_files import CacheFile, open_database
 from asl_exp.data.decode import READER_VERSION, Pixels, Source, UnreadableImageError, read_upright
 from asl_exp.data.decode_pool import for_chunks
 from asl_exp.data.hands.finder import FinderSettings, HandFinder, finder_digest
 from asl_exp.data.hands.hand import N_JOINTS, Detector, Floats, Hand, Hands, no_hand, together
-from asl_exp.data.hands.model_file import ModelFile
+from asl_exp.data.hands.model_file import ModelFile, model_file
 from asl_exp.data.sources.listing import is_file_key
 
 ENOUGH: Final = 1280
@@ -70,6 +71,16 @@ class HandSource:
 @cache
 def _opened(source: HandSource) -> HandFinder:
     return HandFinder(source.model, source.settings)
+
+
+def hand_source(hand: HandConfig, cache_dir: str) -> HandSource:
+    """Return the detector of photos, its file the one given or the cache's, fetched on first use.
+
+    Raises:
+        DataError: the file cannot be had, or is another.
+    """
+    settings = FinderSettings(hand.confidence, hand.look_again)
+    return HandSource(model_file(hand.model, cache_dir), settings)
 
 
 def find_in(detector: Detector, path: Source, max_megapixels: float) -> Hand:
