@@ -169,6 +169,30 @@ def test_config_is_light_and_stands_alone(module: str) -> None:
     assert not loaded & HEAVY
 
 
+@pytest.mark.parametrize(
+    ("loaded", "spared"),
+    [
+        (("serving.predict", "data.hands.hand_store"), {"timm", "torchvision", "pandas"}),
+        (("training.folds",), {"matplotlib", "sklearn"}),
+    ],
+    ids=["an answer by joints alone", "a run"],
+)
+def test_a_start_is_spared(loaded: tuple[str, ...], spared: set[str]) -> None:
+    files = dict(modules())
+    waiting, seen = [f"{PACKAGE.name}.{name}" for name in loaded], set[str]()
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        tree = top_level(ast.parse(files[module].read_text()))
+        package = files[module].name == "__init__.py"
+        for imported in imports(tree, of=module, is_package=package):
+            assert imported.split(".")[0] not in spared, f"{module} imports {imported}"
+            target = imported if imported in files else imported.rpartition(".")[0]
+            if target in files and target not in seen:
+                waiting.append(target)
+    assert len(seen) > 20
+
+
 @pytest.mark.parametrize("door", [n for n, _ in modules() if is_door(n)])
 def test_doors_load_nothing_heavy_before_they_know_what_is_asked(door: str) -> None:
     path = dict(modules())[door]

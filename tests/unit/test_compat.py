@@ -260,7 +260,6 @@ import sys
 from asl_exp.compat.quick_start import load_quickly
 load_quickly("timm", "pytorch_lightning", "mlflow")
 import torch, torchvision
-import asl_exp.training.folds
 from lightning_fabric.wrappers import _unwrap_compiled
 from asl_exp.training.optimizer import Nadam
 network = torch.nn.Linear(3, 2)
