@@ -29,7 +29,7 @@ def load_quickly(*packages: str) -> None:
             as it is.
     """
     _leave_optimizers_uncompiled()
-    if any(name in sys.modules for name in _SPARED):
+    if any(name in sys.modules for name in _SPARED if name != _SERVER):
         return
     _put_stand_ins()
     try:
@@ -74,6 +74,8 @@ def _put_stand_ins() -> None:
         | _later(_PLOT, "plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val"),
         _SERVER: _later(_SERVER, "HTTPException"),
     }
+    if _SERVER in sys.modules:  # as in a process that serves a model
+        del names[_SERVER]
     for spared, its in names.items():
         stand_in = _StandIn(spared)
         vars(stand_in).update(its)
