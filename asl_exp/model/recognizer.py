@@ -192,11 +192,11 @@ def hand_settings(kept: KeptModel, checkpoint: Path, hand_model: Path | None = N
     there = [one for one in (beside, saved) if one and one.is_file()]
     given = hand_model or (there[0] if there else None)  # what was saved may be another machine's
     found = hand.model_copy(update={"model": None if given is None else str(given)})
-    digest = hand_source(found, kept.config.data.cache_dir).digest
-    if kept.detector and digest != kept.detector:
+    source = hand_source(found, kept.config.data.cache_dir)
+    if kept.detector and not source.stands_for(kept.detector):
         raise UserError(
             f"the model was trained with the hand detector {kept.detector[:12]}, and "
-            f"{given or 'the one in the cache'} is {digest[:12]}, whose joints are "
+            f"{given or 'the one in the cache'} is {source.digest[:12]}, whose joints are "
             "others; give the file that it was trained with, or train again"
         )
     return found

@@ -5,17 +5,29 @@ figures are in docs/unseen-people.md.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from asl_exp.config.compose import compose_config
+from asl_exp.config.errors import UserError
 from asl_exp.data.decode import Pixels
-from asl_exp.data.hands.finder import FinderSettings, HandFinder, finder_digest, region_of_joints
+from asl_exp.data.hands.finder import (
+    FINDER_VERSION,
+    FinderSettings,
+    HandFinder,
+    finder_digest,
+    region_of_joints,
+)
 from asl_exp.data.hands.hand import Hand
 from asl_exp.data.hands.model_file import ModelFile, model_file
 from asl_exp.data.hands.regions import Region, overlap, pixels_in, tiles, whole
+from asl_exp.model.kept import KeptModel
+from asl_exp.model.recognizer import hand_settings
 
 SOURCES = ("kaggle_asl_alphabet", "massey_hgr", "roboflow_davidlee", "t32rahman")
 
@@ -279,3 +291,27 @@ def test_further_looks_are_of_the_same_hand(
         assert np.corrcoef(joints[:, 2], found.joints[:, 2])[0, 1] > 0.8, "depth as well"
     assert looked.left == found.left
     assert again.find(np.zeros((64, 64, 3), np.uint8)).looks.shape == (4, 21, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "version", "answered"),
+    [
+        (FinderSettings(), FINDER_VERSION, True),
+        (FinderSettings(), 1, True),
+        (FinderSettings(), FINDER_VERSION + 1, False),
+        (FinderSettings(again=True), 1, False),
+        (FinderSettings(confidence=0.5), 1, False),
+    ],
+)
+def test_models_of_a_finder_before_this_one_go_on(
+    settings: FinderSettings, version: int, answered: bool, model: ModelFile, tmp_path: Path
+) -> None:
+    config = compose_config(["hand=joints", f"data.cache_dir={tmp_path}"])
+    detector = finder_digest(model, settings, version)
+    kept = cast(KeptModel, SimpleNamespace(config=config, detector=detector))
+    if answered:
+        found = hand_settings(kept, tmp_path / "last.ckpt", model.path)
+        assert found.model == str(model.path)
+    else:
+        with pytest.raises(UserError, match=f"hand detector {detector[:12]}, and .* others"):
+            hand_settings(kept, tmp_path / "last.ckpt", model.path)

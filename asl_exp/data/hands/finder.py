@@ -25,7 +25,9 @@ from asl_exp.data.hands.networks import JointNetwork, Joints, Palm, PalmNetwork
 from asl_exp.data.hands.regions import Region, overlap, tiles, whole
 
 FINDER_VERSION: Final = 2
-"""Part of a detector's digest: raise it when any answer changes."""
+"""Part of a detector's digest: raise it when any answer changes. Models that were trained on the
+joints of a version before go on: the joints are the same, only where they are looked for is not.
+"""
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,9 @@ class HandFinder:
         return hand
 
 
-def finder_digest(model: ModelFile, settings: FinderSettings) -> str:
-    """Return what a HandFinder's digest would be, without LiteRT."""
-    parts = [str(FINDER_VERSION), model.digest, repr(settings.confidence)]
+def finder_digest(model: ModelFile, settings: FinderSettings, version: int = FINDER_VERSION) -> str:
+    """Return what a HandFinder's digest would be, without LiteRT; of a former version, was."""
+    parts = [str(version), model.digest, repr(settings.confidence)]
     if settings.again:
         parts += [repr(N_LOOKS), repr(_TURN)]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()

@@ -27,7 +27,12 @@ from asl_exp.config.schema import HandConfig
 from asl_exp.data.cache_files import CacheFile, open_database
 from asl_exp.data.decode import READER_VERSION, Pixels, Source, UnreadableImageError, read_upright
 from asl_exp.data.decode_pool import for_chunks
-from asl_exp.data.hands.finder import FinderSettings, HandFinder, finder_digest
+from asl_exp.data.hands.finder import (
+    FINDER_VERSION,
+    FinderSettings,
+    HandFinder,
+    finder_digest,
+)
 from asl_exp.data.hands.hand import N_JOINTS, Detector, Floats, Hand, Hands, no_hand, together
 from asl_exp.data.hands.model_file import ModelFile, model_file
 from asl_exp.data.sources.listing import is_file_key
@@ -58,6 +63,11 @@ class HandSource:
     def digest(self) -> str:
         """Of the detector, which need not be opened for it."""
         return finder_digest(self.model, self.settings)
+
+    def stands_for(self, digest: str) -> bool:
+        """Tell whether a digest is of this detector, or was of it in a version before."""
+        versions = range(1, FINDER_VERSION + 1)
+        return digest in {finder_digest(self.model, self.settings, one) for one in versions}
 
     def open(self) -> Detector:
         """Return the detector; the same one if called again in this process.
