@@ -16,6 +16,7 @@ from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+from mlflow.utils import environment
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.mlflow_tags import (
     MLFLOW_DATASET_CONTEXT,
@@ -81,12 +82,24 @@ def shared_view(key: str, view: dict[str, Any]) -> dict[str, str]:
     return {f"mlflow.sharedViewState.{key}": json.dumps({**view, "state": state})}
 
 
+_CHECK: Final = "warn_dependency_requirement_mismatches"
+
+
 @contextmanager
 def without_model_remarks() -> Iterator[None]:
-    """Keep back the advice to give an input example with a saved model (3.17): its is an image."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*input example.*")
-        yield
+    """Keep back what MLflow says of a model while it saves one, and what it does to say so.
+
+    The advice to give an input example (3.17): its is an image. Whether the requirements fit this
+    environment: they were read from it, and MLflow takes 1 CPU s to list all that is installed.
+    """
+    check = vars(environment)[_CHECK]
+    vars(environment)[_CHECK] = lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*input example.*")
+            yield
+    finally:
+        vars(environment)[_CHECK] = check
 
 
 def is_serving() -> bool:

@@ -69,6 +69,7 @@ PARTS = {
         "mlflow.system_metrics.metrics.gpu_monitor.GPUMonitor",
         "mlflow.system_metrics.metrics.network_monitor.NetworkMonitor",
         "mlflow.utils.credentials.get_default_host_creds",
+        "mlflow.utils.environment.warn_dependency_requirement_mismatches",
         "mlflow.utils.rest_utils.MlflowHostCreds",
         "mlflow.utils.rest_utils.http_request",
     ),

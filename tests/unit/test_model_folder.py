@@ -5,6 +5,7 @@ import json
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from asl_exp.model.folder import write_model
 from asl_exp.model.kept import NOT_SURE, Calibration, KeptModel, checkpoint_metadata
 from asl_exp.model.onnx_network import described
 from asl_exp.model.recognizer import Recognizer, find_checkpoint
+from asl_exp.tracking.model_folder import save_model_folder
 
 CLASSES = ("A", "B", "C")
 
@@ -85,6 +87,19 @@ def test_what_was_written_is_read_back(kept: KeptModel, folder: Path) -> None:
     assert "/home" not in (folder / "model.json").read_text()
     assert load_kept_model(folder / "model.json").config.data.root == "photos"
     assert said["classes"] == list(CLASSES)
+
+
+def test_saving_compares_nothing_with_all_that_is_installed(
+    kept: KeptModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "mlflow.utils.requirements_utils._check_requirement_satisfied", asked.append
+    )
+    save_model_folder(kept, tmp_path / "model", card="")
+    assert asked == []
+    needed = (tmp_path / "model" / "requirements.txt").read_text().splitlines()
+    assert f"torch=={version('torch')}" in needed
 
 
 def test_a_folder_of_before_is_still_read(kept: KeptModel, tmp_path: Path) -> None:
