@@ -45,7 +45,7 @@ mlflow-2.7.1: $(OLD_MLFLOW)/.ready  ## the old server that tests talk to, in its
 $(OLD_MLFLOW)/.ready: tests/servers/mlflow-2.7.1.lock
 	rm -rf $(OLD_MLFLOW)
 	$(PYTHON) -m venv $(OLD_MLFLOW)
-	$(OLD_MLFLOW)/bin/python -m pip install --quiet --require-hashes -r $<
+	$(OLD_MLFLOW)/bin/python -m pip install --quiet --no-compile --require-hashes -r $<
 	touch $@
 
 lowest: $(LOWEST)/.ready  ## the lowest versions that pyproject.toml allows, with .venv's torch
