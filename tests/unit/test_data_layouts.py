@@ -144,6 +144,11 @@ def test_what_lies_above_classes_and_is_no_group_is_refused(
     assert said in refused(given(tmp_path))
 
 
+def test_numbers_of_more_than_three_people_may_add_up_to_100(tmp_path: Path) -> None:
+    made(tmp_path, *(f"{number}/{letter}" for number in (10, 20, 30, 40) for letter in "AB"))
+    assert set(listed(tmp_path).images["group"]) == {"10", "20", "30", "40"}
+
+
 @pytest.mark.parametrize(
     "parts",
     [

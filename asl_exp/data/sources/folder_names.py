@@ -177,7 +177,7 @@ def no_groups(names: Sequence[str]) -> tuple[list[str], str]:
     if len({name.lower() for name in languages}) > 1:
         return languages, "sign languages, in which letters differ"
     shares = [_SHARE.fullmatch(name) for name in names]
-    if len(names) > 1 and sum(int(one[1]) if one else 100 for one in shares) == 100:
+    if len(names) in (2, 3) and sum(int(one[1]) if one else 100 for one in shares) == 100:
         return list(names), "the shares of a split (name them such as train and test)"
     return [], ""
 
