@@ -57,10 +57,11 @@ def test_the_hand_stays_before_another_background(shown: Shown) -> None:
 def test_the_table_says_the_undisturbed_score_with_its_interval(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    table = pd.DataFrame({"label": ["A"] * 8, "group": [f"signer_{row // 2}" for row in range(8)]})
-    answers = np.array([*"AAAAAABB"], dtype=object)
+    signers = [f"signer_{row // 5}" for row in range(40)]
+    table = pd.DataFrame({"label": ["A"] * 40, "group": signers})
+    answers = np.array([*"AAAB"] * 10, dtype=object)
     rows = [scored_row(place, answers, answers, table) for place in (("none", 0), ("blur", 1))]
-    found = {"test": Robustness("test", 8, rows, {})}
+    found = {"test": Robustness("test", 40, rows, {})}
     show(found, Path("runs/one/evaluation/robustness"))
     low, high = rows[0].accuracy_interval or (0.0, 0.0)
     assert f"accuracy 0.750 ({low:.2f} to {high:.2f})" in capsys.readouterr().out
