@@ -81,8 +81,11 @@ def _joints(arguments: list[str]) -> int:
 
     from asl_exp.data.hands.hand_store import hand_source
     from asl_exp.data.hands.joint_export import Clip, export_clips, export_drawn, export_joints
+    from asl_exp.data.hands.joint_rows import require_place
 
-    source, file = hand_source(config.hand, config.data.cache_dir), home_expanded(files[0])
+    file = home_expanded(files[0])
+    require_place(file)
+    source = hand_source(config.hand, config.data.cache_dir)
     if n_drawn:
         told = export_drawn(n_drawn, source, file)
     elif recorded:

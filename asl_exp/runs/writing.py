@@ -37,6 +37,21 @@ def replaced(file: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def require_writable(file: Path) -> None:
+    """Try the place of a file before the work whose outcome it is to hold.
+
+    Raises:
+        OSError: as writing it would.
+    """
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
+
+
 def flush(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -39,7 +39,7 @@ from asl_exp.model.onnx_network import (
     PhotoInput,
     described,
 )
-from asl_exp.runs.writing import replaced
+from asl_exp.runs.writing import replaced, require_writable
 from asl_exp.serving.evaluate import Member, open_member
 from asl_exp.serving.int8 import write_int8
 from asl_exp.training.shared_inputs import letters_for
@@ -138,14 +138,14 @@ def export(run: str, wish: Wish, runs_dir: Path = Path("runs")) -> Exported:
             "--with-preprocessing: hand=joints sees no images, so there is nothing to resize; "
             "leave it out"
         )
+    file = wish.output or _beside(member, run)
+    require_writable(file)
     samples = _samples(member)
     if wish.int8 and samples.train is None:
         raise UserError(
             f"--int8: is calibrated on the run's training images, which cannot be read: "
             f"{samples.reason}; leave --int8 out, or put the images back"
         )
-    file = wish.output or _beside(member, run)
-    file.parent.mkdir(parents=True, exist_ok=True)
     rows, notes = [_of_torch(member, samples)], []
     with replaced(file) as part:
         _write(kept, part, inside=wish.with_preprocessing)

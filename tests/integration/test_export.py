@@ -100,6 +100,9 @@ def test_what_cannot_be_exported_is_said(
     checkpoint = kept(tmp_path, *tiny, *hand)
     assert main([str(checkpoint), "--with-preprocessing"]) == 2
     assert "hand=joints sees no images" in capsys.readouterr().err
+    monkeypatch.setattr("asl_exp.serving.export._samples", None)  # nothing is read before
+    assert main([str(checkpoint), "--output", "/proc/x.onnx"]) == 2
+    assert "'/proc/x.onnx': no such file or directory; give another path" in capsys.readouterr().err
     monkeypatch.setattr("asl_exp.serving.export._LARGEST", 1000)
     assert main([str(checkpoint)]) == 2
     assert "GB of weights, and an ONNX file holds" in capsys.readouterr().err

@@ -124,6 +124,8 @@ def test_where_no_hand_is_found_nothing_is_written(
         ),
         (["joints", "a.csv", "--every", "no"], "--every: got 'no'; must be a number of seconds"),
         (["joints", "a.csv", "hand.model=none.task"], "hand.model: there is no file 'none.task'"),
+        (["joints", "/proc/a.csv", "hand.model=none.task"], "'/proc/a.csv' cannot be written"),
+        (["joints", "/proc/b/a.csv", "hand.model=none.task"], "'/proc/b/a.csv' cannot be written"),
     ],
 )
 def test_what_is_wrong_with_the_command_is_said(

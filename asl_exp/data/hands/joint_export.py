@@ -15,7 +15,7 @@ from asl_exp.config.schema import DataConfig
 from asl_exp.data.decode_pool import progress
 from asl_exp.data.hands.hand import together
 from asl_exp.data.hands.hand_store import HandSource, HandStore, find_in
-from asl_exp.data.hands.joint_rows import ABOUT, JointRows, require_ending, write_joint_rows
+from asl_exp.data.hands.joint_rows import ABOUT, JointRows, write_joint_rows
 from asl_exp.data.manifest import make_manifest
 from asl_exp.data.renderer.drawing import draw_signer
 from asl_exp.data.renderer.letters import LETTERS, NOTHING
@@ -53,7 +53,6 @@ def export_joints(data: DataConfig, source: HandSource, file: Path) -> Export:
     Raises:
         DataError: the data or the file cannot be used, or no image shows a hand.
     """
-    require_ending(file)
     listing = list_images(data)
     tables = [listing.images, *listing.external.values()]
     parts, missing = [], []
@@ -95,7 +94,6 @@ def export_clips(
     Raises:
         DataError: the file cannot be used, or no frame shows a hand.
     """
-    require_ending(file)
     detector, parts, missing = source.open(), [], Counter[str]()
     for clip in clips:
         hands = together([find_in(detector, frame, max_megapixels) for frame in clip.frames])
@@ -113,7 +111,6 @@ def export_drawn(n_signers: int, source: HandSource, file: Path) -> Export:
     Raises:
         DataError: the file cannot be used, or no picture shows a hand.
     """
-    require_ending(file)
     letters = [letter for letter in LETTERS if letter != NOTHING]
     shown = [(n, letter) for n in range(1, n_signers + 1) for letter in letters]
     detector, found = source.open(), []

@@ -20,7 +20,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError, first_line, nearest
 from asl_exp.data.hands.hand import N_JOINTS, Floats
 from asl_exp.data.sources.listing import some
-from asl_exp.runs.writing import replaced
+from asl_exp.runs.writing import replaced, require_writable
 
 ABOUT: Final = ("label", "source", "group")
 COORDINATES: Final = tuple(f"{axis}{joint}" for joint in range(N_JOINTS) for axis in "xy")
@@ -119,7 +119,7 @@ def write_joint_rows(rows: JointRows, file: Path) -> None:
     scaled = np.round(moved / np.maximum(largest, 1e-9), _DECIMALS).reshape(len(rows), -1)
     table = rows.table[list(ABOUT)].reset_index(drop=True)
     whole = pd.concat([table, pd.DataFrame(scaled, columns=list(COORDINATES))], axis=1)
-    require_ending(file)
+    require_place(file)
     try:
         with replaced(file) as part:
             if file.name.endswith(".parquet"):
@@ -131,17 +131,21 @@ def write_joint_rows(rows: JointRows, file: Path) -> None:
         raise DataError(f"'{file}' cannot be written: {error.strerror or error}") from error
 
 
-def require_ending(file: Path) -> None:
-    """Refuse names of files that write_joint_rows would not write.
+def require_place(file: Path) -> None:
+    """Refuse what write_joint_rows could not write.
 
     Raises:
-        DataError: another ending than .csv, .csv.gz or .parquet.
+        DataError: another ending than .csv, .csv.gz or .parquet, or a place that takes no files.
     """
     if not file.name.endswith((".parquet", ".csv", ".csv.gz")):
         raise DataError(
             f"'{file}' has an ending that is not known; give a name that ends in .csv, "
             ".csv.gz or .parquet"
         )
+    try:
+        require_writable(file)
+    except OSError as error:
+        raise DataError(f"'{file}' cannot be written: {error.strerror or error}") from error
 
 
 def _read(file: Path, key: str) -> pd.DataFrame:
