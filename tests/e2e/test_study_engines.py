@@ -25,7 +25,7 @@ STUDY = (
     "schedule.transfer.epochs=2", "schedule.finetune.epochs=0", "trainer.accelerator=cpu",
     "data.external=[]",
 )  # fmt: skip
-ENDS_WITHIN_S = 300
+ENDS_WITHIN_S = 600
 
 
 def finish(folder: Path, *arguments: str, **variables: str) -> str:
