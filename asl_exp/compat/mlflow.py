@@ -92,14 +92,17 @@ def without_model_remarks() -> Iterator[None]:
     The advice to give an input example (3.17): its is an image. Whether the requirements fit this
     environment: they were read from it, and MLflow takes 1 CPU s to list all that is installed.
     """
-    check = vars(environment)[_CHECK]
-    vars(environment)[_CHECK] = lambda _: None
+    known = vars(environment)
+    check = known.get(_CHECK)  # an MLflow without it saves models all the same
+    if check:
+        known[_CHECK] = lambda _: None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*input example.*")
             yield
     finally:
-        vars(environment)[_CHECK] = check
+        if check:
+            known[_CHECK] = check
 
 
 def is_serving() -> bool:

@@ -89,6 +89,14 @@ def test_what_was_written_is_read_back(kept: KeptModel, folder: Path) -> None:
     assert said["classes"] == list(CLASSES)
 
 
+def test_an_mlflow_without_that_comparison_saves_models_too(
+    kept: KeptModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asl_exp.compat.mlflow._CHECK", "of_another_version")
+    save_model_folder(kept, tmp_path / "model", card="")
+    assert (tmp_path / "model" / "model.json").is_file()
+
+
 def test_saving_compares_nothing_with_all_that_is_installed(
     kept: KeptModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
