@@ -188,6 +188,11 @@ def _hand(config: Config) -> list[str]:
                 f"data.{key}: given, but hand={hand.mode} sees no joints; choose hand=joints or "
                 "both, or leave it out"
             )
+    if hand.mode == "both" and data.folds == "joints":
+        faults.append(
+            "data.folds: joints tests on hands without images, and a network with hand=both looks "
+            "at images; choose hand=joints, or data.folds=source, group or a number"
+        )
     if hand.mode in ("crop", "both") and not data.store:
         faults.append(
             f"data.store: off, but hand={hand.mode} shows squares that are cut out once and "
@@ -428,10 +433,15 @@ def _split_faults(data: DataConfig) -> list[str]:
             f"data.folds: {data.folds} says who is tested on, and data.split={data.split} does as "
             "well; leave one of the two out"
         )
+    if data.folds == "joints" and not data.joints:
+        faults.append(
+            "data.folds: joints, but data.joints names no file whose people could be tested on; "
+            "give data.joints=[FILE,...], or data.folds=source, group or a number"
+        )
     if data.fold is not None and data.folds is None:
         faults.append(
             f"data.fold: '{data.fold}' is given, but data.folds is not; give data.folds=source, "
-            "group or a number, or leave it out"
+            "group, joints or a number, or leave it out"
         )
     if data.val_fraction + data.test_fraction >= 1:
         faults.append(
@@ -625,7 +635,7 @@ def _objectives_of_folds(sweep: SweepConfig, data: DataConfig) -> Iterator[str]:
         if is_of_folds(metric) and not folds:
             yield (
                 f"{key}: {metric} is of all folds together, but no folds are asked for; give "
-                "data.folds=source, group or a number, and no data.fold"
+                "data.folds=source, group, joints or a number, and no data.fold"
             )
         elif folds and not is_of_folds(metric):
             yield (

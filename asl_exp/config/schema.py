@@ -280,10 +280,11 @@ class DataConfig(Group):
     leave_out: list[str] = Field(
         default_factory=list, description="leave_out: the groups that are the test split"
     )
-    folds: Literal["source", "group"] | Annotated[int, Field(ge=2)] | None = Field(
+    folds: Literal["source", "group", "joints"] | Annotated[int, Field(ge=2)] | None = Field(
         None,
-        description="one model for each source, each group, or each of so many parts of all "
-        "groups, which is its test split; their answers are scored together",
+        description="one model for each source, each group, each source of data.joints, or each "
+        "of so many parts of all groups, which is its test split; their answers are scored "
+        "together",
     )
     fold: str | None = Field(
         None, description="one of the folds alone, by its name; null: all, one after the other"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
-from asl_exp.data.hand_splits import joint_sets, marked, splits_with_hands
+from asl_exp.data.hand_splits import joint_fold, joint_sets, marked, splits_with_hands
 from asl_exp.data.hands.crops import CropStore
 from asl_exp.data.hands.found import hands_of
 from asl_exp.data.hands.hand import Floats, Hands, in_squares, n_looks
@@ -59,6 +59,7 @@ def load_letters(
     listing = list_images(config)
     _require_no_answer(listing.classes, hand)
     of_joints = joint_sets(listing, listing.classes, hand, image_size)
+    of_joints |= joint_fold(config, listing.classes, hand, image_size)
     config = followed(config, listing)
     tables = {MAIN: listing.images, **listing.external}
     manifests = {

@@ -28,6 +28,7 @@ from asl_exp.data.hands.joint_rows import JointRows, detected_signers, read_join
 from asl_exp.data.letters import Split
 from asl_exp.data.manifest import label_indices
 from asl_exp.data.sources.listing import Listing, left_out_words, some
+from asl_exp.data.split import fold_named
 
 
 def splits_with_hands(
@@ -90,19 +91,84 @@ def joint_sets(
                 f"data.external: '{file}' has no row of the classes {some(classes)}; its labels "
                 f"are {some(sorted(set(labels)))}"
             )
-        joints = in_squares(kept.joints, hand.margin)
-        table = _table(kept, joints).assign(path=[f"{file}:{n}" for n in range(len(kept))])
-        split = Split(
-            name=f"external/{name}",
-            labels=label_indices(table, classes),
-            table=table,
-            pixels=DrawnJoints(joints, side),
-            rows=np.arange(len(kept)),
-            caution=left_out_words(labels, classes),
-            joints=joints,
-        )
-        found[split.name] = marked(split, classes, hand)
+        paths = [f"{file}:{n}" for n in range(len(kept))]
+        split = _of_joints(f"external/{name}", kept, paths, classes, hand, side)
+        found[split.name] = replace(split, caution=left_out_words(labels, classes))
     return found
+
+
+def joint_fold(
+    config: DataConfig, classes: tuple[str, ...], hand: HandConfig, side: int
+) -> dict[str, Split]:
+    """Return the test split where data.folds=joints: the hands of one source of data.joints.
+
+    Args:
+        config: the group `data`.
+        classes: in the order of their indices.
+        hand: the group `hand`.
+        side: of the pictures that figures show in place of images, in pixels.
+
+    Raises:
+        DataError: a file cannot be used, or has no such source.
+    """
+    if config.folds != "joints":
+        return {}
+    rows = rows_of_folds(config, classes)
+    sources = rows.table["source"].to_numpy(str)
+    chosen = np.flatnonzero(sources == fold_named(config.fold, sources))
+    kept = rows.take(chosen)
+    return {"test": _of_joints("test", kept, _paths(chosen), classes, hand, side)}
+
+
+def rows_of_folds(config: DataConfig, classes: Sequence[str]) -> JointRows:
+    """Return the hands that data.folds=joints tests on: of all files of data.joints.
+
+    Raises:
+        DataError: a file cannot be used, or all are of one source.
+    """
+    files = [read_joint_rows(file, classes) for file in config.joints]
+    table = pd.concat([rows.table for rows in files], ignore_index=True)
+    if len(known := sorted(set(table["source"]))) < 2:
+        raise DataError(
+            f"data.folds: joints, but all rows of data.joints are of one source: {some(known)}; "
+            "give more files, or another data.folds"
+        )
+    return JointRows(table, np.concatenate([rows.joints for rows in files]))
+
+
+def drawn_by_path(
+    config: DataConfig, classes: Sequence[str], margin: float, paths: Sequence[str], side: int
+) -> "DrawnJoints":
+    """Return the pictures of hands that data.folds=joints tested on, by their paths."""
+    rows = rows_of_folds(config, classes)
+    place = {path: row for row, path in enumerate(_paths(np.arange(len(rows))))}
+    return DrawnJoints(in_squares(rows.joints[[place[path] for path in paths]], margin), side)
+
+
+def _paths(rows: NDArray[np.int64]) -> list[str]:
+    return [f"data.joints:{row}" for row in rows.tolist()]
+
+
+def _of_joints(
+    name: str,
+    rows: JointRows,
+    paths: list[str],
+    classes: tuple[str, ...],
+    hand: HandConfig,
+    side: int,
+) -> Split:
+    """Return a split of hands without images."""
+    joints = in_squares(rows.joints, hand.margin)
+    table = _table(rows, joints).assign(path=paths)
+    split = Split(
+        name=name,
+        labels=label_indices(table, classes),
+        table=table,
+        pixels=DrawnJoints(joints, side),
+        rows=np.arange(len(rows)),
+        joints=joints,
+    )
+    return marked(split, classes, hand)
 
 
 def _without_images(
@@ -144,7 +210,7 @@ def _held(
     others = pd.concat([split.table for name, split in splits.items() if name != "train"])
     pairs = pd.MultiIndex.from_frame(others[["source", "group"]])
     held = pd.MultiIndex.from_frame(rows.table[["source", "group"]]).isin(pairs)
-    if config.folds == "source":
+    if config.folds in ("source", "joints"):
         held |= rows.table["source"].isin(splits["test"].table["source"]).to_numpy()
     return np.asarray(held)
 

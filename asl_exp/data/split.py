@@ -138,15 +138,20 @@ def fold_of_rows(
     return (chosen[group_of] + 1).astype(str)
 
 
-def _tested_rows(folds: NDArray[np.str_], fold: str | None) -> NDArray[np.bool_]:
-    """Return (N,) which rows are of a fold; without a name, of the first."""
+def fold_named(name: str | None, folds: NDArray[np.str_]) -> str:
+    """Return the name of a fold; without one, of the first.
+
+    Raises:
+        DataError: there is no such fold.
+    """
     known = sorted(set(folds.tolist()))
-    name = known[0] if fold is None else fold
+    if name is None:
+        return str(known[0])
     if name not in known:
         raise DataError(
             f"data.fold: there is no fold '{name}'{nearest(name, known)}; there are {some(known)}"
         )
-    return np.asarray(folds == name)
+    return name
 
 
 def split_fold(
@@ -327,8 +332,10 @@ def split_manifest(
     groups = table["group"].to_numpy(str)
     fractions = (config.val_fraction, config.test_fraction)
     if config.folds is not None:
-        folds = fold_of_rows(table, labels, classes, config.folds, seed)
-        tested = _tested_rows(folds, config.fold)
+        tested = np.zeros(len(labels), bool)
+        if config.folds != "joints":  # then none of the images is tested on
+            folds = fold_of_rows(table, labels, classes, config.folds, seed)
+            tested = folds == fold_named(config.fold, folds)
         return split_fold(
             labels, groups, classes, tested, val_fraction=config.val_fraction, seed=seed
         )

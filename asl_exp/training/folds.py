@@ -22,6 +22,8 @@ from asl_exp.config.errors import Interrupted, PrunedError, UserError
 from asl_exp.config.names import FOLDS, Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import run_name
+from asl_exp.data.hand_splits import drawn_by_path, rows_of_folds
+from asl_exp.data.letters import PixelSource
 from asl_exp.data.manifest import label_indices, make_manifest
 from asl_exp.data.pixel_store import DecodedPixels, Geometry
 from asl_exp.data.sources.selection import list_images
@@ -159,6 +161,8 @@ def fold_names(config: Config) -> list[str]:
     data = config.data
     assert data.folds is not None
     listing = list_images(data)
+    if data.folds == "joints":
+        return sorted(set(rows_of_folds(data, listing.classes).table["source"]))
     table = make_manifest(listing.images, data).table
     labels = label_indices(table, listing.classes)
     folds = fold_of_rows(table, labels, listing.classes, data.folds, data.split_seed)
@@ -219,12 +223,17 @@ def _score_together(
 def _answered(config: Config, pooled: pd.DataFrame) -> AnsweredSet:
     columns = [column for column in pooled if str(column).startswith("probability/")]
     classes = [str(column).removeprefix("probability/") for column in columns]
-    images = DecodedPixels(
-        pooled["path"].tolist(),
-        Geometry(_SHOWN, "pad", "bilinear"),
-        max_megapixels=config.data.max_megapixels,
-        workers=config.data.workers,
-    )
+    paths = pooled["path"].tolist()
+    images: PixelSource
+    if config.data.folds == "joints":
+        images = drawn_by_path(config.data, classes, config.hand.margin, paths, _SHOWN)
+    else:
+        images = DecodedPixels(
+            paths,
+            Geometry(_SHOWN, "pad", "bilinear"),
+            max_megapixels=config.data.max_megapixels,
+            workers=config.data.workers,
+        )
     return AnsweredSet(
         name=FOLDS,
         probabilities=pooled[columns].fillna(0.0).to_numpy(np.float32),

@@ -16,7 +16,7 @@ import torch
 from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
 from asl_exp.config import names
 from asl_exp.config.compose import compose_config
-from asl_exp.config.errors import DataError, Interrupted
+from asl_exp.config.errors import DataError, Interrupted, UserError
 from asl_exp.data.dataset import load_letters
 from asl_exp.data.hands.joint_rows import COORDINATES
 from asl_exp.data.letters import LetterData
@@ -206,6 +206,52 @@ def test_folds_are_scored_together_and_each_is_a_run(
     parents = {client.get_run(i).data.tags[MLFLOW_PARENT_RUN_ID] for i in of_folds}
     (parent,) = parents
     assert client.get_run(parent).data.metrics["folds/accuracy"] == accuracy
+
+
+def test_people_of_whom_only_joints_are_known_are_folds(
+    tiny: tuple[str, ...], joint_file: Path, tmp_path: Path
+) -> None:
+    rows, other = pd.read_csv(joint_file), tmp_path / "other.csv"
+    rows.iloc[:12].assign(source="third").to_csv(other, index=False)
+    asked = (*tiny, *JOINTS, f"data.joints=[{joint_file},{other}]", "data.folds=joints")
+
+    splits = data_of(*asked, "data.fold=third").splits
+    images = data_of(*tiny, *JOINTS).splits
+    drawn = sum(len(images[name]) for name in ("train", "val", "test"))
+    assert len(splits["test"]) == 12
+    assert set(splits["test"].table["source"]) == {"third"}
+    assert "third" not in set(splits["train"].table["source"])
+    n_joints = len(splits["train"]) + len(splits["val"]) - drawn
+    assert n_joints == len(rows), "all photos and all other people's joints are trained on"
+
+    run_folds(compose_config([*asked, f"runs_dir={tmp_path}"]), tmp_path / "all")
+    told = json.loads((tmp_path / "all" / "folds.json").read_text())
+    assert list(told["folds"]) == ["shared", "third"]
+    assert told["images"] == len(rows) + 12
+    assert told["scores"]["folds/accuracy"] > 0.8
+    predictions = pd.read_parquet(tmp_path / "all/evaluation/folds/predictions.parquet")
+    assert predictions["path"].is_unique
+    assert set(predictions["source"]) == {"shared", "third"}
+    assert verify(tmp_path / "all/evaluation/certificate.json") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "data.joints names no file"),
+        (("hand=both", "data.joints=[FILE]"), "choose hand=joints"),
+        (("data.joints=[FILE]",), "all rows of data.joints are of one source: shared"),
+        (("data.joints=[FILE,FILE2]", "data.fold=thrid"), "no fold 'thrid'.*'third'"),
+    ],
+)
+def test_folds_of_joints_that_cannot_be_are_refused(
+    given: tuple[str, ...], said: str, tiny: tuple[str, ...], joint_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.csv"
+    pd.read_csv(joint_file).assign(source="third").to_csv(other, index=False)
+    files = [one.replace("FILE2", str(other)).replace("FILE", str(joint_file)) for one in given]
+    with pytest.raises(UserError, match=said):
+        data_of(*tiny, *JOINTS, "data.folds=joints", *files)
 
 
 def test_heads_that_are_trained_anew_count_no_drawn_signers(
