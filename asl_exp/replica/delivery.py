@@ -3,8 +3,8 @@
 Everything can be repeated: a delivery that was cut off anywhere is completed by the next one,
 from this process or another, without doubles. The ledger remembers what was given. A server that
 was set up anew from an old copy, or whose disk lost files, has less; asking for everything costs a
-call for each metric and each folder, so it is done only where somebody asks to deliver these runs
-again.
+call for each metric, each folder and each file that programs read, so it is done only where
+somebody asks to deliver these runs again.
 
 Also registers the kept model, here and on a replica that has a registry: each run becomes a version
 of the model of the user's name, and takes over the alias. A server that cannot register says so
@@ -95,10 +95,11 @@ class Delivery:
         outcome.address = f"{self.server.address}/{page}"
         server, ledger, sent = self.server, self.ledger, outcome.sent
         contents = Contents(local, run["run_id"], parent_id, server, ledger, sent)
+        uploads = Uploads(local, run["artifact_uri"], server, ledger, sent, self.open_file)
         if again:
             forget_what_was_lost(contents, server.get("/runs/get", run_id=run["run_id"])["run"])
+            forget_lost_files(contents, uploads)
         contents.send()
-        uploads = Uploads(local, run["artifact_uri"], server, ledger, sent, self.open_file)
         try:
             outcome.refused = uploads.send(refused_too=again)
         except NotNowError as error:
@@ -303,7 +304,6 @@ def forget_what_was_lost(contents: Contents, run: Mapping[str, Any]) -> None:
     local = contents.local.run.info
     if (info.get("status"), info.get("run_name", local.run_name)) != (local.status, local.run_name):
         _drop(contents, "status", [""])
-    _forget_files(contents)
 
 
 def _forget(
@@ -314,7 +314,8 @@ def _forget(
     _drop(contents, kind, lost)
 
 
-def _forget_files(contents: Contents) -> None:
+def forget_lost_files(contents: Contents, uploads: Uploads) -> None:
+    """Do the same for files: those of another size, and of another content where it is cheap."""
     known = contents.known("artifact")
     if not known:
         return
@@ -323,7 +324,8 @@ def _forget_files(contents: Contents) -> None:
     except (RejectedError, MissingError):
         return  # it does not list them
     sizes = {name: int(mark.partition(":")[0]) for name, mark in known.items()}
-    _drop(contents, "artifact", [name for name, n in sizes.items() if there.get(name) != n])
+    lost = [n for n, size in sizes.items() if there.get(n) != size or uploads.is_other(n)]
+    _drop(contents, "artifact", lost)
 
 
 def _files(server: Server, run_id: str, folder: str) -> Iterator[tuple[str, int]]:

@@ -219,6 +219,8 @@ def _delivered(points: Sequence[Point], mark: str | None) -> int | None:
 
 
 _THROUGH_SERVER: Final = "mlflow-artifacts"
+_READ_BY_PROGRAMS: Final = {".json", ".yaml", ".csv", ".parquet", ".ckpt", ".safetensors"}
+_BEGINNING: Final = 65_536  # bytes of such a file that are compared
 _ITS_OWN_DISK: Final = (
     "the server keeps artifacts on its own disk and takes none (start it with --serve-artifacts)"
 )
@@ -288,6 +290,8 @@ class Uploads:
                     self._upload(name, path)
                 except RejectedError as error:
                     self._refused(name, f"{mark} {error}")
+                except NotNowError as error:
+                    failed.append(NotNowError(f"{name}: {error}"))
                 except Exception as error:  # raised where the threads are joined
                     failed.append(error)
                 else:
@@ -321,6 +325,19 @@ class Uploads:
             self.sent.artifacts += len(arrived)
             self.sent.size += sum(int(mark.partition(":")[0]) for mark in arrived.values())
             arrived.clear()
+
+    def is_other(self, name: str) -> bool:
+        """Return whether the server's file begins with other bytes than the local one.
+
+        Lists of artifacts have sizes alone, so the beginning is downloaded, of files that programs
+        read: another training's weights have the same size and no first value in common.
+        """
+        path, parts = self.local.artifacts.get(name), urlsplit(self.artifact_uri)
+        if path is None or path.suffix not in _READ_BY_PROGRAMS or parts.scheme != _THROUGH_SERVER:
+            return False
+        there = self.server.get_beginning(f"{parts.path.strip('/')}/{name}", _BEGINNING)
+        with path.open("rb") as file:
+            return there is not None and file.read(_BEGINNING) != there
 
     def _upload(self, name: str, path: Path) -> None:
         size = path.stat().st_size

@@ -374,3 +374,35 @@ def test_what_a_server_lost_is_sent_again_where_it_is_asked(
     delivery.deliver(run_id, again=True)
     assert differences(store.client, run_id, server.url, longest=longest) == []
     assert not delivery.deliver(run_id, again=True).sent, "once"
+
+
+@pytest.mark.parametrize("file", ["config/resolved.yaml", "checkpoints/finetune.ckpt"])
+def test_other_bytes_of_the_same_size_are_told_where_programs_read_them(
+    file: str, store: Store, server: MlflowServer
+) -> None:
+    run_id = store.make_run()
+    store.fill(run_id, range(2))
+    store.end(run_id)
+    delivery = delivery_to(store, server.url)
+    copy = delivery.deliver(run_id).replica_run_id
+    assert copy is not None
+    damaged = files_of(server, copy) / file
+    damaged.write_bytes(b"x" * len(FILES[file]))
+    assert delivery.deliver(run_id, again=True).sent.artifacts == 1
+    assert damaged.read_bytes() == FILES[file]
+    assert not delivery.deliver(run_id, again=True).sent, "once"
+
+
+def test_a_file_that_does_not_arrive_is_named(store: Store, mlflow_3: MlflowServer) -> None:
+    run_id = store.make_run()
+    store.fill(run_id, range(2))
+    store.end(run_id)
+    delivery = delivery_to(store, mlflow_3.url)
+    copy = delivery.deliver(run_id).replica_run_id
+    assert copy is not None
+    place = files_of(mlflow_3, copy) / "empty.txt"
+    place.unlink()
+    place.mkdir()
+    outcome = delivery.deliver(run_id, again=True)
+    assert outcome.pending is not None
+    assert "empty.txt: " in outcome.pending
