@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--hand-model", type=Path, help="hand detector of a model that looks for hands"
     )
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     return cli.answered("asl_exp.predict", lambda: _predict(given))
 
 

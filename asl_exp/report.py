@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--verify", type=Path, metavar="FILE", help="a certificate.json to check")
     for name in _OF_ONE_RUN:
         parser.add_argument(f"--{name}", metavar="RUN", help="see above")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     return cli.answered("asl_exp.report", lambda: _report(given))
 
 

@@ -144,6 +144,16 @@ def test_a_wrong_command_line_is_a_sentence(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words", [["--csv", "photos/1.png"], ["photos/1.png", "--top", "2", "--csv", "photos/2.png"]]
+)
+def test_options_may_stand_before_and_among_images(
+    words: list[str], model: Path, photos: Path, capsys: Capture
+) -> None:
+    assert main([str(model), *words]) == 0
+    assert "photos/1.png" in capsys.readouterr().out
+
+
 def test_frames_of_a_video_are_images(model: Path, photos: Path, capsys: Capture) -> None:
     cv2 = pytest.importorskip("cv2", reason="the extra explain is not installed")
     writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (40, 32))
