@@ -155,7 +155,7 @@ def _known(file: Path, key: str | None = None) -> Any:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return content if key is None else content[key]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -170,7 +170,7 @@ def verify(certificate: Path) -> list[str]:
         of_sets = content["sets"].items()
         found = [fault for name, said in of_sets for fault in _faults(certificate, name, said)]
         return [*found, *_other_method(content)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{certificate}: not a certificate of asl_exp ({error})") from error
 
 

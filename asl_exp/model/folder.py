@@ -140,7 +140,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: no such file")
         if path.stat().st_size > _LARGEST:
             raise UserError(f"{path}: too large for the description of a model")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_table)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged, no JSON ({str(error)[:200]})") from error
     known = content.get("format") if isinstance(content, dict) else None
@@ -153,6 +153,16 @@ def _read(path: Path) -> dict[str, Any]:
             f"to format {FORMAT}; update asl_exp to use it"
         )
     return content
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that stands twice: another program might take the other one."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in table if names.count(name) > 1)
+        raise ValueError(f"{twice[:60]!r} stands in it twice")
+    return table
 
 
 def _whole(path: Path, content: dict[str, Any], name: str) -> Path:

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from asl_exp.config.errors import ConfigError, UserError
 from asl_exp.config.saved import read_saved
-from asl_exp.config.schema import BackboneConfig, Config
-from asl_exp.model.backbone import Preprocessing, planned_weights
-from asl_exp.model.classifier import LetterClassifier, build_classifier
+from asl_exp.config.schema import BackboneConfig, Config, HeadConfig
+from asl_exp.model.backbone import Preprocessing, build_backbone, planned_weights
+from asl_exp.model.classifier import LetterClassifier, build_classifier, pooled_width
 
 _CHECKED: Final = ("image_size", "mean", "std", "interpolation")
 
@@ -137,9 +137,16 @@ def kept_model(
     plain = config.trainer.model_copy(update={"sync_batchnorm": False})
     random_start = config.backbone.model_copy(update={"pretrained": False, "weights": None})
     start = config.model_copy(update={"backbone": random_start, "trainer": plain})
-    _require_outputs(tensors, len(classes))
+    dense = _dense_layers_of_head(tensors)
+    _require_outputs(dense, config.head, len(classes))
     _require_size(start, tensors)
-    model = build_classifier(start, len(classes), preprocessing)
+    backbone = None
+    if config.hand.mode != "joints":
+        backbone = build_backbone(start.backbone, preprocessing.image_size)
+        width = pooled_width(backbone.feature_shape, config.head.pooling)
+        if width > dense[0].shape[1]:
+            raise UserError(f"damaged: its head takes {dense[0].shape[1]} features of {width}")
+    model = build_classifier(start, len(classes), preprocessing, backbone)
     _require_fit(model.state_dict(), tensors)
     model.load_state_dict(tensors)
     detector = about.get("detector", "")
@@ -232,14 +239,25 @@ def _require_size(config: Config, tensors: dict[str, torch.Tensor]) -> None:
         )
 
 
-def _require_outputs(tensors: dict[str, torch.Tensor], n_classes: int) -> None:
-    """Refuse a checkpoint whose last layer has another number of classes than it names."""
+def _dense_layers_of_head(tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Return the kernels of the head, first to last."""
     if not tensors:
         raise UserError("damaged: it holds no weights of a network")
-    head = [t for name, t in tensors.items() if name.startswith("head.") and t.ndim == 2]
-    if head and head[-1].shape[0] != n_classes:
+    named = [(n, t) for n, t in tensors.items() if n.startswith("head.") and t.ndim == 2]
+    return [tensor for _, tensor in sorted(named, key=lambda one: (len(one[0]), one[0]))]
+
+
+def _require_outputs(dense: list[torch.Tensor], config: HeadConfig, n_classes: int) -> None:
+    """Refuse a head of other layers than are named, before layers of any size are made."""
+    there, named = [kernel.shape[0] for kernel in dense], [*config.hidden, n_classes]
+    if there and there[-1] != n_classes:
         raise UserError(
-            f"damaged: it names {n_classes} classes, but its last layer has {head[-1].shape[0]}"
+            f"damaged: it names {n_classes} classes, but its last layer has {there[-1]}"
+        )
+    if there != named:
+        raise UserError(
+            "does not fit its network: it names a head of layers of "
+            f"{', '.join(map(str, named))}, and holds {', '.join(map(str, there)) or 'none'}"
         )
 
 

@@ -148,6 +148,11 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "temperature": (lambda c: c["calibration"].update(temperature=0), "the temperature 0;"),
     "NaN": (lambda c: c["calibration"].update(temperature=float("nan")), "the temperature nan"),
     "text": (lambda c: c["calibration"].update(abstain_below="high"), "the threshold high"),
+    "absurd head": (lambda c: c["config"]["head"].update(hidden=[60_000, 60_000]),
+                    "names a head of layers of 60000, 60000, 3, and holds 8, 3"),
+    "no head": (lambda c: c["config"]["head"].update(hidden=[]), "layers of 3, and holds 8, 3"),
+    "all pixels": (lambda c: c["config"]["head"].update(pooling="flatten"),
+                   "its head takes 192 features of 768"),
     "outside": (lambda c: c["config"]["backbone"].update(name="hf-hub:a/b"), "no address"),
 }  # fmt: skip
 
@@ -160,6 +165,13 @@ def test_a_changed_description_is_refused_in_a_sentence(name: str, folder: Path)
     change(content)
     file.write_text(json.dumps(content))
     refused(folder, file, told)
+
+
+@pytest.mark.parametrize("where", ["classes", "temperature", "sha256"])
+def test_a_key_that_stands_twice_is_refused(where: str, folder: Path) -> None:
+    file = folder / "model.json"
+    file.write_text(file.read_text().replace(f'"{where}": ', f'"{where}": 1, "{where}": ', 1))
+    refused(folder, file, f"'{where}' stands in it twice")
 
 
 def refused(folder: Path, file: Path, told: str) -> None:
