@@ -67,6 +67,7 @@ class Budget:
             if verdict is not None:
                 return verdict
             trial = study.ask()
+            self._known = max(self._known, trial.number + 1)
             with suppress(UpdateFinishedTrialError):  # failed as stale by that other agent
                 trial.set_user_attr(PROCESS, self._process)
                 trial.set_user_attr(COMMAND, self.command)

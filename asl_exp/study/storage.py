@@ -5,6 +5,8 @@ used is said in one sentence. Optuna's own claim of a trial is not atomic on SQL
 writes), hence the lock.
 """
 
+import hashlib
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +75,7 @@ class Store:
         file: None for a server.
         engine: of a database; None for a journal.
         mark: tells the file that was opened from another in its place.
+        damage: says what is wrong with what the file holds; None where nothing is.
     """
 
     url: str
@@ -81,6 +84,7 @@ class Store:
     file: Path | None = None
     engine: Engine | None = None
     mark: tuple[int, int] | None = None
+    damage: Callable[[], str | None] = lambda: None
 
     def require_there(self) -> None:
         """Refuse to go on in a file that was deleted, replaced or written over since it was opened.
@@ -95,7 +99,7 @@ class Store:
             return
         reason: str | None = ""
         if _mark(self.file) == self.mark:
-            reason = None if self.engine is None else _damage(self.file)
+            reason = self.damage()
         if reason is None:
             return
         raise RunError(
@@ -116,8 +120,15 @@ class Store:
         """
         if self.file is not None:
             self.require_there()
-            with FileLock(f"{self.file}.trials_lock"):
+            trials_lock = FileLock(f"{self.file}.trials_lock")
+            try:
+                trials_lock.acquire()
+            except OSError as error:
+                raise RunError(lost(error)) from None
+            try:
                 yield lambda: True
+            finally:
+                trials_lock.release()
         else:
             with self._server_lock() as held:
                 yield held
@@ -172,7 +183,7 @@ def _open_sqlite(url: str) -> Store:
     except OSError as error:
         raise _unreachable(url, error) from None
     _write_ahead(storage)
-    return Store(url, storage, storage, file, storage.engine, _mark(file))
+    return Store(url, storage, storage, file, storage.engine, _mark(file), lambda: _damage(file))
 
 
 def _mark(file: Path) -> tuple[int, int] | None:
@@ -251,16 +262,62 @@ def _open_tables(shown: str, url: str, connect_args: dict[str, Any]) -> RDBStora
 def _open_journal(url: str) -> Store:
     file = _file(url, "journal:")
     try:
-        backend = JournalFileBackend(str(file), lock_obj=_AppendLock(file))
-        storage = JournalStorage(backend)
-        return Store(url, storage, storage, file, mark=_mark(file))
+        storage = JournalStorage(_Journal(str(file), lock_obj=_AppendLock(file)))
+        mark, damage = _mark(file), _AppendedTo(file).damage
+        return Store(url, storage, storage, file, mark=mark, damage=damage)
     except OSError as error:
         raise _unreachable(url, error) from None
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError, *LOST):
         raise UserError(
             f"sweep.storage: {file} is no journal of Optuna; give another, sweep.storage=journal:"
             "FILE"
         ) from None
+
+
+class _Journal(JournalFileBackend):
+    """Optuna's, whose failures are those of a storage that is out of reach."""
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """Yield what was written from this entry on."""
+        with _as_lost():
+            yield from super().read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write further entries."""
+        with _as_lost():
+            super().append_logs(logs)
+
+
+@contextmanager
+def _as_lost() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise optuna.exceptions.StorageInternalError("the journal") from error
+
+
+class _AppendedTo:
+    """A journal as far as it was seen whole: what is written later stands behind that."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._length, self._digest = file, 0, hashlib.sha256().digest()
+        self.damage()
+
+    def damage(self) -> str | None:
+        """Return what happened to the file besides entries behind those that were there."""
+        try:
+            content = self._file.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            if hashlib.sha256(whole[: self._length]).digest() != self._digest:
+                return "it was cut off or written over"
+            for line in whole[self._length :].splitlines():
+                json.loads(line)
+        except OSError as error:
+            return str(error.strerror)
+        except ValueError:
+            return "not every line of it is JSON"
+        self._length, self._digest = len(whole), hashlib.sha256(whole).digest()
+        return None
 
 
 class _AppendLock(JournalFileOpenLock):

@@ -10,6 +10,8 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from asl_exp.config.compose import asks_for_study
 from asl_exp.config.errors import RunError
@@ -81,8 +83,21 @@ def trials_deleted(file: Path) -> None:
         database.execute("DELETE FROM trials")
 
 
+def one_trial_deleted(file: Path) -> None:
+    with sqlite3.connect(file) as database:
+        database.execute("DELETE FROM trials WHERE number = 0")
+
+
+def locks_forbidden(file: Path) -> None:
+    """As in a folder that became read-only: no lock can be opened any more."""
+    lock = Path(f"{file}.trials_lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+
+
 LOSSES = [deleted, folder_deleted, renamed, replaced, begun_anew, study_deleted, emptied, garbled,
-          half_garbled, copied_over, tables_dropped, trials_deleted]  # fmt: skip
+          half_garbled, copied_over, tables_dropped, trials_deleted, one_trial_deleted,
+          one_trial_deleted, locks_forbidden]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -91,8 +106,61 @@ LOSSES = [deleted, folder_deleted, renamed, replaced, begun_anew, study_deleted,
 def test_a_study_that_lost_its_storage_is_no_success(
     lose: Callable[[Path], None], when: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    file = tmp_path / "storage" / "studies.db"
+    require_told(f"sqlite:///{file}", file, lose, when, monkeypatch)
+
+
+def other_journal(file: Path) -> None:
+    """By ``cp``: longer than the one that was there."""
+    other = JournalStorage(JournalFileBackend(str(file.with_name("other.log"))))
+    study = optuna.create_study(study_name="s", storage=other)
+    for number in range(60):
+        study.set_user_attr(f"key{number}", "value" * 20)
+    shutil.copyfile(file.with_name("other.log"), file)
+
+
+def made_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def cut_off(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def last_entry_cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 20)
+
+
+def no_entry_added(file: Path) -> None:
+    with file.open("ab") as journal:
+        journal.write(b"not an entry\n")
+
+
+JOURNAL_LOSSES = [deleted, replaced, emptied, garbled, other_journal, made_a_folder, cut_off,
+                  last_entry_cut, no_entry_added, locks_forbidden]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lose", "when"), [(lose, (4, 1)[number % 2]) for number, lose in enumerate(JOURNAL_LOSSES)]
+)
+def test_the_same_with_a_journal(
+    lose: Callable[[Path], None], when: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "storage" / "study.log"
+    require_told(f"journal:{file}", file, lose, when, monkeypatch)
+
+
+def require_told(
+    storage: str,
+    file: Path,
+    lose: Callable[[Path], None],
+    when: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lose a study's storage in a trial, and require that the study ends with a sentence of it."""
     assert asks_for_study(SWEEP)
-    file, tried = tmp_path / "storage" / "studies.db", []
+    tried = []
 
     def trial(opened: OpenStudy, claimed: Any) -> Outcome:
         for parameter in opened.plan.space:
@@ -104,23 +172,8 @@ def test_a_study_that_lost_its_storage_is_no_success(
 
     monkeypatch.setattr(agent, "run_trial", trial)
     monkeypatch.setattr(agent, "_require_same_data", lambda _: None)
-    monkeypatch.chdir(tmp_path)
-    opened = open_study(plan_study([*SWEEP, "sweep.name=s", f"sweep.storage=sqlite:///{file}"]))
-    with pytest.raises(RunError, match=r"sweep\.storage: .*deleted"):
+    monkeypatch.chdir(file.parents[1])
+    opened = open_study(plan_study([*SWEEP, "sweep.name=s", f"sweep.storage={storage}"]))
+    with pytest.raises(RunError, match=r"sweep\.storage: .*(deleted|out of reach)"):
         agent.work(opened, "a command", lambda: None)
     assert len(tried) == when, "no trial is tried in vain"
-
-
-def test_the_same_with_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "study.log"
-
-    def trial(opened: OpenStudy, claimed: Any) -> Outcome:
-        file.unlink()
-        return Outcome(optuna.trial.TrialState.COMPLETE, [0.5])
-
-    monkeypatch.setattr(agent, "run_trial", trial)
-    monkeypatch.setattr(agent, "_require_same_data", lambda _: None)
-    monkeypatch.chdir(tmp_path)
-    opened = open_study(plan_study([*SWEEP, f"sweep.storage=journal:{file}"]))
-    with pytest.raises(RunError, match=r"sweep\.storage: .*deleted"):
-        agent.work(opened, "a command", lambda: None)
