@@ -4,6 +4,8 @@ Also what is expected of an image that goes in: size, normalisation, interpolati
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -99,17 +101,38 @@ def build_backbone(
     )
 
 
-def _create(config: BackboneConfig, image_size: int) -> nn.Module:
-    options = dict(config.options)
-    timm = timm_with_ours()
-    recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
-    if recorded and recorded.fixed_input_size:
-        options["img_size"] = image_size
-    try:
-        if config.options:
+def require_options(config: BackboneConfig, image_size: int) -> None:
+    """Refuse options that the network does not take; nothing is loaded.
+
+    Raises:
+        ConfigError: timm does not accept them.
+    """
+    if config.options:
+        options = _options(config, image_size)
+        with _said_as_ours(config, options):
             _require_sound(_shapes(config.name, options), config)
             _require_heard(config, options)
-        network: nn.Module = timm.create_model(config.name, pretrained=False, **options)
+
+
+def _create(config: BackboneConfig, image_size: int) -> nn.Module:
+    require_options(config, image_size)
+    options = _options(config, image_size)
+    with _said_as_ours(config, options):
+        network: nn.Module = timm_with_ours().create_model(config.name, pretrained=False, **options)
+    return network
+
+
+def _options(config: BackboneConfig, image_size: int) -> dict[str, Any]:
+    """Return what timm is given beside the name."""
+    recorded = timm_with_ours().models.get_pretrained_cfg(config.name, allow_unregistered=True)
+    fixed = recorded is not None and recorded.fixed_input_size
+    return {**config.options, **({"img_size": image_size} if fixed else {})}
+
+
+@contextmanager
+def _said_as_ours(config: BackboneConfig, options: dict[str, Any]) -> Iterator[None]:
+    try:
+        yield
     except ConfigError:
         raise
     except Exception as error:  # timm's networks raise what they like
@@ -119,7 +142,6 @@ def _create(config: BackboneConfig, image_size: int) -> nn.Module:
                 f"{_reason(error)}; see backbone.options and backbone.image_size"
             ]
         ) from error
-    return network
 
 
 def _shapes(name: str, options: dict[str, Any]) -> nn.Module:

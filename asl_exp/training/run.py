@@ -11,7 +11,7 @@ from asl_exp.config.errors import Interrupted, PrunedError
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
 from asl_exp.data.letters import LetterData
-from asl_exp.model.backbone import Preprocessing
+from asl_exp.model.backbone import Preprocessing, require_options
 from asl_exp.model.checkpoint import take_weights
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.own_weights import resolve_preprocessing
@@ -115,6 +115,7 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
     set_up(device, config.trainer)
     stages = Stages()
     preprocessing = resolve_preprocessing(config.backbone)
+    require_options(config.backbone, preprocessing.image_size)
     require_reachable(config.backbone)
     if config.backbone.weights is not None:
         with stages("weights"):
