@@ -163,8 +163,7 @@ def train(*overrides: str) -> TrainedRun:
     from asl_exp.__main__ import checked_line, experiment, finish_delivery
     from asl_exp.config.command_line import CommandLine, parse_command_line
 
-    if wrong := [one for one in overrides if not isinstance(one, str)]:
-        raise ConfigError([f"{one!r}: give overrides as text, such as 'seed=1'" for one in wrong])
+    _require_texts(overrides)
     line = parse_command_line(overrides)
     if line != CommandLine(overrides=line.overrides):
         raise ConfigError(["options (--multirun, --cfg, ...) belong to the command line"])
@@ -215,9 +214,9 @@ def load(run: RunLike, hand_model: str | Path | None = None) -> Model:
     from asl_exp.model.recognizer import Recognizer
     from asl_exp.tracking.store import folder_of
 
-    where = _where(run)
+    (where,) = _places(run if isinstance(run, str | Path | TrainedRun) else [run])
     path = Path(where) if Path(where).exists() else folder_of(where, Path("runs"))
-    return Model(Recognizer.load(path, None if hand_model is None else Path(hand_model)), where)
+    return Model(Recognizer.load(path, _detector(hand_model)), where)
 
 
 def evaluate(
@@ -241,7 +240,10 @@ def evaluate(
     """
     from asl_exp.serving import evaluate as scoring
 
-    detector = None if hand_model is None else Path(hand_model)
+    _require_texts(overrides)
+    if not _are_texts({} if renamed is None else renamed):
+        raise UserError(f"renamed: got {renamed!r}; give a label of the data: the class it means")
+    detector = _detector(hand_model)
     scored = scoring.evaluate(_places(run), overrides, renamed, soup=soup, hand_model=detector)
     metrics: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
@@ -268,6 +270,8 @@ def compare(runs: "RunLike | Sequence[RunLike]", runs_dir: str | Path = "runs") 
     from asl_exp.evaluation.comparison import find_folders
     from asl_exp.runs.result import spelled_cautions
 
+    if not isinstance(runs_dir, str | Path):
+        raise UserError(f"runs_dir: got {runs_dir!r}; give a folder")
     folders = find_folders(_places(runs), Path(runs_dir))
     compared = comparison.read_runs(folders)
     rows = [
@@ -303,6 +307,24 @@ def _places(runs: "RunLike | Sequence[RunLike]") -> list[str]:
             "and read returned"
         )
     return [_where(one) for one in found]
+
+
+def _require_texts(overrides: Sequence[object]) -> None:
+    if wrong := [one for one in overrides if not isinstance(one, str)]:
+        raise ConfigError([f"{one!r}: give overrides as text, such as 'seed=1'" for one in wrong])
+
+
+def _are_texts(renamed: object) -> bool:
+    if not isinstance(renamed, Mapping):
+        return False
+    return all(isinstance(one, str) for pair in renamed.items() for one in pair)
+
+
+def _detector(given: object) -> Path | None:
+    """Return the file of a hand detector, if one is given."""
+    if given is None or isinstance(given, str | Path):
+        return None if given is None else Path(given)
+    raise UserError(f"hand_model: got {given!r}; give the detector's file, or None")
 
 
 def _where(run: RunLike) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 import asl_exp
 from asl_exp.config.errors import ConfigError, UserError
-from asl_exp.notebook import _pictures
+from asl_exp.notebook import Model, _pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,3 +91,56 @@ def test_what_is_no_run_is_said(runs: Any) -> None:
 def test_what_is_no_override_is_said(override: Any) -> None:
     with pytest.raises(ConfigError, match="give overrides as text"):
         asl_exp.train("seed=1", override)
+    with pytest.raises(ConfigError, match="give overrides as text"):
+        asl_exp.evaluate("runs/x", "seed=1", override)
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (5, "give files, folders, patterns, bytes or pixels"),
+        (None, "give files, folders"),
+        (1.5, "give files, folders"),
+        (True, "give files, folders"),
+        (object(), "give files, folders"),
+        ([5], "give files, folders"),
+        ([[None]], "give files, folders"),
+        ([], "give images to predict"),
+        ({}, "give images to predict"),
+        (iter(()), "give images to predict"),
+        ("nowhere.jpg", "nowhere.jpg"),
+        (Path("no") / "where", "no/where"),
+        (["nowhere.jpg", "nor.here"], "nowhere.jpg"),
+        (np.zeros((4, 4)), r"pixels of shape \(4, 4\) and type float64"),
+        (np.zeros((4, 4, 4), np.uint8), r"pixels of shape \(4, 4, 4\)"),
+        (np.zeros((1, 3, 4, 4), np.uint8), r"pixels of shape \(1, 3, 4, 4\)"),
+        (np.float32(1), r"pixels of shape \(\)"),
+        (np.zeros((0, 4, 4, 3), np.uint8), "give images to predict"),
+    ],
+)
+def test_what_is_no_image_is_said(images: Any, told: str) -> None:
+    model = Model(recognizer=None, where="x")  # type: ignore[arg-type]  # which is never asked
+    with pytest.raises(UserError, match=told):
+        model.predict(images)
+
+
+@pytest.mark.parametrize("run", [5, None, 1.5, b"runs/x", ["runs/x"], {}, object(), ()])
+def test_what_is_no_model_is_said(run: Any) -> None:
+    with pytest.raises(UserError, match="give a run, or a list of runs"):
+        asl_exp.load(run)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"renamed": 5}, {"renamed": {"a": 1}}, {"renamed": {1: "A"}}, {"renamed": ["a=A"]},
+     {"renamed": "a=A"}, {"hand_model": 5}, {"hand_model": b"x"}, {"hand_model": ["x"]}],
+)  # fmt: skip
+def test_what_is_no_option_is_said(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(UserError, match=f"{name}: got "):
+        asl_exp.evaluate("runs/x", **wrong)
+    if name == "hand_model":
+        with pytest.raises(UserError, match=f"{name}: got "):
+            asl_exp.load("tests", **wrong)
+    with pytest.raises(UserError, match="runs_dir: got 5"):
+        asl_exp.compare("runs/x", runs_dir=5)  # type: ignore[arg-type]
