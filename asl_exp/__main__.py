@@ -98,6 +98,8 @@ def _answered(line: CommandLine) -> bool:
         return False
     with collector_paused():
         checked = checked_line(line)
+    if line.cfg:
+        _refuse_several(checked, line)
     if checked is None or line.cfg != "job":
         return False
     _show(checked, line)
@@ -121,17 +123,26 @@ def _help(asked: Sequence[str]) -> None:
         print(told)
 
 
+def _refuse_several(checked: "Checked | None", line: CommandLine) -> None:
+    """Refuse to show the configuration of what has many."""
+    from asl_exp.config.compose import parse_overrides
+
+    if checked is not None and len(checked.jobs) > 1:
+        told = (
+            f"this grid has {len(checked.jobs)} or more configurations; give each key one value to "
+            "see one of them"
+        )
+        raise ConfigError([f"--cfg {line.cfg}: {told}"])
+    for override in parse_overrides(line.overrides)[0]:
+        if checked is None and override.is_sweep_override():
+            told = "is shown before a trial has its values; leave it out, or give one value"
+            raise ConfigError([f"--cfg {line.cfg}: a study {told} ({override.input_line})"])
+
+
 def _show(checked: "Checked", line: CommandLine) -> None:
     """Print the composed configuration, or a part of it."""
     from omegaconf import OmegaConf
 
-    if len(checked.jobs) > 1:
-        raise ConfigError(
-            [
-                f"--cfg job: this grid has {len(checked.jobs)} or more configurations; give each "
-                "key one value to see one of them"
-            ]
-        )
     shown, package = checked.config, line.package or "_global_"
     part = shown if package == "_global_" else OmegaConf.select(shown, package)
     if package != "_global_":

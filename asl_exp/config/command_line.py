@@ -142,6 +142,8 @@ def _unknown(option: str) -> str:
 def _in_our_words(message: str) -> str:
     """Turn argparse's message into one of ours."""
     option = message.removeprefix("argument ").partition(":")[0].rpartition("/")[2]
+    if "ignored explicit argument" in message and option == "--help":
+        return "--help: write the key or group after a blank, such as --help lr"
     if "ignored explicit argument" in message:
         return f"{option}: is a switch and takes no value; write {option} alone"
     if option == "--cfg":
@@ -159,9 +161,9 @@ def _in_our_words(message: str) -> str:
 
 def _contradictions(line: CommandLine) -> list[str]:
     faults = []
-    if line.resolve and not line.cfg:
+    if line.resolve and line.cfg != "job":
         faults.append("--resolve: belongs to --cfg job; add it, or leave --resolve out")
-    if line.package is not None and not line.cfg:
+    if line.package is not None and line.cfg != "job":
         faults.append("--package: belongs to --cfg job; add it, or leave --package out")
     if line.info and (line.cfg or line.multirun):
         faults.append("--info: shows and runs nothing; give it without --cfg and --multirun")

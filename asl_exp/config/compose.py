@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import product
+from itertools import islice, product
 from math import prod
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -36,6 +36,8 @@ from asl_exp.config.names import network_word
 from asl_exp.config.overrides import (
     comma_hint,
     expanded,
+    grid_fault,
+    grid_values,
     hydra_fault,
     is_glob,
     is_hydras,
@@ -159,7 +161,11 @@ def check_experiments(
     configs: list[schema.Config] = []
     with hydra_opened(searchpath):
         composed, _, swept, faults = compose_parts(overrides, multirun=multirun)
-        for job in _jobs(composed, swept, overrides):
+        several = [one for one in swept if one.is_discrete_sweep()]
+        too_many = grid_fault([*several, *_group_sweeps(overrides)])
+        faults += [too_many] if too_many and multirun else []
+        jobs = () if too_many else _jobs(composed, several, overrides)
+        for job in islice(jobs, None if multirun else 1):
             config, more = validate(job)
             configs += [config] if config else []
             faults += _not_said(preflight(config) if config else more, faults)
@@ -407,8 +413,7 @@ def _jobs(
     The composition without them need not be: a grid may give what each job needs. Of a very large
     grid the first job is taken, then each other value of each key, one at a time.
     """
-    parsed = parse_overrides(overrides)[0]
-    groups = [o for o in parsed if o.is_sweep_override() and _is_sound_group(o)]
+    parsed, groups = parse_overrides(overrides)[0], _group_sweeps(overrides)
     combinations = [
         list(combination)
         for combination in product(*([f"{o.key_or_group}={v}" for v in _listed(o)] for o in groups))
@@ -416,7 +421,7 @@ def _jobs(
     plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     for chosen in combinations[:_MOST_JOBS]:
         base = compose_parts([*plain, *chosen]).config if chosen else composed
-        values = [[(o.key_or_group, v) for v in o.sweep_iterator()] for o in swept if _is_list(o)]
+        values = [[(o.key_or_group, v) for v in grid_values(o)] for o in swept]
         for assignment in _assignments(values):
             job = base.copy() if assignment else base
             for key, value in assignment:
@@ -435,8 +440,9 @@ def _assignments(values: Sequence[list[tuple[str, Any]]]) -> Iterator[tuple[tupl
             yield (*first[:position], value, *first[position + 1 :])
 
 
-def _is_list(override: Override) -> bool:
-    return override.is_choice_sweep() or override.is_range_sweep()
+def _group_sweeps(overrides: Sequence[str]) -> list[Override]:
+    parsed = parse_overrides(overrides)[0]
+    return [o for o in parsed if o.is_sweep_override() and _is_sound_group(o)]
 
 
 def _is_sound_group(override: Override) -> bool:

@@ -6,6 +6,7 @@ line may change where runs go and what starts their jobs; the others change how 
 and have an option of asl_exp's in their place, or end in Hydra's own words.
 """
 
+import math
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -15,12 +16,19 @@ from typing import Any, Final
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+)
 from hydra.errors import HydraException
 
 from asl_exp.config.errors import nearest
 from asl_exp.config.keys import GROUPS, nearest_key, schema_keys, value_kind
 from asl_exp.config.redact import SECRET_KEPT, holds_secret
+from asl_exp.config.rules import LARGEST_GRID
 
 _KEY: Final = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*")
 
@@ -60,7 +68,7 @@ def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
         parsed.faults.append(_no_assignment(word))
         return
     if kind == "other":
-        parsed.faults.append(f"{key}: '{value}' cannot be read; close every bracket and quote")
+        parsed.faults.append(f"{key}: '{value}' cannot be read; {_way_to_write(value)}")
         return
     bracketed = kind == "texts" and value.startswith("[") and value.endswith("]")
     quoted = _quoted_list(key, value) if bracketed else quoted_override(key, value)
@@ -69,9 +77,19 @@ def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
     except HydraException:
         parsed.faults.append(_no_assignment(word))
         return
-    if kind != "unknown":
+    if kind != "unknown" and (key not in GROUPS or key == "experiment"):  # no choice needs quotes
         told = f"{key}: its value must be quoted; write {in_shell(quoted)}"
         parsed.faults.append(told)
+
+
+def _way_to_write(value: str) -> str:
+    pairs = (value.count(opened) == value.count(closed) for opened, closed in ("()", "[]", "{}"))
+    if not all(pairs) or any(value.count(quote) % 2 for quote in "'\""):
+        return "close every bracket and quote"
+    return (
+        "write one value, or [a,b] for a list; with --multirun a,b or range(START,STOP,STEP) for a "
+        "grid, and for a study interval(LOW,HIGH)"
+    )
 
 
 def _no_assignment(word: str) -> str:
@@ -135,6 +153,39 @@ def comma_hint(override: Override) -> str:
     """Return how a value with commas is given where it is one text."""
     key, _, value = str(override.input_line).partition("=")
     return in_shell(quoted_override(key, value))
+
+
+def grid_fault(overrides: Sequence[Override]) -> str | None:
+    """Return why the values of a grid cannot be listed, or are too many; None where they can."""
+    sizes = {str(o.input_line): _n_values(o.value()) for o in overrides if o.is_sweep_override()}
+    for given, size in sizes.items():
+        if not size:
+            return (
+                f"{given}: no value lies in this range, or endless many; write "
+                "range(START,STOP,STEP), where STOP itself is not among the values"
+            )
+    if (size := math.prod(sizes.values())) > LARGEST_GRID:
+        return (
+            f"{' '.join(sizes)}: a grid of {size:,} jobs, of which one command starts at most "
+            f"{LARGEST_GRID:,}; give fewer values, or search them in a study (sweep=NAME)"
+        )
+    return None
+
+
+def _n_values(values: object) -> int:
+    if isinstance(values, ChoiceSweep):
+        return len(values.list)
+    if not isinstance(values, RangeSweep):
+        return 1  # a pattern of choices, which are few
+    start, stop, step = (float(one or 0) for one in (values.start, values.stop, values.step))
+    steps = (stop - start) / step if step else math.inf
+    return max(0, math.ceil(steps)) if math.isfinite(steps) else 0
+
+
+def grid_values(override: Override) -> list[Any]:
+    """Return the values of a grid as each job reads its own: quotes are none of a text."""
+    read, key = OverridesParser.create().parse_override, override.key_or_group
+    return [read(f"{key}={text}").value() for text in override.sweep_string_iterator()]
 
 
 def is_range(override: Override) -> bool:

@@ -149,9 +149,10 @@ def _number_fault(option: str, value: object) -> str | None:
 
 
 def _name_hint(name: str) -> str:
-    scheme, colon, rest = name.partition(":")
-    owner, _, last = rest.rpartition("/")
-    if scheme in ("hf-hub", "hf_hub") and owner == "timm" and _NAME.fullmatch(last):
+    _, colon, rest = name.partition(":")
+    hubs = ("timm", "//huggingface.co/timm", "//hf.co/timm")
+    owner, _, last = (rest or name).rpartition("/")
+    if owner in hubs and _NAME.fullmatch(last):
         return f"a name of timm alone is allowed; write backbone.name={last}"
     if colon:
         return (
@@ -349,7 +350,13 @@ def _trainer(config: Config) -> list[str]:
 
 def _is_address(given: str) -> bool:
     host, colon, port = given.rpartition(":")
-    sound = bool(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", host))
+    sound = bool(
+        re.fullmatch(r"[A-Za-z0-9]([\w-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([\w-]*\w)?)*", host, re.A)
+    )
+    if re.fullmatch(r"[\d.]+", host):  # no machine is called by numbers alone
+        numbers = host.split(".")
+        sound = len(numbers) == 4 and all(one.isdigit() and int(one) < 256 for one in numbers)
+        sound = sound and host != "0.0.0.0"
     return sound and bool(colon) and bool(re.fullmatch(r"\d{1,5}", port)) and 0 < int(port) < 65536
 
 
@@ -584,6 +591,10 @@ def _sampler(sweep: SweepConfig, space: Sequence["Parameter"]) -> Iterator[str]:
         yield "sweep.sampler.name: cmaes moves numbers, but the space has only choices; use tpe"
 
 
+LARGEST_GRID: Final = 10_000
+"""Jobs of a grid, or points of a study's: all of them are listed, and each value is checked."""
+
+
 def _budget(sweep: SweepConfig, space: Sequence["Parameter"]) -> Iterator[str]:
     if sweep.sampler.name != "grid":
         if sweep.n_trials is None:
@@ -591,6 +602,11 @@ def _budget(sweep: SweepConfig, space: Sequence["Parameter"]) -> Iterator[str]:
         return
     sizes = [parameter.size() for parameter in space]
     points = math.prod(size or 0 for size in sizes)
+    if points > LARGEST_GRID:
+        yield (
+            f"sweep.space: a grid of {points:,} points, which are at most {LARGEST_GRID:,}; give "
+            "fewer values, or another sweep.sampler.name"
+        )
     if None not in sizes and sweep.n_trials is not None and sweep.n_trials > points:
         yield (
             f"sweep.n_trials: got {sweep.n_trials}, but the grid has {points} points; give at most "

@@ -12,13 +12,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0.0, le=1e4, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 PositiveUnit = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+Spread = Annotated[float, Field(ge=1e-4, le=1.0, allow_inf_nan=False)]
 Mean = Annotated[list[Unit], Field(min_length=3, max_length=3)]
-Deviation = Annotated[list[PositiveUnit], Field(min_length=3, max_length=3)]
+Deviation = Annotated[list[Spread], Field(min_length=3, max_length=3)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Some = Annotated[int, Field(ge=1, le=1024)]
 """Of processes, devices, machines."""
@@ -187,8 +189,8 @@ class OptimizerConfig(Group):
 class LearningRateConfig(Group):
     """The learning rate of each phase and its shape over the phase."""
 
-    transfer: Positive = Field(1e-3, description="while the backbone is frozen, or from scratch")
-    finetune: Positive = Field(1e-4, description="once the backbone trains as well")
+    transfer: Rate = Field(1e-3, description="while the backbone is frozen, or from scratch")
+    finetune: Rate = Field(1e-4, description="once the backbone trains as well")
     shape: Literal["constant", "cosine", "plateau"] = Field(
         "constant",
         description="over a phase: as it is; down half a cosine; lower where val/loss rests",
@@ -337,7 +339,7 @@ class PhaseConfig(Group):
         None, description="trainable=last: layers with weights, counted from the backbone's end"
     )
     epochs: int = Field(..., ge=0, le=1_000_000, description="0 skips the phase")
-    lr: Positive = Field(..., description="learning rate; usually ${lr.transfer} or ${lr.finetune}")
+    lr: Rate = Field(..., description="learning rate; usually ${lr.transfer} or ${lr.finetune}")
     monitor: Literal["val/loss", "val/accuracy", "val/f1_macro"] = Field(
         ..., description="decides which epoch is kept: the lowest loss, the highest of the others"
     )

@@ -73,7 +73,7 @@ class Parameter:
         """Return how many values there are, or None where there is no end of them."""
         if self.kind == "choice":
             return len(self.choices)
-        return len(list(self._steps())) if self.step is not None else None
+        return self._n_steps() if self.step is not None else None
 
     def values(self) -> tuple[Category, ...]:
         """Return all values of a finite parameter."""
@@ -81,9 +81,13 @@ class Parameter:
 
     def _steps(self) -> Iterator[int | float]:
         assert self.step is not None
-        for number in range(round((self.high - self.low) / self.step) + 1):
+        for number in range(self._n_steps()):
             value = self.low + number * self.step
             yield int(value) if self.kind == "whole" else value
+
+    def _n_steps(self) -> int:
+        assert self.step is not None
+        return round((self.high - self.low) / self.step) + 1
 
     def matching(self, value: Any) -> Category | None:
         """Return a configuration's own value as one of this parameter's, None if it is none."""

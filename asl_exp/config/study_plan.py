@@ -108,6 +108,10 @@ def plan_study(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> Plan
     """
     parsed, faults = parse_overrides(overrides)
     plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    several = [str(o.input_line) for o in parsed if o.key_or_group == "sweep"]
+    if len(several) > 1 or several[0] not in plain:
+        told = f"{' '.join(several)}: one command is one study; write sweep=NAME"
+        raise ConfigError([*faults, told])
     with hydra_opened(searchpath):
         composed = compose_parts(plain)
         if composed.config.get("sweep") is None:  # no such choice

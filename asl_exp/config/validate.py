@@ -52,6 +52,8 @@ def typed(composed: DictConfig) -> tuple[Config | None, list[str]]:
         values = _plain(composed, resolve=True)
     except (OmegaConfBaseException, RecursionError) as error:
         return None, [_unresolved(error, raw)]
+    if faults := list(_groups_in_texts(raw, values)):
+        return None, faults
     try:
         return Config.model_validate(values), []
     except ValidationError as error:
@@ -107,6 +109,16 @@ def without(faults: list[str], keys: Container[str]) -> list[str]:
 def _references(origin: Any) -> list[str]:
     """Return the keys that a value refers to, such as ``lr.transfer`` of ``${lr.transfer}``."""
     return _REFERENCE.findall(origin) if isinstance(origin, str) else []
+
+
+def _groups_in_texts(raw: dict[str, Any], values: dict[str, Any]) -> Iterator[str]:
+    """Yield a fault for each text that has a whole group written into it."""
+    for key in flat_keys(raw):
+        origin = _at(raw, tuple(key.split(".")))
+        for name in _references(origin):
+            inside = origin != f"${{{name}}}" and _at(values, tuple(name.split(".")))
+            if isinstance(inside, dict):
+                yield f"{key}: '{origin}' has a group in it; refer to a key, ${{{name}.KEY}}"
 
 
 def _unresolved(error: Exception, raw: dict[str, Any]) -> str:

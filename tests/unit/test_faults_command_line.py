@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,13 @@ def test_text_that_reads_as_a_number_is_shown_quoted(text: str, folder: Path) ->
         ("optimizer.betas=[.9", "optimizer.betas: '[.9' cannot be read"),
         ("experiment", "write experiment=CHOICE"),
         ("best.yaml", "experiment=FILE.yaml"),
+        ("lr.transfer=interval(a,b)", "cannot be read; write one value"),
+        ("lr.transfer=choice()", "cannot be read; write one value"),
+        ("seed=1,,2", "cannot be read; write one value"),
+        ("seed=²³", "cannot be read; write one value"),
+        ("seed=sort(3,1,reverse=treu)", "cannot be read; write one value"),
+        ("seed=1'2", "close every bracket and quote"),
+        ("optimizer=a=b", "optimizer=a=b: no such choice; allowed: adamw"),
         ("дата=3", "is not of the form key=value"),
     ],
 )
@@ -114,6 +122,12 @@ GRIDS_THAT_WORK = (
     ["experiment=glob(paper_*)"],
     ["seed=range(1,4)"],
     ["optimizer=glob(*)"],
+    ["data=folder", 'data.root="a b","c (d)"'],
+    ['name="x,y",z'],
+    ["data.classes=['A','B'],['C','D']"],
+    ["seed=range(5,1,-2)"],
+    ["seed=shuffle(range(1,4))"],
+    ["optimizer.betas=[0.9,0.99],[0.8,0.9]"],
 )
 
 
@@ -122,6 +136,42 @@ def test_a_grid_may_give_what_the_base_lacks(words: list[str], folder: Path) -> 
     checked = check_overrides(words, multirun=True)
     assert checked is not None
     assert len(checked.jobs) > 1
+    assert not any("quote" in str(job.model_dump()) for job in checked.jobs)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["seed=range(1,100000000)"], "a grid of 99,999,999 jobs"),
+        (["regularization.dropout=range(0,1,1e-7)"], "one command starts at most 10,000"),
+        (["seed=shuffle(range(1,10000000))"], "a grid of 9,999,999 jobs"),
+        (["seed=range(1,200)", "lr.transfer=range(0.001,0.9,0.001)"], "a grid of 178,901 jobs"),
+        (["seed=range(0,10000)", "backbone=vgg16,vgg19"], "a grid of 20,000 jobs"),
+        (["seed=range(1,2,0)"], "no value lies in this range"),
+        (["seed=range(3,1)"], "no value lies in this range"),
+        (["seed=range(1,10,-1)"], "no value lies in this range"),
+        (["seed=range(1,inf)"], "or endless many"),
+        (["sweep=nadam_l2_dropout,learning_rates"], "one command is one study"),
+        (["sweep=glob(*)"], "one command is one study"),
+        (["sweep=choice(nadam_l2_dropout)"], "one command is one study"),
+        (["sweep=backbones", "sweep=learning_rates"], "one command is one study"),
+        (["sweep=nadam_l2_dropout", "lr.transfer=range(1,1000000000)"], "or equal to 10000"),
+        (["sweep=learning_rates", "lr.transfer=range(0.001,9,1e-9)"], "a grid of"),
+        (["sweep=learning_rates", "lr.transfer=range(0.001,9,0.001)"], "points, which are at most"),
+        (["lr=glob([)"], "lr=glob([): no such choice; allowed: constant"),
+        (["optimizer=a=b,sgd"], "no such choice"),
+    ],
+)
+def test_grids_without_values_or_with_too_many(words: list[str], told: str, folder: Path) -> None:
+    began = time.process_time()
+    (fault,) = faults_of(*words, multirun=True)
+    assert told in fault
+    assert time.process_time() - began < 2
+
+
+def test_a_range_that_was_not_asked_for_is_not_listed(folder: Path) -> None:
+    (fault,) = faults_of("seed=range(1,100000000)")
+    assert "got several values" in fault
 
 
 @pytest.mark.parametrize(
@@ -153,6 +203,11 @@ def test_what_a_grid_cannot_have(words: list[str], told: str, folder: Path) -> N
         ("lr.finetune=${lr.finetune}", "lr.finetune: refers to itself"),
         ("lr.transfer=${lr.tranfer}", "refers to no key; did you mean 'lr.transfer'?"),
         ("head.hidden=${lr.transfer}", "head.hidden: got 0.001"),
+        ("name=run-${seed}-${lr}", "refer to a key, ${lr.KEY}"),
+        ("name=${data.synthetic}/x", "refer to a key, ${data.synthetic.KEY}"),
+        ("data.cache_dir=/tmp/${optimizer}", "refer to a key, ${optimizer.KEY}"),
+        ("head.hidden=${head}", "refers to the group that it is in"),
+        ("data.classes=${optimizer.betas}", "data.classes: got [0.9, 0.999]"),
         ("trainer.devices=${trainer.precision}", "trainer.devices: got '32-true'"),
     ],
 )
@@ -174,6 +229,10 @@ def test_a_reference_to_the_wrong_thing_is_a_fault(word: str, told: str, folder:
         ("backbone.std=[0,1,1]", "backbone.std.0"),
         ("backbone.std=[1,inf,1]", "backbone.std.1"),
         ("backbone.std=[1,1,-1]", "backbone.std.2"),
+        ("backbone.std=[1e-320,1,1]", "backbone.std.0"),
+        ("lr.transfer=1e308", "lr.transfer"),
+        ("lr.finetune=1e5", "lr.finetune"),
+        ("schedule.finetune.lr=1e9", "schedule.finetune.lr"),
         ("head.hidden=[1000000000000]", "head.hidden.0"),
         ("head.hidden=[65536,65536]", "head.hidden"),
         ("data.synthetic.signers=100000000", "data.synthetic.signers"),
@@ -198,6 +257,9 @@ def test_absurd_numbers_are_refused(word: str, key: str, folder: Path) -> None:
         ("backbone.name=resnet18.a1_in2k", "did you mean 'a1_in1k'?"),
         ("backbone.name=hf-hub:timm/resnet18.a1_in1k", "write backbone.name=resnet18.a1_in1k"),
         ("backbone.name=hf_hub:timm/resnet18", "write backbone.name=resnet18"),
+        ("backbone.name=timm/resnet18.a1_in1k", "write backbone.name=resnet18.a1_in1k"),
+        ("backbone.name=https://huggingface.co/timm/vgg16.tv_in1k", "write backbone.name=vgg16"),
+        ("backbone.name=hf-hub:google/vit-base", "no address and no folder"),
         ("backbone.name=local-dir:/tmp/x", "no address and no folder"),
         ("backbone.name=../x", "a name of timm is letters"),
         ("backbone.name=", "a name of timm is letters"),
@@ -239,6 +301,7 @@ def test_networks_that_are_none(word: str, told: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["nowhere", ":29500", "host:", "host:0", "host:99999", "a b:1",
+                                   "a..b:1", "999.1.1.1:1", "0.0.0.0:1", "1.2.3:1", "tcp://a:1",
                                    "http://host:1", "host:12x", "-x:1", "host:1:2"])  # fmt: skip
 def test_a_rendezvous_is_an_address(given: str, folder: Path) -> None:
     faults = faults_of(f"trainer.rendezvous='{given}'", "trainer.num_nodes=2")
@@ -266,6 +329,15 @@ def test_names_can_be_shown_and_stored(key: str, given: str, folder: Path) -> No
         ("--cfg jobs", "--cfg: give what to show"),
         ("--cfg", "--cfg: give what to show"),
         ("--multirun --cfg job seed=1,2", "--cfg job: this grid"),
+        ("--multirun --cfg all seed=1,2", "--cfg all: this grid"),
+        ("--multirun --cfg hydra seed=1,2", "--cfg hydra: this grid"),
+        (
+            "--multirun --cfg job sweep=nadam_l2_dropout 'lr.transfer=interval(1e-4,1e-3)'",
+            "--cfg job: a study is shown before a trial has its values",
+        ),
+        ("--resolve --cfg hydra", "--resolve: belongs to --cfg job"),
+        ("--package lr --cfg all", "--package: belongs to --cfg job"),
+        ("--help=lr", "write the key or group after a blank"),
         ("--multirn seed=1,2", "did you mean '--multirun'?"),
         ("--run --multirun seed=1,2", "leave one of the two out"),
         ("-seed=3", "begins with '-'"),
@@ -429,6 +501,18 @@ def test_numbers_are_classes_and_sort_as_numbers(folder: Path) -> None:
         config = compose_config((*given, f"data.classes={asked}"))
         assert list_images(config.data).classes == ("1", "10", "2")
     assert list(compose_config((*given, "data.classes=0-9")).data.classes or "") == list("0-9")
+
+
+@pytest.mark.parametrize("option", ["widht=2", "act_layer=os.mkdir", "stem_type=nope"])
+def test_options_of_a_network_are_refused_before_images_are_looked_at(
+    option: str, cli: Cli, tmp_path: Path
+) -> None:
+    done = cli("backbone.name=resnet18", "backbone.pretrained=false", f"backbone.options.{option}",
+               "data.classes=A-C")  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert f"'{option.partition('=')[0]}'" in done.stderr or "backbone.options." in done.stderr
+    assert "drawing" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_a_late_data_error_leaves_no_folder(cli: Cli, tmp_path: Path) -> None:
