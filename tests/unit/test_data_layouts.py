@@ -574,6 +574,24 @@ def test_tables_of_other_programs_are_read(lines: list[str], encoding: str, tmp_
     assert list_images(config).classes == ("A", "B")
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n\n"])
+def test_lines_of_any_system_are_read(end: str, tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    lines = ["path,label", "A/i0.png,A", "B/i0.png,B"]
+    (tmp_path / "m.csv").write_bytes(end.join(lines).encode())
+    config = DataConfig(source="manifest", manifest=str(tmp_path / "m.csv"))
+    assert list_images(config).classes == ("A", "B")
+
+
+@pytest.mark.parametrize(("encoding", "label"), [("latin-1", "É"), ("cp1251", "Я"), ("big5", "愛")])
+def test_a_manifest_in_another_encoding_says_how_to_save_it(
+    encoding: str, label: str, tmp_path: Path
+) -> None:
+    (tmp_path / "m.csv").write_bytes(f"path,label\na.png,{label}\n".encode(encoding))
+    said = refused(DataConfig(source="manifest", manifest=str(tmp_path / "m.csv")))
+    assert "save it as a CSV in UTF-8" in said
+
+
 def test_columns_that_are_not_followed_are_named(tmp_path: Path) -> None:
     made(tmp_path, "A", "B")
     lines = ["path,label,Split,signer_id", "A/i0.png,A,train,7", "B/i0.png,B,Testing,8"]
@@ -610,7 +628,10 @@ def test_no_class_is_called_what_a_model_answers(label: str, tmp_path: Path) -> 
         (["path,label,group,group", "a,A,1,2"], "two columns group"),
         (["path;label;label", "a;A;B"], "two columns label"),
         ([",".join(f"c{n}" for n in range(200_000)), "x"], "200,000 columns"),
-        (["path:label", "a:A"], "has no column 'path'"),
+        (["path:label", "a:A"], "separate the columns by commas, semicolons, tabs or |"),
+        (["path label", "a A"], "separate the columns by commas, semicolons, tabs or |"),
+        (["path/label/group", "a/A/1"], "separate the columns by commas, semicolons, tabs or |"),
+        (["path,label", '"a,A', "b,B"], "in which every quote is closed"),
         (["File,Class", "a,A"], "has no column 'path'; call the column 'File' path;"),
         (["path,Letter", "a,A"], "has no column 'label'; call the column 'Letter' label;"),
         (["sep=;", "path;label", "a;A"], "the first line must hold the names of the columns"),

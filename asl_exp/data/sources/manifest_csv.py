@@ -89,7 +89,10 @@ def _read(file: Path, key: str) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         raise DataError(f"{key}: '{file}' is empty; it needs the columns path and label") from None
     except (pd.errors.ParserError, csv.Error, UnicodeError, OSError) as error:
-        raise DataError(f"{key}: '{file}' cannot be read as a UTF-8 CSV: {error}") from error
+        raise DataError(
+            f"{key}: '{file}' cannot be read as a UTF-8 CSV: {error}; save it as a CSV in UTF-8, "
+            "in which every quote is closed"
+        ) from error
     if not isinstance(rows.index, pd.RangeIndex):  # pandas takes what is too much for names
         raise DataError(
             f"{key}: '{file}' has more fields in a line than names of columns in its first; name "
@@ -132,7 +135,7 @@ def _dialect(file: Path, key: str) -> tuple[str, str]:
     wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = "utf-16" if wide else "utf-8-sig"
     text = start[: len(start) // 2 * 2].decode(encoding, errors="ignore" if wide else "replace")
-    header = text.split("\n", 1)[0].strip("\r")
+    header = re.split(r"[\r\n]", text, maxsplit=1)[0]
     n_columns = 1 + max(map(header.count, _SEPARATORS))
     if n_columns > _MOST_COLUMNS:
         raise DataError(
@@ -178,6 +181,8 @@ def _require_columns(rows: pd.DataFrame, file: Path, key: str) -> None:
         if name not in found:
             meant = _meant_by(found, name)
             hint = f"; call the column '{meant[0]}' {name}" if meant else nearest(name, found)
+            if len(found) == 1 and "label" in found[0].lower():
+                hint = "; separate the columns by commas, semicolons, tabs or |"
             if any(Path(one).suffix.lower() in SUFFIXES or one[:4] == "sep=" for one in found):
                 hint = "; the first line must hold the names of the columns"
             shown = some([printable(one)[:60] for one in found])
