@@ -61,6 +61,8 @@ def refused(config: DataConfig) -> str:
         ("train/images", "valid/images", "test/images"),
         ("ASLTrain", "ASLVal", "ASLTest"),
         ("trainA", "valA", "testA"),
+        ("TRAIN", "vAL", "tEsT"),
+        ("asl_tRain", "asl_vaLid", "asl_tesT"),
         ("entrenamiento", "validación", "prueba"),
         ("Treino", "Validacao", "Teste"),
     ],

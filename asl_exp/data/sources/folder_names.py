@@ -103,8 +103,8 @@ _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def _split_words(name: str) -> list[str]:
-    """Return the words for splits in a name: of asl_train, TestSet, ASLTrain, trainA."""
-    found: list[str] = _SPLIT_WORD.findall(_CAMEL.sub(" ", name))
+    """Return the words for splits in a name: of asl_train, TestSet, ASLTrain, trainA, tEsT."""
+    found: list[str] = _SPLIT_WORD.findall(_CAMEL.sub(" ", name)) or _SPLIT_WORD.findall(name)
     return found
 
 
