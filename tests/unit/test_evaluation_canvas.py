@@ -3,12 +3,20 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from asl_exp.evaluation import one_vs_rest
 from asl_exp.evaluation.figures import canvas
-from asl_exp.evaluation.figures.probabilities import roc_figure
+from asl_exp.evaluation.figures.curves import learning_curves
+from asl_exp.evaluation.figures.probabilities import (
+    reliability_figure,
+    risk_coverage_figure,
+    roc_figure,
+)
+from asl_exp.evaluation.risk_coverage import risk_coverage
+from asl_exp.evaluation.scores import N_BINS, Reliability
 
 
 @pytest.mark.parametrize(
@@ -100,3 +108,31 @@ def test_names_of_any_script_are_drawn_or_escaped(name: str, tmp_path: Path) -> 
     canvas.save(figure, tmp_path / "f.png")
     drawn = canvas.plain(name)
     assert drawn == name.replace("$", r"\$") or drawn.isascii()
+
+
+def _every_number_is_long(folder: Path) -> None:
+    counts = np.zeros(N_BINS, np.int64)
+    counts[3:5] = 456_789
+    reliability_figure(
+        folder / "reliability.png", Reliability(counts, counts / 1e6, counts / 2e6), "A", "1 image"
+    )
+    risk_coverage_figure(
+        folder / "risk.png", risk_coverage(np.eye(2)[[0, 0]], np.array([0, 0])), "A", "a " * 2000
+    )
+    steps = {"epoch": range(4), "phase": ["transfer", "transfer", "x" * 40, "last"], "lr": 1e-12}
+    for loss in (123456.0, 1e-9):
+        rows = pd.DataFrame({**steps, "train/loss": loss, "val/loss": [loss, 1, 1, loss * 1.0001]})
+        learning_curves(rows, folder / "curves.png", {"transfer": 1}, "caution " * 40)
+
+
+def test_nothing_is_cut_off_where_the_room_for_labels_is_fixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(canvas, "save", lambda figure, path: figures.append(figure))
+    _every_number_is_long(tmp_path)
+    assert len(figures) == 4
+    for figure in figures:
+        box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert 0 <= box.x0 < box.x1 <= width
+        assert 0 <= box.y0 < box.y1 <= height

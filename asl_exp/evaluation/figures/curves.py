@@ -1,12 +1,11 @@
 """Learning curves of one run over all its phases."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from asl_exp.config import names, readable
@@ -37,16 +36,15 @@ def learning_curves(
         caution: what must stand beside a score of val.
         augmented: train's images were changed at random, which val's never are.
     """
-    figure = canvas.new_figure(9, 8.4)
+    told, size = "Learning curves", (9.0, 8.4)
     if history.empty:
-        canvas.title(figure, "Learning curves", "epochs: 0")
-        canvas.say(figure.add_subplot(), "no epoch was trained")
+        figure, (axes,) = canvas.panels(size, told, "epochs: 0")
+        canvas.say(axes, "no epoch was trained")
     else:
         rows = history.sort_values("epoch", kind="stable").drop_duplicates("epoch", keep="last")
-        canvas.title(
-            figure, "Learning curves", "\n".join(filter(None, (_line(rows, augmented), caution)))
-        )
-        _draw(figure, rows, kept or {})
+        line = "\n".join(filter(None, (_line(rows, augmented), caution)))
+        figure, panels = canvas.panels(size, told, line, (3, 3, 1.2), above=0.5)
+        _draw(panels, rows, kept or {})
     canvas.save(figure, path)
 
 
@@ -56,8 +54,8 @@ def _line(rows: pd.DataFrame, augmented: bool) -> str:
     return epochs + ("; train is with augmentation, val without" if augmented else "")
 
 
-def _draw(figure: Figure, rows: pd.DataFrame, kept: Mapping[str, int]) -> None:
-    loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.2))
+def _draw(panels: Sequence[Axes], rows: pd.DataFrame, kept: Mapping[str, int]) -> None:
+    loss, accuracy, rate = panels
     _draw_pair(loss, rows, names.TRAIN_LOSS, names.VAL_LOSS, kept)
     _draw_pair(accuracy, rows, names.TRAIN_ACCURACY, names.VAL_ACCURACY, kept)
     _draw_rate(rate, rows)

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
 from asl_exp.config import readable
 from asl_exp.data.fonts import DEFAULT, drawable
@@ -57,7 +56,7 @@ def mistakes_figure(
         paste(sheet, (left, above + LINE), image, SIDE)
         name = canvas.shortened(caption[1], LONGEST_NAME)
         write(sheet, (left, above + LINE + SIDE + 2), name, canvas.GREY, 11)
-    save_sheet(sheet, path, told)
+    canvas.save_picture(sheet, path, "\n".join(told))
 
 
 def heading(told: Sequence[str]) -> int:
@@ -89,13 +88,6 @@ def write(
 def paste(sheet: Image.Image, place: tuple[int, int], image: Images, side: int) -> None:
     """Put an image (S, S, 3) there, so many pixels wide and high."""
     sheet.paste(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR), place)
-
-
-def save_sheet(sheet: Image.Image, path: Path, told: Sequence[str]) -> None:
-    """Write a PNG whose title is in its metadata as well."""
-    described = PngInfo()
-    described.add_text("Title", "\n".join(told))
-    sheet.save(path, "PNG", pnginfo=described)
 
 
 def captions(
@@ -199,7 +191,7 @@ def pairs_figure(
     sheet = new_sheet(rows, width, top + len(pairs) * (_SIDE + LINE + _GAP) + MARGIN)
     for row, (pair, images) in enumerate(pairs):
         _draw_pair(sheet, top + row * (_SIDE + LINE + _GAP), pair, images, classes)
-    save_sheet(sheet, path, rows)
+    canvas.save_picture(sheet, path, "\n".join(rows))
 
 
 def _draw_pair(

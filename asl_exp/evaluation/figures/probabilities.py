@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
 
 from asl_exp.config import readable
 from asl_exp.evaluation.figures import canvas
@@ -31,13 +32,12 @@ CORNER_SIZE = 0.1  # of the enlarged corner, in rates
 
 def roc_figure(path: Path, curves: OneVsRest, classes: Sequence[str], what: str, line: str) -> None:
     """Draw true positive rate against false positive rate."""
-    figure, axes = _new("false positive rate", "true positive rate")
+    figure, axes = _new(what, line, "false positive rate", "true positive rate")
     axes.plot([0, 1], [0, 1], color=canvas.GREY, linewidth=1, linestyle=":")
     _draw(axes, curves, classes, "default")
     _legend(axes, curves, len(classes), "lower right", "area under the curve")
     if curves.macro_area > ENLARGED_FROM:
         _enlarge_corner(axes, curves, classes)
-    canvas.title(figure, what, line)
     canvas.save(figure, path)
 
 
@@ -45,17 +45,15 @@ def precision_recall_figure(
     path: Path, curves: OneVsRest, classes: Sequence[str], what: str, line: str
 ) -> None:
     """Draw precision against recall."""
-    figure, axes = _new("recall", "precision")
+    figure, axes = _new(what, line, "recall", "precision")
     _draw(axes, curves, classes, "steps-pre")
     empty: Corner = "lower left" if curves.macro_area > 0.6 else "upper right"
     _legend(axes, curves, len(classes), empty, "average precision")
-    canvas.title(figure, what, line)
     canvas.save(figure, path)
 
 
-def _new(across: str, up: str) -> tuple[Figure, Axes]:
-    figure = canvas.new_figure(7.2, 7.6)
-    axes = figure.add_subplot()
+def _new(what: str, line: str, across: str, up: str) -> tuple[Figure, Axes]:
+    figure, (axes,) = canvas.panels((7.2, 7.6), what, line)
     axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), aspect="equal", xlabel=across, ylabel=up)
     axes.grid(color=canvas.PALE)
     axes.set_axisbelow(True)
@@ -130,12 +128,10 @@ WIDTH = 1 / N_BINS
 
 def reliability_figure(path: Path, bins: Reliability, what: str, line: str) -> None:
     """Draw accuracy against confidence above the counts of each bin."""
-    figure = canvas.new_figure(7.2, 8.2)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.3))
+    figure, (above, below) = canvas.panels((7.2, 8.2), what, line, (3, 1.3))
     _draw_accuracy(above, bins)
     _draw_counts(below, bins)
     below.set(xlim=(0, 1), xlabel="confidence: probability of the predicted class")
-    canvas.title(figure, what, line)
     canvas.save(figure, path)
 
 
@@ -174,13 +170,12 @@ def _draw_counts(axes: Axes, bins: Reliability) -> None:
                 fontsize=8,
             )
     axes.set(ylim=(0, float(bins.counts.max()) * 1.18), ylabel="images")
+    axes.yaxis.set_major_formatter(EngFormatter(sep=""))  # 200k: long numbers have no room
 
 
 def risk_coverage_figure(path: Path, curve: RiskCoverage, what: str, line: str) -> None:
     """Draw the curve into a PNG, with the coverage at which each wanted accuracy is reached."""
-    figure = canvas.new_figure(7.2, 5.4)
-    axes = figure.add_subplot()
-    canvas.title(figure, what, line)
+    figure, (axes,) = canvas.panels((7.2, 5.4), what, line)
     axes.step(curve.coverage, curve.risk, where="post", color=canvas.BLUE, linewidth=1.8)
     axes.fill_between(curve.coverage, curve.risk, step="post", color=canvas.SKY, alpha=0.25)
     axes.axhline(
