@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,12 @@ def test_a_very_long_diff_is_cut(repository: Path) -> None:
     assert diff is not None
     assert 1_000_000 < len(diff) < 1_000_200
     assert "characters more" in diff[-200:]
+
+
+def test_packages_are_those_that_metadata_names(tmp_path: Path) -> None:
+    environment.write_environment(tmp_path)
+    named = {f"{one.metadata['Name']}=={one.version}" for one in metadata.distributions()}
+    assert set((tmp_path / "packages.txt").read_text().splitlines()) == named
 
 
 def test_the_command_is_kept_where_a_person_typed_it(monkeypatch: pytest.MonkeyPatch) -> None:
