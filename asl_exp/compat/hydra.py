@@ -7,13 +7,21 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins import basic_sweeper
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
 
-__all__ = ["as_written", "grid_sweeper", "opened", "register_sweeper", "returned"]
+__all__ = [
+    "as_written",
+    "grid_sweeper",
+    "keep_store_whole",
+    "opened",
+    "register_sweeper",
+    "returned",
+]
 
 
 @contextmanager
@@ -39,6 +47,15 @@ def opened(config_dir: str, searchpath: Sequence[str] = ()) -> Iterator[None]:
             yield
     finally:
         hydra.hydra = outer
+
+
+def keep_store_whole() -> None:
+    """Keep Hydra from copying its store of nodes, the schema's, with each list of sources.
+
+    Every composition and every question for a group's choices copied all of it; nothing changes
+    it, for what is loaded from it is copied then.
+    """
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 def grid_sweeper(

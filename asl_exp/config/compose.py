@@ -112,6 +112,7 @@ def register_bases() -> None:
     It takes new keys without a plus only where a node says so.
     """
     OmegaConf.register_new_resolver("network", network_word, replace=True)  # of folders' names
+    compat.keep_store_whole()
     store = ConfigStore.instance()
     for group, model in _BASES.items():
         node = OmegaConf.create(_defaults(model))

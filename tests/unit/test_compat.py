@@ -4,6 +4,7 @@ Where one of these fails after an upgrade, the file of asl_exp/compat that it na
 """
 
 import base64
+import copy
 import importlib
 import inspect
 import json
@@ -25,6 +26,8 @@ from asl_exp.compat import mlflow as compat_mlflow
 from asl_exp.compat import optuna as compat_optuna
 from asl_exp.compat import timm as compat_timm
 from asl_exp.compat import torch as compat_torch
+from asl_exp.config.compose import register_bases
+from asl_exp.config.conf_folder import conf_dir
 
 PARTS = {
     "hydra-core": (
@@ -124,6 +127,20 @@ def test_hydra_is_opened_beside_a_running_command(tmp_path: Path) -> None:
     with compat_hydra.opened(str(tmp_path / "main")):
         assert compose("config").group.value == 1
     assert GlobalHydra.instance().hydra is outer
+
+
+def test_hydra_shares_its_store_and_hands_out_copies() -> None:
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+
+    register_bases()
+    store = ConfigStore.instance()
+    assert copy.deepcopy([store])[0] is store
+    with compat_hydra.opened(str(conf_dir())):
+        sources = GlobalHydra.instance().config_loader().get_sources()
+    assert store in [getattr(one, "store", None) for one in sources], "it has a store of its own"
+    store.load("head/base.yaml").node.pooling = "changed"
+    assert store.load("head/base.yaml").node.pooling != "changed", "what is loaded is what is kept"
 
 
 def test_hydra_writes_a_choice_as_it_was_given() -> None:
