@@ -82,7 +82,10 @@ $(READY): requirements.lock pyproject.toml
 	@echo "installing what asl_exp needs into .venv, once: about 7 GB on disk (torch with its CUDA"
 	@echo "libraries is most of it); 6 minutes on a fast line. pip says each package as it comes."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --require-hashes \
+	  -r requirements.lock
+	@echo "compiling them, on all cores: pip takes one"
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # of templates that are no Python
 	@echo "installed; the first command takes some 20 s to load torch and MLflow"
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
