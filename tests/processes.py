@@ -26,7 +26,15 @@ POLL_S = 0.002
 START_S = 120
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["asl_exp.training.launcher_preload", "asl_exp.__main__"])
+_context.set_forkserver_preload(
+    [
+        "asl_exp.training.launcher_preload", "asl_exp.__main__", "asl_exp.training.folds",
+        "hydra_plugins.asl_exp_sweeper", "alembic.command", "sqlalchemy.dialects.sqlite",
+        "pyarrow.dataset", "asl_exp.evaluation.figures.confusion",
+        "asl_exp.evaluation.figures.curves", "asl_exp.evaluation.figures.mistakes",
+        "asl_exp.evaluation.figures.probabilities", "matplotlib.backends.backend_agg",
+    ]
+)  # fmt: skip
 
 
 def python_paths(*first: Path) -> str:
