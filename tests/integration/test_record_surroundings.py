@@ -119,7 +119,7 @@ def test_the_last_samples_of_a_short_run_are_kept(
 
 
 def test_a_run_that_fails_has_a_description_too(tiny: tuple[str, ...], tmp_path: Path) -> None:
-    overrides = (*tiny, "optimizer=sgd", "lr.transfer=1e38", f"runs_dir={tmp_path}")
+    overrides = (*tiny, "optimizer=sgd", "lr.transfer=1e4", f"runs_dir={tmp_path}")
     config = compose_config(overrides)
     with pytest.raises(NonFiniteLossError):
         run_experiment(config, tmp_path / "run")
