@@ -49,9 +49,9 @@ def _command(arguments: Sequence[str]) -> int:
         return _joints(overrides)
     if command == "cache":
         return _cache(overrides)
-    overrides, predictions = _predictions(overrides)
-    if predictions and command != "audit":
+    if "--predictions" in overrides and command != "audit":
         raise UserError("--predictions belongs to audit")
+    overrides, predictions = _predictions(overrides)
     return _run(command, overrides, predictions)
 
 
@@ -62,7 +62,13 @@ def _predictions(words: list[str]) -> tuple[list[str], Path | None]:
     at = words.index("--predictions")
     if at + 1 == len(words):
         raise UserError("--predictions: give the predictions.parquet of folds")
-    return words[:at] + words[at + 2 :], Path(words[at + 1]).expanduser()
+    file = Path(words[at + 1]).expanduser()
+    if not file.is_file():  # said before any image is decoded
+        raise UserError(
+            f"--predictions {file}: no predictions of asl_exp (no such file); give the "
+            "predictions.parquet of a run with data.folds"
+        )
+    return words[:at] + words[at + 2 :], file
 
 
 def _joints(arguments: list[str]) -> int:

@@ -208,6 +208,10 @@ def test_a_wrong_label_is_shown_beside_the_answer(tmp_path: Path) -> None:
         (["audit", "--predictions"], "--predictions: give the"),
         (["prepare", "--predictions", "x"], "--predictions belongs to audit"),
         (["audit", "--predictions", "nowhere"], "--predictions nowhere: no predictions of asl_exp"),
+        (
+            ["audit", "--predictions", "/"],
+            "--predictions /: no predictions of asl_exp (no such file)",
+        ),
     ],
 )
 def test_what_are_no_predictions_is_refused(
@@ -217,3 +221,4 @@ def test_what_are_no_predictions_is_refused(
     size = ["backbone.name=asl_small_cnn", f"backbone.image_size={SIZE}"]
     assert main([words[0], "data=manifest", *data, "data.split=column", *size, *words[1:]]) == 2
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "pixels").exists(), "said before any image is decoded"
