@@ -24,6 +24,7 @@ for _name, _value in {
     "COLUMNS": "200",
 }.items():
     os.environ[_name] = _value
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of hundreds of processes would compile all
 os.environ.setdefault("ASL_EXP_TEST_STORE", str(Path(tempfile.mkdtemp()) / "mlflow.db"))
 
 TINY = (
