@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 from filelock import FileLock, Timeout
 
@@ -21,6 +22,9 @@ from asl_exp.training.features import n_views
 from asl_exp.training.rendezvous import is_first
 from asl_exp.training.state import FOLDER, find_state
 from asl_exp.training.terminal import say
+
+_FEW: Final = 5
+"""Differences between two configurations that may be a slip; more are another experiment."""
 
 
 @contextmanager
@@ -55,10 +59,11 @@ def claim_folder(config: Config, new_folder: Path) -> Iterator[Path]:
 def _chosen(config: Config, new_folder: Path) -> Path:
     if isinstance(config.resume, str):
         return _named(config, Path(config.resume))
-    unfinished = _unfinished(config)
+    unfinished = _newest(config, same=True)
     if config.resume:
         if unfinished is None:
-            say("resume: no unfinished run of this configuration; a new one begins")
+            told = "resume: no unfinished run of this configuration; a new one begins"
+            say("\n".join([told, *_other(config)]))
         return unfinished or new_folder
     if unfinished is not None:
         say(f"an unfinished run has this configuration: {unfinished}; resume=true goes on with it")
@@ -159,8 +164,20 @@ def _differences(config: Config, folder: Path, result: Result) -> Iterator[str]:
             yield f"  {key}: the run has {then.get(key)}, given is {now.get(key)}"
 
 
-def _unfinished(config: Config) -> Path | None:
-    """Return the newest run of this configuration that has a state and nobody works on."""
+def _other(config: Config) -> Iterator[str]:
+    """Yield lines on the newest unfinished run of another configuration, if few settings differ."""
+    folder = _newest(config, same=False)
+    result = Result.read(folder) if folder else None
+    if folder is None or result is None:
+        return
+    differences = list(_differences(config, folder, result))
+    if len(differences) <= _FEW:
+        yield f"  the newest unfinished one is {folder}; what differs:"
+        yield from (f"  {line}" for line in differences)
+
+
+def _newest(config: Config, *, same: bool) -> Path | None:
+    """Return the newest run that has a state and nobody works on, of this configuration or not."""
     runs_dir, found = Path(config.runs_dir), []
     for state in [*runs_dir.glob(f"*/{FOLDER}"), *runs_dir.glob(f"*/*/{FOLDER}")]:  # grids nest
         folder, result = state.parent, None
@@ -168,7 +185,7 @@ def _unfinished(config: Config) -> Path | None:
             result = Result.read(folder)
         if (
             result is not None
-            and result.signature == signature(result.resolved(config))
+            and (result.signature == signature(result.resolved(config))) is same
             and result.status != "FINISHED"
         ):
             with held(folder) as free:

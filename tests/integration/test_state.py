@@ -190,6 +190,25 @@ def test_the_default_says_that_there_is_one(
     assert "resume=true goes on with it" in said
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("seed=5",), ["seed: the run has 0, given is 5"]),
+        (("lr.transfer=0.5", "seed=5"), ["lr.transfer: the run has 0.001, given is 0.5", "seed"]),
+        (("experiment=demo",), []),
+    ],
+    ids=["one", "two", "another experiment"],
+)
+def test_a_new_run_in_place_of_an_unfinished_one_says_what_differs(
+    given: tuple[str, ...], told: list[str], unfinished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert claimed(unfinished.parent / "new", "resume=true", *given) == unfinished.parent / "new"
+    said = capsys.readouterr().out
+    assert "a new one begins" in said
+    assert all(line in said for line in told)
+    assert (str(unfinished) in said) == bool(told)
+
+
 def test_another_configuration_is_refused_with_the_difference(unfinished: Path) -> None:
     assert claimed(unfinished.parent / "new", "resume=true", "seed=5") != unfinished
     with pytest.raises(UserError) as caught:
