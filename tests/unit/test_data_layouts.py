@@ -3,6 +3,7 @@
 import gzip
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -137,6 +138,11 @@ def test_a_person_called_like_a_split_is_none(tmp_path: Path) -> None:
         (["A/orig", "A/flip", "B/orig", "B/flip"], "flip, orig, which look like versions of the"),
         (["hello/1", "hello/2", "thanks/1", "thanks/2", "yes/1", "yes/2"], "which are the classes"),
         (["A_0", "B_0", "B_1", "C"], "of which B_0, B_1 look like one letter, B"),
+        ([f"{p}/{w}" for p in ("ann", "bob") for w in ("hello", "thanks", "yes")],
+         "folders ann, bob, and each of them hello, thanks, yes; which are the classes"),
+        ([f"{w}/{p}" for p in ("ann", "bob") for w in ("hello", "thanks", "yes")],
+         "folders hello, thanks, yes, and each of them ann, bob; which are the classes"),
+        ([f"{p}/{w}" for p in ("ann", "bob", "cid") for w in ("alif", "ba")], "which are the cla"),
     ],
 )  # fmt: skip
 def test_what_lies_above_classes_and_is_no_group_is_refused(
@@ -144,6 +150,36 @@ def test_what_lies_above_classes_and_is_no_group_is_refused(
 ) -> None:
     made(tmp_path, *folders)
     assert said in refused(given(tmp_path))
+
+
+LETTERS_OF_SCRIPTS = ["\u0623\u0628\u062a\u062b", "\u0905\u0906\u0907", "\u3042\u3044\u3046"]
+LETTERS_OF_SCRIPTS += ["\u0416\u0411\u0413\u0414\u0419", "\u0e01\u0e02", "\uac00\ub098\ub2e4"]
+
+
+@pytest.mark.parametrize("letters", LETTERS_OF_SCRIPTS, ids=ascii)
+def test_letters_of_any_script_below_people_are_the_classes(letters: str, tmp_path: Path) -> None:
+    people = ("ann", "bob", "cid")
+    for form in ("NFC", "NFD"):
+        names = [unicodedata.normalize(form, letter) for letter in letters]
+        shutil.rmtree(tmp_path)
+        made(tmp_path, *(f"{person}/{letter}" for person in people for letter in names))
+        listing = listed(tmp_path)
+        assert len(listing.classes) == len(letters)
+        assert set(listing.images["group"]) == set(people)
+
+
+@pytest.mark.parametrize("below", [("signer1", "signer2"), ("day", "night")])
+def test_words_above_people_or_parts_are_the_classes(
+    below: tuple[str, ...], tmp_path: Path
+) -> None:
+    made(tmp_path, *(f"{word}/{one}" for word in ("hello", "thanks", "yes") for one in below))
+    assert listed(tmp_path).classes == ("hello", "thanks", "yes")
+
+
+def test_words_are_the_classes_where_they_are_named(tmp_path: Path) -> None:
+    made(tmp_path, *(f"{p}/{w}" for p in ("ann", "bob") for w in ("hello", "thanks", "yes")))
+    assert set(listed(tmp_path, classes=["hello", "yes"]).images["group"]) == {"ann", "bob"}
+    assert set(listed(tmp_path, classes=["ann", "bob"]).images["label"]) == {"ann", "bob"}
 
 
 def test_numbers_of_more_than_three_people_may_add_up_to_100(tmp_path: Path) -> None:

@@ -220,9 +220,10 @@ class _Reader:
             return inner_letters
         if words.are_recorded(nested):
             return True
-        if words.are_recorded(inner):
+        if words.are_recorded(inner) or words.are_parts(inner):
             return False
-        if len(inner) == len(nested) or (numbers and not outer_letters):
+        neither = not outer_letters and not inner_letters
+        if neither or len(inner) == len(nested) or (numbers and not outer_letters):
             raise DataError(
                 f"{self.key}: '{folder}' has the folders {some(_sorted(nested))}, and "
                 f"each of them {some(_sorted(inner))}; which are the classes? name "

@@ -4,6 +4,7 @@ Words alone; what lies in the folders is for folder.py.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -189,7 +190,7 @@ def _is_version(name: str) -> bool:
 
 
 def letterlike(names: Sequence[str]) -> bool:
-    """Tell whether names are those of signs: letters, digits, space, del, nothing."""
+    """Tell whether names are those of signs: letters of any script, digits, space, del, nothing."""
     return sum(map(_is_sign, names)) >= 0.8 * len(names)
 
 
@@ -241,4 +242,5 @@ _SIGNS: Final = {sign.casefold() for sign in SIGNS} | {str(number) for number in
 
 
 def _is_sign(name: str) -> bool:
-    return name.casefold() in _SIGNS
+    composed = unicodedata.normalize("NFC", name)
+    return name.casefold() in _SIGNS or (len(composed) == 1 and composed.isalpha())
