@@ -3,13 +3,18 @@
 A letter without a glyph would be an empty box in a figure, and two classes would look the same.
 """
 
+import re
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from matplotlib import get_data_path
 from matplotlib.font_manager import fontManager, get_font
 
 from asl_exp.config.redact import printable
+
+_NO_LETTERS: Final = re.compile(r"last ?resort|fallback|adobe ?blank|notdef", re.I)
+"""Fonts that draw one box for every letter of a script: Last Resort comes with Matplotlib 3.11."""
 
 DEFAULT: str = str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 """Comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew and many more."""
@@ -21,7 +26,7 @@ def family_with(character: str) -> str | None:
     if ord(character) in _glyphs(DEFAULT):
         return ""
     for entry in fontManager.ttflist:
-        if ord(character) in _glyphs(entry.fname):
+        if not _NO_LETTERS.search(entry.name) and ord(character) in _glyphs(entry.fname):
             return str(entry.name)
     return None
 
@@ -43,7 +48,7 @@ def drawable(text: str, *, default_alone: bool = False) -> str:
     """
     kept = []
     for character in printable(text, lines=True):
-        family = "" if character.isspace() else family_with(character)
+        family = "" if character == "\n" else family_with(character)
         missing = family is None or (default_alone and family != "")
         kept.append(character.encode("unicode_escape").decode() if missing else character)
     return "".join(kept)

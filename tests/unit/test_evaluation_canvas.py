@@ -110,6 +110,31 @@ def test_names_of_any_script_are_drawn_or_escaped(name: str, tmp_path: Path) -> 
     assert drawn == name.replace("$", r"\$") or drawn.isascii()
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "\u3042\u3044",
+        "\u0905\u0906",
+        "\ud55c\uae00",
+        "\u4f60\u597d",
+        "\u0e01\u0e02",
+        "🤟👍",
+        "של",
+        "سل",
+        "ЖБ",
+    ],
+)
+def test_two_letters_of_a_script_do_not_look_alike(pair: str, tmp_path: Path) -> None:
+    """Some fonts have one box for all letters of a script."""
+    drawn = []
+    for number, letter in enumerate(pair):
+        figure = canvas.new_figure(2, 2)
+        figure.add_subplot().set_xticks([0], [canvas.plain(letter)])
+        canvas.save(figure, tmp_path / f"{number}.png")
+        drawn.append((tmp_path / f"{number}.png").read_bytes())
+    assert drawn[0] != drawn[1]
+
+
 def _every_number_is_long(folder: Path) -> None:
     counts = np.zeros(N_BINS, np.int64)
     counts[3:5] = 456_789
