@@ -137,8 +137,10 @@ class Budget:
             if self._stale.includes(trial):
                 self._fail_stale(trial)
 
-    def _fail_stale(self, trial: FrozenTrial) -> None:
+    def _fail_stale(self, stale: FrozenTrial) -> None:
         study, storage = self.opened.study, self.opened.store.storage
+        # Read again: its process may have drawn values between the reading before and its death.
+        trial = study.get_trials(deepcopy=False)[stale.number]
         storage.set_trial_user_attr(trial_id(storage, study, trial.number), REASON, DIED)
         study.tell(trial.number, state=TrialState.FAIL)
         deaths = trial.user_attrs.get(DEATHS, 0) + 1

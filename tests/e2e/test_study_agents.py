@@ -12,7 +12,7 @@ from processes import Forked, kill_all, left
 from studies import STUDY, counted, distinct, runs_of, trials_of, watched
 
 from asl_exp.config.study_plan import plan_study
-from asl_exp.study.claims import Budget
+from asl_exp.study.claims import DEATHS, Budget
 from asl_exp.study.study import open_study
 
 pytestmark = pytest.mark.heavy
@@ -43,11 +43,15 @@ def test_ten_agents_finish_forty_trials_though_two_are_killed(
     arguments = (*STUDY, *tiny, "sweep.agents=10", "sweep.n_trials=40", "sweep.sampler.name=random")
     with Forked(tmp_path, *arguments) as run:
         killed: set[int] = set()
+
+        def busy_once() -> set[int]:
+            """Return who is at a trial that is no repetition, which would not be tried again."""
+            first = [t for t in watched(tmp_path) if DEATHS not in t.user_attrs]
+            return agents_of(first, ("RUNNING",)) - killed - {run.pid}
+
         for number in (4, 12):
             run.wait_until(lambda number=number: len(counted(watched(tmp_path))) >= number, 240)
-            busy = run.wait_until(
-                lambda: agents_of(watched(tmp_path), ("RUNNING",)) - killed - {run.pid}, 60
-            )
+            busy = run.wait_until(busy_once, 60)
             victim = min(busy)
             kill_all([psutil.Process(victim)])
             killed.add(victim)
