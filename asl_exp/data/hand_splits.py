@@ -54,12 +54,25 @@ def splits_with_hands(
         return splits, ""
     splits = {name: marked(split, listing.classes, hand) for name, split in splits.items()}
     train = splits["train"]
+    if config.folds == "joints":
+        _require_other_people(splits)
     if hand.mode == "joints":
         train = _with_a_hand(train, listing.classes)
     for rows in _without_images(config, listing.classes, splits):
         train = _joined(train, rows, listing.classes, hand)
     splits["train"] = train
     return splits, "-" + _digest(splits)
+
+
+def _require_other_people(splits: Mapping[str, Split]) -> None:
+    """Refuse images of the source whose joints are tested on: they would be trained on."""
+    tested = set(splits["test"].table["source"])
+    images = {source for name in ("train", "val") for source in splits[name].table["source"]}
+    if both := sorted(tested & images):
+        raise DataError(
+            f"data.folds: joints, but of {some(both)} there are images as well, which would be "
+            "trained on; take these images out, or their rows out of data.joints"
+        )
 
 
 def joint_sets(

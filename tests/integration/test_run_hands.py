@@ -254,6 +254,18 @@ def test_folds_of_joints_that_cannot_be_are_refused(
         data_of(*tiny, *JOINTS, "data.folds=joints", *files)
 
 
+def test_a_person_with_images_is_no_fold_of_joints(
+    tiny: tuple[str, ...], joint_file: Path, tmp_path: Path
+) -> None:
+    source = data_of(*tiny, *JOINTS).splits["train"].table["source"].iloc[0]
+    other = tmp_path / "other.csv"
+    pd.read_csv(joint_file).assign(source=source).to_csv(other, index=False)
+    asked = (*tiny, *JOINTS, f"data.joints=[{joint_file},{other}]", "data.folds=joints")
+    with pytest.raises(DataError, match=f"of {source} there are images as well"):
+        data_of(*asked, f"data.fold={source}")
+    assert len(data_of(*asked, "data.fold=shared").splits["test"])
+
+
 def test_heads_that_are_trained_anew_count_no_drawn_signers(
     tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
