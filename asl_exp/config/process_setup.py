@@ -48,20 +48,25 @@ def raise_interrupts(*signals: signal.Signals, once: bool = False) -> None:
 
     Args:
         signals: to be answered.
-        once: what follows the first is ignored.
+        once: what follows the first is ignored, whichever of them it is, also where the handler was
+            put back meanwhile, as Lightning does at the end of a training.
     """
+    raised = False
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        if once:
-            signal.signal(signum, signal.SIG_IGN)
+        nonlocal raised
+        if once and raised:
+            return
+        raised = True
         raise Interrupted(128 + signum)
 
     def sent_again(ignored: Any) -> None:
+        nonlocal raised
         if not isinstance(ignored.exc_value, Interrupted):
             sys.__unraisablehook__(ignored)
             return
+        raised = False
         signum = ignored.exc_value.exit_status - 128
-        signal.signal(signum, interrupt)
         timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signum))
         timer.daemon = True
         timer.start()
