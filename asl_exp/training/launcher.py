@@ -154,14 +154,13 @@ def work(
         dist.destroy_process_group()
         _ended(Path(faults)).touch()
         return objective
-    except Interrupted as interruption:
-        _tell_parent(Path(faults) / f"rank{rank}.json", interruption)
-        _ended(Path(faults)).touch()
-        os._exit(143)  # the group's other members may be gone: no orderly goodbye
     except BaseException as error:
+        for number in (signal.SIGINT, signal.SIGTERM):  # nothing cuts off what is told
+            signal.signal(number, lambda *_: None)
         _tell_parent(Path(faults) / f"rank{rank}.json", error)
         _ended(Path(faults)).touch()
-        os._exit(1)
+        # The group's other members may be gone: no orderly goodbye.
+        os._exit(143 if isinstance(error, Interrupted) else 1)
 
 
 def _tell_gloo_the_way(trainer: TrainerConfig) -> None:
