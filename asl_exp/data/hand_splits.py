@@ -30,6 +30,8 @@ from asl_exp.data.manifest import label_indices
 from asl_exp.data.sources.listing import Listing, left_out_words, some
 from asl_exp.data.split import fold_named
 
+ROW_OF_JOINTS = "data.joints:"  # how the path of a hand begins that data.folds=joints tests on
+
 
 def splits_with_hands(
     splits: dict[str, Split], listing: Listing, config: DataConfig, hand: HandConfig
@@ -159,7 +161,7 @@ def drawn_by_path(
 
 
 def _paths(rows: NDArray[np.int64]) -> list[str]:
-    return [f"data.joints:{row}" for row in rows.tolist()]
+    return [f"{ROW_OF_JOINTS}{row}" for row in rows.tolist()]
 
 
 def _of_joints(

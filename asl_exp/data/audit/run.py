@@ -16,6 +16,7 @@ from asl_exp.config.schema import Config
 from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings, find, look_at
 from asl_exp.data.audit.page import html_page
 from asl_exp.data.decode_pool import progress
+from asl_exp.data.hand_splits import ROW_OF_JOINTS
 from asl_exp.data.letters import LetterData
 
 PAGE: Final = "audit.html"
@@ -152,6 +153,11 @@ def _read(file: Path) -> pd.DataFrame:
             f"--predictions {file}: no predictions of asl_exp ({reason}); give the "
             "evaluation/folds/predictions.parquet of a run with data.folds"
         ) from error
+    if kept["path"].astype(str).str.startswith(ROW_OF_JOINTS).all():
+        raise UserError(
+            f"--predictions {file}: its hands are rows of data.joints, which have no images to "
+            f"look at; the column path says which rows, {kept['path'].iloc[0]} for example"
+        )
     return kept
 
 
