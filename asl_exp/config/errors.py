@@ -34,6 +34,10 @@ class DataError(UserError):
     """The images, the manifest or the split cannot be used as they are."""
 
 
+class NoRoomError(DataError):
+    """The disk, or the limit of the cache, has no room for a file."""
+
+
 class WeightsError(UserError):
     """Pretrained weights cannot be had, or do not fit the network."""
 

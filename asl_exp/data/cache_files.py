@@ -24,12 +24,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from asl_exp.config import readable
-from asl_exp.config.errors import DataError
+from asl_exp.config.errors import DataError, NoRoomError
 from asl_exp.runs.writing import full_disk, replaced, way_on
-
-
-class NoRoomError(DataError):
-    """The disk, or the limit of the cache, has no room for a file."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from asl_exp.config.errors import PrunedError
@@ -79,7 +80,10 @@ class StateWriter(Checkpoint):
             return
         if trainer.strategy.broadcast(time.monotonic() - self._written_at > self.inside_s):
             assert isinstance(pl_module, PhaseModule)
-            sums = gather(pl_module.epoch_sums())
+            sums = [
+                torch.tensor(one, dtype=torch.float64)
+                for one in gather(pl_module.epoch_sums().tolist())
+            ]
             self._write(
                 trainer, phase_done=False, stopped=False, batch=pl_module.batches_done, sums=sums
             )

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asl_exp.config.errors import WorkerError, rebuilt
 from asl_exp.data.augmentation import Augmentation
 from asl_exp.data.cache_files import CacheFile, Rows
 from asl_exp.data.decode_pool import progress
@@ -120,7 +121,8 @@ class FeatureFile:
         """
         leads = local_rank() == 0 and self.source.has_folder
         error = self._lead(limit_gb, keep) if leads else self._follow()
-        _raise_first(gather(error))
+        if (first := _first_of_all(error)) is not None:
+            raise first
         return Rows(self.kept.bytes_file, self.source.cut.shape, np.float32)
 
     def _lead(self, limit_gb: float, keep: Iterable[str]) -> Exception | None:
@@ -130,19 +132,21 @@ class FeatureFile:
         def fill(part: Path) -> Mapping[str, Any]:
             nonlocal asked
             asked = True
-            gather(str(part))
-            _raise_first(gather(_error_of(lambda: self.fill(part))))
+            gather(part.name)
+            if (first := _first_of_all(_error_of(lambda: self.fill(part)))) is not None:
+                raise first
             return self._about()
 
         error = _error_of(lambda: self.kept.open(fill, limit_gb=limit_gb, keep=keep))
         if not asked:
             gather(None)
-            gather(None)
+            _first_of_all(None)
         return error
 
     def _follow(self) -> Exception | None:
-        part = gather(None)[rank() - local_rank()]
-        gather(_error_of(lambda: self.fill(Path(part))) if part else None)
+        name = gather(None)[rank() - local_rank()]
+        part = self.source.folder / Path(str(name)).name  # in that folder, whoever sent the name
+        _first_of_all(_error_of(lambda: self.fill(part)) if name else None)
         return None
 
     @torch.no_grad()
@@ -188,7 +192,19 @@ def _error_of(work: Callable[[], object]) -> Exception | None:
     return None
 
 
-def _raise_first(errors: Iterable[Exception | None]) -> None:
-    for error in errors:
-        if error is not None:
-            raise error
+def _first_of_all(own: Exception | None) -> Exception | None:
+    """Return the error of the first rank that has one; ``own`` is this rank's."""
+    number, says = (own.errno, own.strerror) if isinstance(own, OSError) else (None, None)
+    told: dict[str, Any] | None = None
+    if own is not None:
+        told = {"kind": type(own).__name__, "message": says or str(own), "number": number}
+    for sender, error in enumerate(gather(told)):
+        if error is None:
+            continue
+        if own is not None and sender == rank():
+            return own
+        kind, message = str(error["kind"]), str(error["message"])
+        if error["number"] is not None:
+            return OSError(int(error["number"]), message)
+        return rebuilt(kind, message) or WorkerError(f"rank {sender}: {kind}: {message}")
+    return None

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from asl_exp.config import readable
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.errors import DataError
+from asl_exp.config.errors import DataError, NoRoomError
 from asl_exp.config.schema import AugmentationConfig, DataConfig, PhaseConfig
 from asl_exp.data.augmentation import Augmentation
-from asl_exp.data.cache_files import NoRoomError, Rows
+from asl_exp.data.cache_files import Rows
 from asl_exp.data.letters import Split
 from asl_exp.data.loader import Batch, BatchLoader
 from asl_exp.model.feature_cut import Cut, find_cut

@@ -173,16 +173,17 @@ def _folder_of_all(trainer: TrainerConfig, run_folder: Path) -> Path:
     """Return the run folder of rank 0, which is on the first machine, on all ranks."""
     if trainer.num_nodes == 1:
         return run_folder
-    folder, first = gather((run_folder.resolve(), is_first(trainer)))[0]
+    name, first = gather([str(run_folder.resolve()), is_first(trainer)])[0]
     if not first:
         raise WorkerError("rank 0 is not on the first machine, which has the run folder")
+    folder = Path(str(name))
     seen = gather(state_names(folder))
     if any(names != seen[0] for names in seen):
         raise UserError(
             f"resume: not all machines see the state in '{folder}'; to go on with a run of "
             "several machines, runs_dir must be on a disk that all of them share"
         )
-    return Path(folder)
+    return folder
 
 
 def _ended(faults: Path, local_rank: str | None = None) -> Path:

@@ -35,6 +35,7 @@ from asl_exp.training.features import STEPS, FeatureLoader, StoredFeatures, stor
 from asl_exp.training.head_steps import HeadSteps, takes_many_steps
 from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.ranks import (
+    gather,
     rank,
     require_equal,
     send_from_rank_zero,
@@ -231,6 +232,14 @@ def _stopper(phase: PhaseConfig) -> Iterator[EarlyStopping]:
         )
 
 
+class _Devices(DDPStrategy):
+    """Sends what Lightning decides on rank 0 as JSON too; its own way unpickles what arrives."""
+
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """Return the value of the rank ``src``."""
+        return gather(obj)[src]
+
+
 def _trainer(run: Run, phase: PhaseConfig, callbacks: list[Callback]) -> pl.Trainer:
     config = run.config
     return pl.Trainer(
@@ -238,7 +247,7 @@ def _trainer(run: Run, phase: PhaseConfig, callbacks: list[Callback]) -> pl.Trai
         devices=config.trainer.devices,
         # Buffers are equalised once an epoch; DDP would do it at every step, and in validation,
         # where ranks may have different numbers of batches, wait for ever.
-        strategy=DDPStrategy(broadcast_buffers=False) if world_size() > 1 else "auto",
+        strategy=_Devices(broadcast_buffers=False) if world_size() > 1 else "auto",
         num_nodes=config.trainer.num_nodes,
         # Left to look for itself, Lightning takes a SLURM job's tasks for the run's devices.
         plugins=[TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment()],

@@ -2,13 +2,17 @@
 
 With one device there is one rank and nothing is sent. Rank 0 records and decides; every comparison
 here is made by all ranks together.
+
+Values go as JSON and weights as tensors: torch's collectives for objects unpickle what arrives, and
+whoever took a rank's place in the network of several machines would run code in the others.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import torch
@@ -40,13 +44,62 @@ def local_world_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1
 
 
+_MOST_BYTES: Final = 2**24
+"""Of a rank's value; ours are a few numbers, names or the message of an error."""
+
+
 def gather(value: T) -> list[T]:
-    """Return every rank's value, in the order of ranks, on all ranks."""
-    gathered: list[Any] = [value]
-    if world_size() > 1:
-        gathered = [None] * world_size()
-        dist.all_gather_object(gathered, value)
-    return gathered
+    """Return every rank's value, in the order of ranks, on all ranks.
+
+    Args:
+        value: numbers, texts, None, lists and dicts of them, which are all that JSON brings.
+
+    Raises:
+        RanksDifferError: a rank sent something else.
+    """
+    if world_size() == 1:
+        return [value]
+    own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    sizes = [int(size) for size in _gather_tensors(torch.tensor([len(own)]))]
+    for sender, size in enumerate(sizes):
+        if not 0 < size <= _MOST_BYTES:
+            raise RanksDifferError(f"rank {sender} says that it sends {size:,} bytes: {_STRANGER}")
+    padded = torch.nn.functional.pad(own, (0, max(sizes) - len(own)))
+    texts = [bytes(sent.numpy()) for sent in _gather_tensors(padded)]
+    return [received(sender, text[: sizes[sender]]) for sender, text in enumerate(texts)]
+
+
+def _gather_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Return every rank's tensor, which all have one shape, on the CPU."""
+    tensor = tensor.to(_device())
+    gathered = [torch.zeros_like(tensor) for _ in range(world_size())]
+    dist.all_gather(gathered, tensor)
+    return [one.cpu() for one in gathered]
+
+
+def _device() -> torch.device:
+    """Return where tensors must lie to be sent."""
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+
+
+_STRANGER: Final = (
+    "no process of this run does that, so another program may have taken its place; give the "
+    "machines of a run a network of their own"
+)
+
+
+def received(sender: int, text: bytes) -> Any:
+    """Return the value that a rank sent; nothing in it is run.
+
+    Raises:
+        RanksDifferError: it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise RanksDifferError(
+            f"rank {sender} sent {len(text):,} bytes that are no JSON: {_STRANGER}"
+        ) from None
 
 
 def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
@@ -104,10 +157,11 @@ def send_from_rank_zero(module: torch.nn.Module, values: list[Any]) -> None:
     """Give every rank the parameters and buffers of rank 0, and its ``values``, in place."""
     if world_size() == 1:
         return
-    sent: list[Any] = [module.state_dict(), values] if rank() == 0 else [None, None]
-    dist.broadcast_object_list(sent, src=0)
-    module.load_state_dict(sent[0])
-    values[:] = sent[1]
+    for tensor in module.state_dict().values():
+        sent = tensor.contiguous().to(_device())
+        dist.broadcast(sent, src=0)
+        tensor.copy_(sent)
+    values[:] = gather(values)[0]
 
 
 def average_statistics(layers: Iterable[torch.nn.Module]) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,10 @@ def machines() -> Iterator[tuple[str, str]]:
 
 
 def on_both(
-    tmp_path: Path, machines: tuple[str, str], *arguments: str
+    tmp_path: Path,
+    machines: tuple[str, str],
+    *arguments: str,
+    python_path: Sequence[Path] = (),
 ) -> tuple[list[int], list[str]]:
     """Start the same command on both; the second does not see the first one's folder."""
     hide = f'mount -t tmpfs none "{tmp_path / machines[0]}" && exec "$@"'  # for this process only
@@ -68,6 +71,7 @@ def on_both(
         Command(
             tmp_path / name, *arguments, *SHORT, "trainer.rendezvous=10.77.0.1:29500",
             "trainer.rendezvous_timeout_s=90", prefix=("ip", "netns", "exec", name, *hidden),
+            python_path=python_path,
         )
         for name, hidden in zip(machines, ((), ("sh", "-c", hide, "sh")), strict=True)
     ]  # fmt: skip
@@ -78,11 +82,26 @@ def on_both(
             command.kill()
 
 
+NO_PICKLES = """
+import torch.distributed as dist
+def refuse(*args, **options):
+    raise AssertionError("an object is sent as a pickle")
+for name in ("all_gather_object", "broadcast_object_list", "gather_object", "scatter_object_list"):
+    assert hasattr(dist, name)
+    setattr(dist, name, refuse)
+"""
+"""Read by every Python that starts: what another machine sends is not unpickled, by Lightning
+neither."""
+
+
 @pytest.mark.heavy
 def test_two_machines_train_one_run(
     tiny: tuple[str, ...], tmp_path: Path, machines: tuple[str, str]
 ) -> None:
-    statuses, said = on_both(tmp_path, machines, *tiny)
+    shim = tmp_path / "shim"
+    shim.mkdir()
+    (shim / "sitecustomize.py").write_text(NO_PICKLES)
+    statuses, said = on_both(tmp_path, machines, *tiny, python_path=[shim])
     assert statuses == [0, 0], "\n".join(said)
     first, second = (tmp_path / name / "runs" for name in machines)
     (folder,) = run_folders(first)

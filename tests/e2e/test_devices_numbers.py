@@ -17,16 +17,17 @@ import torch
 from made_runs import made_run
 
 from asl_exp.config.compose import compose_config
-from asl_exp.config.errors import PrunedError, RanksDifferError
+from asl_exp.config.errors import ConfigError, NoRoomError, PrunedError, RanksDifferError
 from asl_exp.config.schema import Config
 from asl_exp.data.dataset import load_letters
 from asl_exp.data.letters import LetterData
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.own_weights import resolve_preprocessing
+from asl_exp.training.feature_files import _first_of_all
 from asl_exp.training.launcher import Train, run_in_workers
 from asl_exp.training.phase import train_phase
 from asl_exp.training.phase_module import PhaseModule
-from asl_exp.training.ranks import gather, rank, state_digest, world_size
+from asl_exp.training.ranks import gather, rank, send_from_rank_zero, state_digest, world_size
 from asl_exp.training.state import State, find_state
 
 PLAIN = (
@@ -154,6 +155,32 @@ def _listening() -> Iterator[list[list[int]]]:
         yield seen
 
 
+VALUES: list[Any] = ["x", 1, 2.5, None, True, ["x\u3042", {"a": [1e-300, -0.0]}], "long" * 50_000]
+
+
+def exchange(config: Config, folder: Path) -> float:
+    """Send values, weights and errors as one of two ranks, and what no rank sends."""
+    mine, seen = rank(), dict[str, Any]()
+    seen["values"] = [gather([mine, value] if mine else value) for value in VALUES]
+    torch.manual_seed(mine)
+    layers = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
+    layers.to(memory_format=torch.channels_last)(torch.rand(4, 2, 8, 8))
+    kept: list[Any] = [None if mine else {"epoch": 3}]
+    send_from_rank_zero(layers, kept)
+    seen["weights"] = [state_digest(layers), kept]
+    errors = [NoRoomError("full"), OSError(28, "No space left"), KeyError("x"), ConfigError(["a"])]
+    got = [_first_of_all(error if mine else None) for error in errors]
+    seen["errors"] = [f"{type(error).__name__} {error}" for error in got]
+    if mine:  # more than there is memory for
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(2)]
+        torch.distributed.all_gather(sizes, torch.tensor([2**60]))
+    else:
+        with pytest.raises(RanksDifferError, match=r"rank 1 says that it sends 1,152,921,"):
+            gather("honest")
+    (folder / f"seen{mine}.json").write_text(json.dumps(seen))
+    return 0.0
+
+
 def on(devices: int, folder: Path, work: Train, *overrides: str) -> None:
     """Do the work as so many ranks; one is this process."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -217,6 +244,24 @@ def test_other_devices_go_on_inside_an_epoch(
     on(after, folder, go_on, network)
     rows = json.loads((folder / "seen.json").read_text())["rows"]
     equal(rows, alone[f"{NETWORKS[0]} {SIZES[0]}"]["rows"])
+
+
+@pytest.mark.heavy
+def test_what_ranks_send_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    on(2, tmp_path / "several", exchange)
+    first, second = (json.loads((tmp_path / f"several/seen{r}.json").read_text()) for r in (0, 1))
+    assert first["values"] == second["values"] == [[value, [1, value]] for value in VALUES]
+    assert first["weights"] == second["weights"]
+    assert first["weights"][1] == [{"epoch": 3}]
+    assert second["errors"] == [
+        "NoRoomError full", "OSError [Errno 28] No space left", "KeyError 'x'",
+        "ConfigError 1 fault in the configuration:\n  a",
+    ]  # fmt: skip
+    assert first["errors"] == [
+        *second["errors"][:2], "WorkerError rank 1: KeyError: 'x'",
+        second["errors"][3].replace("ConfigError", "UserError"),
+    ]  # fmt: skip
 
 
 @pytest.mark.heavy
