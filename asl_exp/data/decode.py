@@ -4,6 +4,7 @@ Everything about file formats lives here. Which files there are, and what become
 ones, is decided elsewhere.
 """
 
+import stat
 import struct
 import sys
 import zlib
@@ -190,7 +191,10 @@ def _opened(source: Source) -> Image.Image:
             if not source:
                 raise UnreadableImageError(_name(source), "the file is empty")
             return Image.open(BytesIO(source), formats=FORMATS)
-        if Path(source).stat().st_size == 0:
+        status = Path(source).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImageError(_name(source), "a folder, pipe or device, no regular file")
+        if status.st_size == 0:
             raise UnreadableImageError(_name(source), "the file is empty")
         return Image.open(source, formats=FORMATS)
     except UnidentifiedImageError as error:

@@ -1,9 +1,12 @@
 """Every kind of image file, read right or refused with a reason."""
 
 import io
+import os
 import pickle
+import stat
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -138,8 +141,16 @@ def broken(tmp_path: Path, kind: str) -> Path:
         "truncated": whole.getvalue()[: len(whole.getvalue()) // 2],
         "header": whole.getvalue()[:20],
     }
+    made: dict[str, Callable[[], object]] = {
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "socket": lambda: os.mknod(path, stat.S_IFSOCK | 0o600),
+        "device": lambda: path.symlink_to("/dev/zero"),
+    }
     if kind in content:
         path.write_bytes(content[kind])
+    elif kind in made:
+        made[kind]()
     return path
 
 
@@ -151,6 +162,10 @@ def broken(tmp_path: Path, kind: str) -> Path:
         ("truncated", "truncated"),
         ("header", "."),
         ("missing", "no such file"),
+        ("folder", "a folder, pipe or device, no regular file"),
+        ("pipe", "a folder, pipe or device, no regular file"),
+        ("socket", "a folder, pipe or device, no regular file"),
+        ("device", "a folder, pipe or device, no regular file"),
     ],
 )
 def test_unreadable_files_say_why(kind: str, reason: str, tmp_path: Path) -> None:

@@ -511,6 +511,33 @@ def test_labels_that_people_take_for_one_are_refused(
     assert named in said
 
 
+@pytest.mark.parametrize(
+    ("label", "codes"),
+    [
+        ("A\u200d", "U+200D"), ("\u200bA", "U+200B"), ("\ufeffA", "U+FEFF"), ("A\u00ad", "U+00AD"),
+        ("A\ufe0f", "U+FE0F"), ("A\U000e0101", "U+E0101"), ("d\u2060el", "U+2060"),
+        ("A\u3164", "U+3164"), ("A\u202e", "U+202E"), ("\u200f\u3042", "U+200F"),
+        ("\u200d\ufe0f", "U+200D, U+FE0F"),
+    ],
+)  # fmt: skip
+def test_a_class_of_which_a_part_cannot_be_seen(label: str, codes: str, tmp_path: Path) -> None:
+    """Also where no other class looks like it; a manifest's column as well as a folder."""
+    folders = made(tmp_path / "in", label, "B")
+    rows = [f"{folders / name / file.name},{name}" for name in (label, "B")
+            for file in (folders / name).iterdir()]  # fmt: skip
+    (tmp_path / "rows.csv").write_text("\n".join(["path,label", *rows]), "utf-8")
+    for keys in ({}, {"source": "manifest", "manifest": str(tmp_path / "rows.csv"), "root": None}):
+        said = refused(given(folders).model_copy(update=keys))
+        assert f"characters that cannot be seen, {codes}: {label!r} (3 images)" in said
+        assert "rename the folder, or mend the column label" in said
+
+
+@pytest.mark.parametrize("label", ["क\u200dष", "می\u200cشود", "❤\ufe0f", "1\ufe0f\u20e3", "é"])
+def test_characters_that_mean_something_inside_a_name(label: str, tmp_path: Path) -> None:
+    made(tmp_path, label, "B")
+    assert label in listed(tmp_path, classes=[label, "B"]).classes
+
+
 @pytest.mark.parametrize("label", ["a", "A ", " a", "\uff21", "A\u2060", "\u0410", "A."])
 def test_external_labels_that_only_look_otherwise_are_refused(label: str, tmp_path: Path) -> None:
     made(tmp_path / "in", "A", "B")

@@ -130,6 +130,28 @@ def _folded(label: str) -> str:
     return str(int(number)) if number.isascii() and number.isdigit() else folded
 
 
+_FILLERS: Final = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs that are drawn as nothing."""
+
+
+def hidden(label: str) -> str:
+    """Return the characters of a class's name that nobody sees, and that mean nothing there.
+
+    Inside words of other scripts joiners mean something, and after signs what chooses their form.
+    """
+
+    def chooses_form(one: str) -> bool:
+        return "VARIATION SELECTOR" in unicodedata.name(one, "")
+
+    def unseen(one: str) -> bool:
+        return unicodedata.category(one) in ("Cf", "Cc") or one in _FILLERS or chooses_form(one)
+
+    found = "".join(one for one in label if unseen(one))
+    if "".join(one for one in label if not unseen(one)).isascii():
+        return found
+    return "".join(one for one in (label[0], label[-1]) if one in found and not chooses_form(one))
+
+
 def _seen(label: str) -> str:
     """Return a label as it is told: of a single letter of another alphabet with its code point."""
     code = f" U+{ord(label):04X}" if len(label) == 1 and not label.isascii() else ""
@@ -166,6 +188,12 @@ def _require_spelling(labels: "pd.Series[str]", classes: tuple[str, ...], where:
             f"{where} has labels that look alike, or differ from a class or from each other only "
             f"in case or blanks: {told}{more}; spell each as its class is spelled: rename the "
             "folder, or mend the column label"
+        )
+    for label in (one for one in sorted(counts) if one in classes and hidden(one)):
+        codes = ", ".join(f"U+{ord(one):04X}" for one in dict.fromkeys(hidden(label)))
+        raise DataError(
+            f"{where} has a label with characters that cannot be seen, {codes}: {label!r} "
+            f"({counts[label]} images); rename the folder, or mend the column label"
         )
 
 
