@@ -113,12 +113,12 @@ def _help(asked: Sequence[str]) -> None:
 
         print(help_text())
         return
-    from asl_exp.config.keys import key_help, nearest_key, schema_keys
+    from asl_exp.config.keys import key_help, nearest_key, usual_keys
 
     for word in asked:
         told = key_help(word.partition("=")[0])
         if told is None:
-            hint = nearest_key(word, schema_keys())
+            hint = nearest_key(word, usual_keys())
             raise ConfigError([f"--help {word}: no such key or group{hint}"])
         print(told)
 

@@ -8,6 +8,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final, NoReturn
 
 from asl_exp.config.errors import ConfigError, nearest
@@ -136,7 +137,14 @@ def _unknown(option: str) -> str:
         return f"{name}: no such option; did you mean '{name.lower()}' ({short})?"
     if name.lstrip("-") and "=" in option and not option.startswith("--"):
         return f"{option}: begins with '-'; a key is changed by key=value, without it"
-    return f"{name}: no such option{nearest(name, known)}; allowed: {', '.join(known)}"
+    if get_close_matches(name, known, n=1, cutoff=0.75):
+        return f"{name}: no such option{nearest(name, known)}; allowed: {', '.join(known)}"
+    from asl_exp.config.keys import GROUPS, nearest_key, usual_keys
+
+    key = name.strip("-")
+    exact = key in usual_keys() and key not in GROUPS
+    hint = f"; write {key}=VALUE" if exact else nearest_key(key, usual_keys())
+    return f"{name}: no such option; settings are KEY=VALUE, without dashes, --help lists all{hint}"
 
 
 def _in_our_words(message: str) -> str:

@@ -28,7 +28,7 @@ from yaml import YAMLError
 
 from asl_exp.compat import hydra as compat
 from asl_exp.config import schema
-from asl_exp.config.conf_folder import conf_dir
+from asl_exp.config.conf_folder import conf_dir, exists_at, is_file_at
 from asl_exp.config.errors import ConfigError, nearest
 from asl_exp.config.keys import GROUPS, nearest_key, takes_fractions, value_kind
 from asl_exp.config.machine_checks import known_backbones, preflight
@@ -327,10 +327,13 @@ def _no_study(override: Override) -> str:
 
 
 def _group_fault(override: Override, loader: ConfigLoader) -> str | None:
-    if override.is_delete():
-        return None
     group = override.key_or_group.split("@")[0]
     options = [o for o in loader.get_group_options(group) if o != "base"]
+    if override.is_delete():
+        return f"~{group}: a group is not left out; choose of it: {', '.join(options)}"
+    if override.is_add():
+        plain = str(override.input_line).lstrip("+")
+        return f"{override.input_line}: a choice needs no '+'; write {plain}"
     if isinstance(override.value(), dict):
         return f"{override.input_line}: a group's keys are given one by one, {group}.KEY=VALUE"
     if is_glob(override):
@@ -345,11 +348,47 @@ def _group_fault(override: Override, loader: ConfigLoader) -> str | None:
             continue
         if str(option) not in options:
             shown = "null" if option is None else str(option)
-            hint = nearest(shown, options)
-            if group == "backbone" and shown.partition(".")[0] in known_backbones():
-                hint = f"; write backbone.name={shown}"
+            hint = _setting_meant(group, shown) or nearest(_called(shown, options), options)
             return f"{group}={shown}: no such choice{hint}; allowed: {', '.join(options)}"
     return None
+
+
+_CALLED: Final = {
+    "csv": "manifest", "kaggle": "asl_alphabet", "mnist": "sign_mnist", "imagefolder": "folder",
+    "null": "none off", "false": "none off", "off": "none", "no": "none off", "none": "off",
+    "mlflow": "local", "true": "fast", "1": "fast", "default": "fast", "fdr": "fast",
+    "adam": "adamw", "lamb": "adamw",
+    "step": "plateau", "reduceonplateau": "plateau", "cosineannealinglr": "cosine",
+    "randaugment": "strong", "autoaugment": "strong", "heavy": "strong",
+}  # fmt: skip
+"""What other programs call a choice."""
+
+
+def _called(given: str, options: Sequence[str]) -> str:
+    """Return the choice that other programs call so, or what is given."""
+    called = _CALLED.get(given.lower(), "").split()
+    return next((one for one in called if one in options), given)
+
+
+def _setting_meant(group: str, given: str) -> str:
+    """Return a hint where what is given is no choice of the group, but a value of a key in it."""
+    meant = ""
+    network = re.sub(r"^(hf-hub:)?(timm|torchvision\.models|torchvision)[./]", "", given)
+    if group == "backbone" and network.partition(".")[0] in known_backbones():
+        meant = f"backbone.name={network}"
+    elif group == "tracking" and "://" in given:
+        meant = f"tracking=server tracking.uri={given}"
+    elif group == "lr" and re.fullmatch(r"[-+.\deE]+", given):
+        meant = f"lr.transfer={given} lr.finetune={given}"
+    elif group == "trainer" and given in ("cpu", "gpu"):
+        meant = f"trainer.accelerator={given}"
+    elif group == "trainer" and given.startswith("ddp"):
+        meant = "trainer.devices=2"
+    elif group == "data" and (given.endswith(".csv") or is_file_at(given)):
+        meant = f"data=manifest data.manifest={given}"
+    elif group == "data" and ("/" in given or exists_at(given)):
+        meant = f"data=folder data.root={given}"
+    return f"; write {meant}" if meant else ""
 
 
 def _apply(composed: DictConfig, override: Override) -> list[str]:

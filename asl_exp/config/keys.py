@@ -21,17 +21,61 @@ GROUPS: Final = (
     "debug",
 )  # fmt: skip
 _OTHER_WORDS: Final = {
-    "model": "backbone.name", "network": "backbone.name", "arch": "backbone.name",
-    "dataset": "data", "classes": "data.classes", "root": "data.root",
-    "learning_rate": "lr.transfer", "gpus": "trainer.devices", "devices": "trainer.devices",
-    "num_epochs": "schedule.transfer.epochs", "n_epochs": "schedule.transfer.epochs",
-    "bs": "data.batch_size", "batch": "data.batch_size", "weight_decay": "regularization.l2",
-    "img_size": "backbone.image_size", "size": "backbone.image_size", "l2": "regularization.l2",
-    "preset": "experiment", "config": "experiment", "device": "trainer.accelerator",
-    "num_workers": "data.workers", "output": "runs_dir", "output_dir": "runs_dir",
-    "pretrained": "backbone.pretrained",
+    "arch backbone_name encoder model model_name net network": "backbone.name",
+    "imgsz image_shape img_size input_shape input_size resolution size target_size":
+        "backbone.image_size",
+    "imagenet pretrained": "backbone.pretrained",
+    "drop drop_rate dropout dropout_rate": "regularization.dropout",
+    "l2 weight_decay wd": "regularization.l2",
+    "label_smoothing smoothing": "regularization.label_smoothing",
+    "ema": "regularization.weight_mean",
+    "opt optim": "optimizer",
+    "clip clip_grad clip_grad_norm clipnorm grad_clip gradient_clip_val max_grad_norm":
+        "optimizer.clip_norm",
+    "base_lr eta init_lr learning_rate lr optimizer.lr": "lr.transfer",
+    "lr_schedule lr_scheduler sched scheduler": "lr.shape",
+    "aug augment augmentations transform transforms": "augmentation",
+    "flip hflip": "augmentation.horizontal_flip",
+    "degrees rotate": "augmentation.rotation",
+    "dataset": "data",
+    "data_dir data_path data_root dataset_path dir folder images img_dir path root": "data.root",
+    "train_data train_dir train_path": "data.root",
+    "annotations csv csv_file labels_csv": "data.manifest",
+    "class_names classes n_classes nb_classes num_classes": "data.classes",
+    "test_ratio test_size test_split": "data.test_fraction",
+    "val_ratio val_size val_split valid_size validation_split": "data.val_fraction",
+    "cv k_folds kfold n_folds n_splits num_folds": "data.folds",
+    "batch bs per_device_train_batch_size train_batch_size": "data.batch_size",
+    "num_worker num_workers": "data.workers",
+    "class_weight class_weights": "data.balance",
+    "max_epochs n_epochs nb_epochs num_epochs num_train_epochs": "schedule.transfer.epochs",
+    "device": "trainer.accelerator",
+    "devices gpu gpus n_gpus nproc_per_node num_gpus strategy world_size": "trainer.devices",
+    "nnodes nodes": "trainer.num_nodes",
+    "amp dtype fp16": "trainer.precision",
+    "accumulate_grad_batches grad_accum gradient_accumulation_steps": "trainer.accumulate",
+    "torch_compile torchcompile": "trainer.compile",
+    "sync_bn": "trainer.sync_batchnorm",
+    "overfit_batches": "debug=overfit",
+    "dry_run fast_dev_run": "debug=fast",
+    "limit_test_batches limit_train_batches limit_val_batches": "debug.share",
+    "manual_seed random_seed random_state": "seed",
+    "checkpoint ckpt ckpt_path resume_from resume_from_checkpoint": "resume",
+    "default_root_dir log_dir logdir out_dir output output_dir save_dir": "runs_dir",
+    "exp_name run_name": "name",
+    "experiment_name": "tracking.experiment",
+    "mlflow_uri tracking_uri": "tracking.uri",
+    "logger": "tracking",
+    "config preset": "experiment",
+    "n_trials num_trials trials": "sweep.n_trials",
+    "direction metric objective": "sweep.objectives",
+    "freeze freeze_backbone frozen unfreeze": "schedule.transfer.trainable",
+    "early_stop early_stopping es_patience": "schedule.transfer.patience",
 }  # fmt: skip
-"""What other programs call a key."""
+"""What other programs call a key; a mend that is no key alone is written as it is typed."""
+_MEANT: Final = {word: key for words, key in _OTHER_WORDS.items() for word in words.split()}
+
+_PHASE_KEYS: Final = tuple(PhaseConfig.model_fields)
 
 
 def model_at(path: tuple[str | int, ...], root: type[BaseModel] = Config) -> type[BaseModel] | None:
@@ -103,20 +147,31 @@ def schema_keys() -> tuple[str, ...]:
     return tuple(walk(Config, ""))
 
 
+@cache
+def usual_keys() -> tuple[str, ...]:
+    """Return every key of the schema, and those of the two phases that nearly all runs have."""
+    phases = (f"schedule.{p}.{key}" for p in ("transfer", "finetune") for key in _PHASE_KEYS)
+    return (*phases, *schema_keys())
+
+
 def nearest_key(given: str, known: Iterable[str]) -> str:
     """Return a hint such as ``; did you mean 'regularization.dropout'?``, or nothing.
 
     A key's own last word counts most: who writes ``dropout`` or ``data.epochs`` knows the word,
     not the group.
     """
-    names = list(dict.fromkeys(known))
-    if given.lower() != given and given.lower() in names:
-        return f"; did you mean {given.lower()!r}?"
+    names = [
+        name for name in dict.fromkeys((*known, *GROUPS)) if not f"{given}.".startswith(f"{name}.")
+    ]
+    given = given.lower().replace("-", "_")
     leaf = given.rpartition(".")[2]
-    found = [name for name in names if name.rpartition(".")[2] == leaf and name != given]
+    if given in names:
+        return f"; did you mean {given!r}?"
+    found = [name for name in names if name.rpartition(".")[2] == leaf]
     found = get_close_matches(given, found, n=1, cutoff=0.85) or found
-    if not found and _OTHER_WORDS.get(leaf) in names:
-        found = [_OTHER_WORDS[leaf]]
+    meant = _MEANT.get(given) or (None if found else _MEANT.get(leaf))
+    if meant and (meant.startswith("sweep.") or meant.partition("=")[0] in names):
+        found = [meant]
     if not found:
         found = get_close_matches(given, names, n=1, cutoff=0.85)
     if not found:

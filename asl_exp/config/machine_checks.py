@@ -67,7 +67,8 @@ def _weights_fault(weights: str) -> str | None:
         return None
     given = home_expanded(weights)
     if not (exists_at(weights) and given.is_dir()):
-        return f"no file '{weights}'"
+        hint = "; ImageNet's weights are backbone.pretrained=true, without backbone.weights"
+        return f"no file '{weights}'{'' if set(weights) & set('./') else hint}"
     if any((given / name).is_file() for name in _OF_MODELS):
         return None
     return (

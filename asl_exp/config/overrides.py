@@ -9,8 +9,10 @@ and have an option of asl_exp's in their place, or end in Hydra's own words.
 import math
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +27,9 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.errors import nearest
-from asl_exp.config.keys import GROUPS, nearest_key, schema_keys, value_kind
+from asl_exp.config.keys import GROUPS, nearest_key, usual_keys, value_kind
 from asl_exp.config.redact import SECRET_KEPT, holds_secret
 from asl_exp.config.rules import LARGEST_GRID
 
@@ -50,7 +53,15 @@ class Parsed:
 def parse(words: Sequence[str]) -> Parsed:
     """Read the words of a command line, one by one."""
     parser, parsed = OverridesParser.create(), Parsed()
-    for word in words:
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if rest := _rest_of_list(word, left):
+            whole = re.sub(r"[\s,]+", ",", " ".join([word, *rest]))
+            told = in_shell(re.sub(r"(?<=[\[({]),|,(?=[\])}])", "", whole))
+            parsed.faults.append(f"{word.partition('=')[0]}: a blank ends a word; write {told}")
+            del left[: len(rest)]
+            continue
         if word.startswith("="):
             parsed.faults.append(f"'{word}': begins with '='; write KEY=VALUE without blanks")
             continue
@@ -61,11 +72,57 @@ def parse(words: Sequence[str]) -> Parsed:
     return parsed
 
 
+def _rest_of_list(word: str, after: Sequence[str]) -> Sequence[str]:
+    """Return the words that end a list which a shell has cut at its blanks; none where none is."""
+    rest = [word, *takewhile(lambda one: "=" not in one, after)]
+    whole = (n for n in range(1, len(rest) + 1) if _is_whole(" ".join(rest[:n])))
+    return rest[1 : next(whole, 1)] if "=" in word.strip("=") else ()
+
+
+def _is_whole(text: str) -> bool:
+    """Return whether every bracket is closed and no comma waits for a value."""
+    closed = all(text.count(one) <= text.count(two) for one, two in ("[]", "()", "{}"))
+    return closed and not text.endswith(",")
+
+
+_LIKENESSES: Final = str.maketrans(
+    "\u2010\u2011\u2012\u2013\u2014\u2212\u201c\u201d\u201e\u2018\u2019\u201a\u200b\ufeff",
+    "------" + '"' * 3 + "'" * 3 + "  ",
+)
+"""What editors and chats make of hyphens, minus signs, quotes and blanks."""
+
+
+def _typed(word: str) -> str:
+    """Return a word with the characters of a keyboard for those that only look like them."""
+    return unicodedata.normalize("NFKC", word).translate(_LIKENESSES).strip()
+
+
+def _retyped(word: str, parser: OverridesParser) -> str | None:
+    """Return a fault for a word that can be read once characters of the keyboard are in it."""
+    plain, key = _typed(word), _typed(word).partition("=")[0]
+    known = key.lstrip("+") in (*usual_keys(), *GROUPS)
+    kept = value_kind(key) == "text" and key not in GROUPS and _typed(key) == key  # a path may
+    if plain == word or not known or (kept and not re.search("=[\u201c\u201e\u2018]", word)):
+        return None
+    try:
+        parser.parse_override(plain)
+    except HydraException:
+        return None
+    told = "has a blank too many, or characters that only look like those meant"
+    return f"{word}: {told}; write {in_shell(plain)}"
+
+
 def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
     key, equals, value = word.partition("=")
     kind = value_kind(key.lstrip("+"))
+    if told := _retyped(word, parser):
+        parsed.faults.append(told)
+        return
     if not equals or not _KEY.fullmatch(key):
-        parsed.faults.append(_no_assignment(word))
+        parsed.faults.append(_no_assignment(word, first=not parsed.overrides))
+        return
+    if value.startswith("=") and (kind == "other" or key in GROUPS):
+        parsed.faults.append(f"{word}: has two '='; write {key}={value.lstrip('=')}")
         return
     if kind == "other":
         parsed.faults.append(f"{key}: '{value}' cannot be read; {_way_to_write(value)}")
@@ -75,9 +132,9 @@ def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
     try:
         parsed.overrides.append(parser.parse_override(quoted))
     except HydraException:
-        parsed.faults.append(_no_assignment(word))
+        parsed.faults.append(_no_assignment(word, first=not parsed.overrides))
         return
-    if kind != "unknown" and (key not in GROUPS or key == "experiment"):  # no choice needs quotes
+    if kind != "unknown" and (key not in GROUPS or ".y" in value):  # no choice needs quotes
         told = f"{key}: its value must be quoted; write {in_shell(quoted)}"
         parsed.faults.append(told)
 
@@ -92,17 +149,29 @@ def _way_to_write(value: str) -> str:
     )
 
 
-def _no_assignment(word: str) -> str:
+_VERBS: Final = ("train", "fit", "run", "start")
+
+
+def _no_assignment(word: str, *, first: bool) -> str:
     if not word.strip():
         return f"'{word}': an empty word among the arguments; leave it out (a variable unset?)"
     if "=" not in word and (Path(word).suffix in (".yaml", ".yml") or "/" in word):
         hint = "; a preset is chosen by experiment=FILE.yaml"
         return f"{word}: is not of the form key=value{hint if Path(word).suffix else ''}"
-    hint = nearest_key(word, schema_keys()) if "=" not in word else ""
-    if word in schema_keys() and word not in GROUPS:
-        hint = f"; write {word}=VALUE"
+    key = re.split("[=:]", word, maxsplit=1)[0]
     if word in GROUPS:
         return f"{word}: is not of the form key=value; write {word}=CHOICE without blanks"
+    if word in usual_keys():
+        return f"{word}: is not of the form key=value; write {word}=VALUE"
+    if word[len(key) :].startswith(":") and key in (*usual_keys(), *GROUPS):
+        return f"{word}: is not of the form key=value; write {in_shell(word.replace(':', '=', 1))}"
+    if chosen := [
+        f"{f.parent.name}={word}" for f in sorted(conf_dir().glob("*/*.yaml")) if f.stem == word
+    ]:
+        return f"{word}: is not of the form key=value; did you mean {' or '.join(chosen[:3])}?"
+    hint = "" if word in _VERBS else nearest_key(key, usual_keys())
+    if first:
+        return f"{word}: is not of the form key=value; --help lists all there are{hint}"
     return f"{word}: is not of the form key=value; quote values with spaces{hint}"
 
 

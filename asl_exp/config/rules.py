@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from asl_exp.config.classes import LETTERS, parse_classes
-from asl_exp.config.machine_checks import visible_gpus
+from asl_exp.config.errors import nearest
+from asl_exp.config.machine_checks import known_backbones, visible_gpus
 from asl_exp.config.names import EVERY_EPOCH, FOLDS, is_of_folds, metric_fault
 from asl_exp.config.redact import SECRET_KEPT, holds_secret, without_login
 from asl_exp.config.schema import (
@@ -159,7 +160,8 @@ def _name_hint(name: str) -> str:
             "a name of timm alone is allowed, no address and no folder; weights of your own are "
             "backbone.weights=FILE"
         )
-    return "a name of timm is letters, digits, _ and at most one dot, such as resnet18.a1_in1k"
+    told = "a name of timm is letters, digits, _ and at most one dot, such as resnet18.a1_in1k"
+    return f"{told}{nearest(name, known_backbones())}"
 
 
 _MOST_WEIGHTS: Final = 1_000_000_000

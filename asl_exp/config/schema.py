@@ -34,6 +34,14 @@ def _on_off(value: object) -> object:
     return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
 
 
+def _written(value: object) -> object:
+    """Return a whole number or a fraction as the text that it is: an address, a folder's name."""
+    return str(value) if type(value) in (int, float) else value
+
+
+Written = Annotated[str, BeforeValidator(_written)]
+
+
 def _names(value: object) -> object:
     """Take numbers for names of classes: ``[0,1,2]`` are three."""
     if isinstance(value, list):
@@ -277,7 +285,9 @@ class DataConfig(Group):
         None, description="A-I, [A,B,del], static (24), letters (26), signs (29); null: all found"
     )
     split: Literal["group", "random", "leave_out", "column"] = Field(
-        "group", description="group never cuts a group; random leaks where images are near-copies"
+        "group",
+        description="group never cuts a group; random leaks where images are near-copies; the "
+        "shares are data.val_fraction and data.test_fraction, cross-validation is data.folds",
     )
     leave_out: list[str] = Field(
         default_factory=list, description="leave_out: the groups that are the test split"
@@ -397,7 +407,7 @@ class TrainerConfig(Group):
     state_minutes: Positive = Field(
         10.0, description="inside long epochs the state is written this often, for resume"
     )
-    rendezvous: str | None = Field(
+    rendezvous: Written | None = Field(
         None, description="host:port of the first machine, the same on all; num_nodes > 1 needs it"
     )
     rendezvous_timeout_s: Many = Field(300, description="wait for the other machines")
@@ -482,7 +492,7 @@ class Config(Group):
     name: str | None = Field(
         None, max_length=250, description="of the run; null: made from backbone and data"
     )
-    resume: bool | str = Field(
+    resume: bool | Written = Field(
         False,
         description="true: go on with the newest unfinished run of this configuration; a folder: "
         "with that one, a finished one with more epochs",

@@ -25,6 +25,7 @@ _LONGEST: Final = 120  # characters of a value that are shown
 _WORDS = {
     "a valid string": "text (quote it)",
     "a valid integer": "a whole number",
+    "a valid boolean": "true or false",
     "a valid dictionary or instance of PhaseConfig": (
         "a group of keys, those of a phase (--help schedule)"
     ),
@@ -183,11 +184,17 @@ def _sentence(
         return f"{key}: unknown key{nearest(str(path[-1]), siblings)}"
     if kinds == {"missing"}:
         return f"{key}: is missing"
+    if (model := model_at(path, root)) is not None:
+        value, fields = _at(values, path), model.model_fields
+        way = f"{key}.name={value}" if "name" in fields else f"{key}.KEY=VALUE"
+        return f"{key}: is a group of keys; write {way}; it has {', '.join(fields)}"
     every = dict.fromkeys(_allowed(detail["msg"]) for detail in details)
     allowed = " or ".join(every).replace(" or be ", " or ")
     meaning = _description(path, root)
     got = _short(_at(values, path)) + (f" (from {origin})" if _references(origin) else "")
-    return f"{key}: got {got}; must {allowed}" + (f" ({meaning})" if meaning else "")
+    share = re.fullmatch(r"'([\d.]+)%'", got)
+    hint = f"; write {key}={float(share[1]) / 100:g}" if share and "number" in allowed else ""
+    return f"{key}: got {got}; must {allowed}" + (f" ({meaning})" if meaning else "") + hint
 
 
 def _short(value: Any) -> str:

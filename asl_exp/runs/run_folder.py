@@ -99,7 +99,10 @@ def resumed_run(given: str) -> Result:
     """
     result = Result.read(Path(given))
     if result is None:
-        raise UserError(f"resume: '{given}' is no run folder (it has no {Artifact.RESULT})")
+        raise UserError(
+            f"resume: '{given}' is no run folder (it has no {Artifact.RESULT}); resume=true "
+            "goes on with the newest unfinished run of the same settings"
+        )
     return result
 
 

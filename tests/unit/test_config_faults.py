@@ -92,7 +92,7 @@ FAULTS = {
     ),
     "model option": (
         ["backbone.options.width=[1]"],
-        "backbone.options.width: got [1]; must be a boolean or a whole number or a number or text",
+        "backbone.options.width: got [1]; must be true or false or a whole number or a number or",
     ),
     "reference to nothing": (
         ["lr.transfer=${lr.nope}"],

@@ -98,7 +98,7 @@ def test_text_that_reads_as_a_number_is_shown_quoted(text: str, folder: Path) ->
         ("lr.transfer=interval(a,b)", "cannot be read; write one value"),
         ("lr.transfer=choice()", "cannot be read; write one value"),
         ("seed=1,,2", "cannot be read; write one value"),
-        ("seed=²³", "cannot be read; write one value"),
+        ("seed=½°", "cannot be read; write one value"),
         ("seed=sort(3,1,reverse=treu)", "cannot be read; write one value"),
         ("seed=1'2", "close every bracket and quote"),
         ("optimizer=a=b", "optimizer=a=b: no such choice; allowed: adamw"),
@@ -283,7 +283,7 @@ def test_absurd_numbers_are_refused(word: str, key: str, folder: Path) -> None:
         ("backbone.options.mlp_ratio=inf", "must be a number of 0 to 8192"),
         (
             "backbone.options.layers=[3,4,6,3]",
-            "options.layers: got [3, 4, 6, 3]; must be a boolean",
+            "options.layers: got [3, 4, 6, 3]; must be true or false",
         ),
         ("backbone.options.block_args={a: 1}", "options.block_args: got {'a': 1}; must be a bool"),
         (
@@ -311,6 +311,67 @@ def test_a_rendezvous_is_an_address(given: str, folder: Path) -> None:
 @pytest.mark.parametrize("key", ["tracking.experiment", "name"])
 def test_names_can_be_shown_and_stored(key: str, given: str, folder: Path) -> None:
     assert faults_of(f"{key}={given}")[0].startswith(f"{key}:")
+
+
+HABITS = (
+    ("--lr 0.001", "settings are KEY=VALUE, without dashes, --help lists all; did you mean 'lr.tr"),
+    ("--epochs=10", "did you mean 'schedule.transfer.epochs' or 'schedule.finetune.epochs'"),
+    ("--batch-size 32", "did you mean 'data.batch_size'?"),
+    ("--seed 5", "write seed=VALUE"),
+    ("--dry-run", "did you mean 'debug=fast'?"),
+    ("model=resnet50", "did you mean 'backbone.name'?"),
+    ("optimizer.lr=1e-3", "did you mean 'lr.transfer'?"),
+    ("lr=1e-3", "write lr.transfer=0.001 lr.finetune=0.001"),
+    ("optimizer=adam", "did you mean 'adamw'?"),
+    ("lr_scheduler=cosine", "did you mean 'lr.shape'?"),
+    ("trainer.strategy=ddp", "did you mean 'trainer.devices'?"),
+    ("trainer.gradient_clip_val=1", "did you mean 'optimizer.clip_norm'?"),
+    ("trainer=gpu", "write trainer.accelerator=gpu"),
+    ("debug=true", "did you mean 'fast'?"),
+    ("augmentation=null", "did you mean 'none'?"),
+    ("tracking=null", "did you mean 'off'?"),
+    ("tracking=http://localhost:5000", "write tracking=server tracking.uri=http://localhost:5000"),
+    ("logger=wandb", "did you mean 'tracking'?"),
+    ("data=./photos", "write data=folder data.root=./photos"),
+    ("data=photos.csv", "write data=manifest data.manifest=photos.csv"),
+    ("data.path=photos", "did you mean 'data.root'?"),
+    ("data.val_split=0.2", "did you mean 'data.val_fraction'?"),
+    ("data.split=kfold", "cross-validation is data.folds"),
+    ("Experiment=demo", "did you mean 'experiment'?"),
+    ("+experiment=demo", "write experiment=demo"),
+    ("~lr", "~lr: a group is not left out; choose of it: constant, cosine, plateau"),
+    ("demo", "did you mean experiment=demo?"),
+    ("experiment:demo", "write experiment=demo"),
+    ("experiment==demo", "write experiment=demo"),
+    ("' experiment=demo'", "write experiment=demo"),
+    ("train data=synthetic", "--help lists all there are\n"),
+    ("lr.transfer=1e\u22123", "write lr.transfer=1e-3"),
+    ("lr.transfer=\uff11e-3", "write lr.transfer=1e-3"),
+    ("lr.transfer\uff1d1e-3", "write lr.transfer=1e-3"),
+    ("data.classes=A\u2013I", "write data.classes=A-I"),
+    ("data.classes=[A\uff0cB]", "write 'data.classes=[A,B]'"),
+    ("data.split=\u201cgroup\u201d", "write 'data.split=\"group\"'"),
+    ("data.classes=[A, B]", "a blank ends a word; write 'data.classes=[A,B]'"),
+    ("data.classes=[A B C]", "a blank ends a word; write 'data.classes=[A,B,C]'"),
+    ("lr.transfer=1e-3, 1e-4 -m", "a blank ends a word; write lr.transfer=1e-3,1e-4"),
+    ("regularization.dropout=20%", "write regularization.dropout=0.2"),
+    ("backbone=timm/resnet18", "write backbone.name=resnet18"),
+    ("backbone.name=resnet-50", "did you mean 'resnet50'?"),
+    ("backbone.weights=imagenet", "ImageNet's weights are backbone.pretrained=true"),
+    ("resume=yes", "resume=true goes on with the newest unfinished run"),
+    ("resume=1", "resume=true goes on with the newest unfinished run"),
+    ("trainer.rendezvous=29500", "got '29500'; must be host:port of the first machine"),
+    ("sweep=learning_rates -m sweep.sampler=random", "write sweep.sampler.name=random"),
+)
+
+
+@pytest.mark.parametrize(("words", "told"), HABITS)
+def test_habits_from_other_programs_are_told_the_way_here(
+    words: str, told: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told_all = said(words, capsys)
+    assert told in told_all
+    assert told_all.count("\n") == 2 or words.startswith("resume"), "one fault, told once"
 
 
 @pytest.mark.parametrize(
@@ -341,7 +402,7 @@ def test_names_can_be_shown_and_stored(key: str, given: str, folder: Path) -> No
         ("--run --multirun seed=1,2", "leave one of the two out"),
         ("-seed=3", "begins with '-'"),
         ("--help data.rot", "did you mean 'data.root'?"),
-        ("dropout=0.3", "or 'regularization.dropout'?"),
+        ("dropout=0.3", "did you mean 'regularization.dropout'?"),
         ("epochs=3", "did you mean 'schedule.transfer.epochs' or 'schedule.finetune.epochs'"),
         ("data.epochs=3", "did you mean 'schedule.transfer.epochs'"),
         ("learning_rate=3", "did you mean 'lr.transfer'?"),
