@@ -5,6 +5,7 @@ is used; a pickle that lies beside them is never opened. The digests tell a dama
 copied folder; they are no signature.
 """
 
+import hashlib
 import json
 import stat
 from collections.abc import Iterable
@@ -41,6 +42,8 @@ _LARGEST: Final = 4_000_000
 """Bytes of a model.json; one of a thousand classes has about 30,000."""
 
 _RESIZE: Final = "resize"
+_DIGEST: Final = "digest"
+"""Of all else in model.json; those of before have none."""
 
 
 def read_model(description: Path) -> KeptModel:
@@ -50,6 +53,7 @@ def read_model(description: Path) -> KeptModel:
         UserError: missing, damaged, changed, of a newer version, or no model of asl_exp.
     """
     content = _read(description)
+    changed = content.get(_DIGEST, _own_digest(content)) != _own_digest(content)
     weights = _whole(description, content, WEIGHTS)
     with faults_of(weights):
         tensors = _tensors(weights)
@@ -62,6 +66,8 @@ def read_model(description: Path) -> KeptModel:
                 f"damaged: its images are resized by '{resize}' in one place and by "
                 f"'{kept.config.data.resize}' in another"
             )
+        if changed:
+            raise UserError("changed since it was written; copy the whole folder again")
     return kept
 
 
@@ -96,7 +102,7 @@ def write_model(kept: KeptModel, folder: Path, beside: Iterable[str] = ()) -> No
         "files": {name: _facts(folder / name) for name in (WEIGHTS, *beside)},
     }
     with replaced(folder / DESCRIPTION) as part:
-        text = json.dumps(content, indent=2)
+        text = json.dumps({**content, _DIGEST: _own_digest(content)}, indent=2)
         part.write_text(text + "\n", encoding="utf-8")
 
 
@@ -178,6 +184,11 @@ def _whole(path: Path, content: dict[str, Any], name: str) -> Path:
             "whole folder again"
         )
     return file
+
+
+def _own_digest(content: dict[str, Any]) -> str:
+    rest = {key: value for key, value in content.items() if key != _DIGEST}
+    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
 
 def _facts(file: Path) -> dict[str, int | str]:

@@ -15,7 +15,7 @@ from asl_exp.config.schema import HandConfig
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.hands.hand import Detector, Floats, answers_without_hand, in_squares, n_looks
 from asl_exp.model.checkpoint import load_kept_model
-from asl_exp.model.folder import DESCRIPTION, require_whole
+from asl_exp.model.folder import DESCRIPTION, WEIGHTS, require_whole
 from asl_exp.model.kept import NOT_SURE, KeptModel
 from asl_exp.runs.run_folder import kept_checkpoint
 
@@ -229,6 +229,12 @@ def find_checkpoint(where: Path) -> Path:
         for inside in (DESCRIPTION, OLD_CHECKPOINT):
             if (folder / inside).is_file():
                 return folder / inside
+    for folder in (where, where / Artifact.MODEL):
+        if (folder / WEIGHTS).is_file():
+            raise UserError(
+                f"{folder / DESCRIPTION}: missing, and the model is nothing without it "
+                "(its classes, its calibration); copy it as well"
+            )
     if kept := kept_checkpoint(where):
         return kept
     if (where / "MLmodel").is_file():

@@ -167,6 +167,33 @@ def test_a_changed_description_is_refused_in_a_sentence(name: str, folder: Path)
     refused(folder, file, told)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(classes=c["classes"][::-1]),
+        lambda c: c["calibration"].update(temperature=9.0),
+        lambda c: c["preprocessing"].update(mean=[0.0, 0.0, 0.0]),
+        lambda c: c.update(phase="transfer"),
+        lambda c: c.update(more=1),
+    ],
+)
+def test_a_description_that_would_answer_otherwise_is_refused(change: Change, folder: Path) -> None:
+    file = folder / "model.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content))
+    assert Recognizer.load(folder).kept.classes == CLASSES, "written otherwise, it says the same"
+    change(content)
+    file.write_text(json.dumps(content))
+    refused(folder, file, "changed since it was written; copy the whole folder again")
+
+
+def test_a_run_whose_model_is_not_whole_is_no_other_model(folder: Path) -> None:
+    (folder / "model.json").unlink()
+    for given in (folder, folder.parent):
+        with pytest.raises(UserError, match=r"model.json: missing, and the model is nothing"):
+            Recognizer.load(given)
+
+
 @pytest.mark.parametrize("where", ["classes", "temperature", "sha256"])
 def test_a_key_that_stands_twice_is_refused(where: str, folder: Path) -> None:
     file = folder / "model.json"
