@@ -73,6 +73,23 @@ def test_names_stand_over_the_middle_of_their_phases(tmp_path: Path, drawn: list
     assert places == {"one": 9.5, "two": 24.5, "three": 44.5}
 
 
+@pytest.mark.parametrize("epochs", [(1, 20), (1, 20, 1), (20, 1), (2, 40)])
+def test_a_kept_score_stays_in_its_phase(
+    epochs: tuple[int, ...], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    starts = [sum(epochs[:n]) for n in range(len(epochs))]
+    rows = history(*((f"p{n}", count) for n, count in enumerate(epochs)))
+    learning_curves(rows, tmp_path / "c.png", {f"p{n}": start for n, start in enumerate(starts)})
+    loss = drawn[0].axes[0]
+    to_epochs = loss.transData.inverted()
+    scores = [text for text in loss.texts if "." in text.get_text()]
+    assert len(scores) == len(epochs)
+    for text, start, count in zip(scores, starts, epochs, strict=True):
+        box = text.get_window_extent().transformed(to_epochs)
+        assert start - 0.8 < box.x0
+        assert box.x1 < start + count - 0.2, "on the line of the next phase"
+
+
 @pytest.mark.parametrize("augmented", [True, False])
 def test_train_is_said_to_be_augmented(
     augmented: bool, tmp_path: Path, drawn: list[Figure]

@@ -13,6 +13,7 @@ from asl_exp.evaluation.figures import canvas
 
 FEW_EPOCHS = 40  # up to which every epoch gets a dot
 LETTER = 0.012  # of the axes' width: a letter of a phase's name
+SCORE = 0.05  # of the axes' width: a kept epoch's score
 MOST_TICKS = 20
 _STEPS = [step * 10**power for power in range(9) for step in (1, 2, 5)]
 LOG_FROM_RATIO = 100  # between the highest and the lowest loss
@@ -156,15 +157,18 @@ def _mark_kept(axes: Axes, rows: pd.DataFrame, key: str, kept: Mapping[str, int]
         label="kept",
         zorder=4,
     )
-    middle = rows["epoch"].mean()
-    for epoch, value in zip(chosen["epoch"], chosen[key], strict=True):
-        right = epoch <= middle
+    middle, n_epochs = rows["epoch"].mean(), rows["phase"].value_counts()
+    half = SCORE * len(rows) / 2
+    for phase, epoch, value in chosen[["phase", "epoch", key]].itertuples(index=False):
+        side = 1 if epoch <= middle else -1
+        if n_epochs[phase] - 1 < 2 * half:  # beside its star it would lie on the next phase's line
+            side, epoch = 0, max(epoch, rows["epoch"].min() - 0.5 + half)
         axes.annotate(
             readable.score(value),
             (epoch, value),
-            xytext=(9 if right else -9, 9),
+            xytext=(9 * side, 9),
             textcoords="offset points",
-            ha="left" if right else "right",
+            ha=("center", "left", "right")[side],
             fontsize=9,
             zorder=5,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
