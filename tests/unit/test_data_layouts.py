@@ -761,20 +761,41 @@ def test_images_that_are_no_files_are_unreadable_at_once(target: str, tmp_path: 
         load_letters(given(tmp_path / "in"), image_size=16, interpolation="bilinear", seed=0)
 
 
-@pytest.mark.parametrize("name", [".", "A", "A/deeper"])
-def test_folders_that_may_not_be_read_are_named(name: str, tmp_path: Path) -> None:
-    made(tmp_path / "in", "A", "B", "A/deeper")
-    for above in (tmp_path, *tmp_path.parents):
+def refused_to_others(config: DataConfig, closed: Path, mode: int) -> str:
+    """Return what somebody is told who has no more rights to a path than its mode gives all."""
+    for above in closed.parents:
         if above.name.startswith(("test_", "popen-", "pytest-")):  # the test's own, up to /tmp
             above.chmod(0o755)
-    closed, user = tmp_path / "in" / name, os.geteuid()
-    closed.chmod(0)
+    user = os.geteuid()
+    closed.chmod(mode)
     if user == 0:  # who may read everything
         os.seteuid(65534)
     try:
-        said = refused(given(tmp_path / "in"))
+        return refused(config)
     finally:
         os.seteuid(user)
         closed.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", [".", "A", "A/deeper"])
+def test_folders_that_may_not_be_read_are_named(name: str, tmp_path: Path) -> None:
+    made(tmp_path / "in", "A", "B", "A/deeper")
+    closed = tmp_path / "in" / name
+    said = refused_to_others(given(tmp_path / "in"), closed, 0)
     assert "cannot be read: permission denied" in said or "cannot be looked at" in said
     assert str(closed) in said
+
+
+def test_a_folder_that_is_listed_and_not_entered_has_no_missing_images(tmp_path: Path) -> None:
+    made(tmp_path / "in", "A", "B", each=2)
+    said = refused_to_others(given(tmp_path / "in"), tmp_path / "in" / "A", 0o444)
+    assert said.startswith("2 of 4 images cannot be reached: ")
+    assert "; give yourself the right to enter their folders, or" in said
+
+
+def test_a_manifest_that_may_not_be_read_is_no_bad_csv(tmp_path: Path) -> None:
+    made(tmp_path, "A", "B")
+    file = manifest(tmp_path / "m.csv", ["path,label", "A/i0.png,A", "B/i0.png,B"])
+    config = DataConfig(source="manifest", manifest=str(file))
+    said = refused_to_others(config, file, 0)
+    assert said.endswith("cannot be read: permission denied; give yourself the right to read it")

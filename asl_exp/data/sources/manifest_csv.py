@@ -89,6 +89,9 @@ def _read(file: Path, key: str) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         raise DataError(f"{key}: '{file}' is empty; it needs the columns path and label") from None
     except (pd.errors.ParserError, csv.Error, UnicodeError, OSError) as error:
+        if isinstance(error, PermissionError):
+            told = "permission denied; give yourself the right to read it"
+            raise DataError(f"{key}: '{file}' cannot be read: {told}") from error
         raise DataError(
             f"{key}: '{file}' cannot be read as a UTF-8 CSV: {error}; save it as a CSV in UTF-8, "
             "in which every quote is closed"

@@ -3,8 +3,10 @@
 Nothing here opens an image or imports torch, so a command can refuse bad data at once.
 """
 
+import errno
 import unicodedata
 from collections import Counter
+from pathlib import Path
 from typing import Final
 
 import pandas as pd
@@ -348,6 +350,15 @@ def _required(rows: pd.DataFrame, classes: tuple[str, ...], name: str) -> pd.Dat
     return chosen
 
 
+def _closed(path: str) -> bool:
+    """Return whether a file is in a folder that one may not enter."""
+    try:
+        Path(path).stat()
+    except OSError as error:
+        return error.errno == errno.EACCES
+    return False
+
+
 def _require_files(listing: Listing, config: DataConfig) -> None:
     tables = [listing.images, *listing.external.values()]
     paths = [path for rows in tables for path in rows["path"] if is_file_key(path)]
@@ -357,9 +368,12 @@ def _require_files(listing: Listing, config: DataConfig) -> None:
         name.lower().endswith(TABLES) for name in config.external
     ):
         mend = "mend the manifest (its paths are relative to its own folder)"
+    seen = "are not there"
+    if any(map(_closed, missing)):
+        seen, mend = "cannot be reached", "give yourself the right to enter their folders"
     if len(missing) > config.max_unreadable:
         raise DataError(
-            f"{len(missing)} of {len(paths)} images are not there: "
+            f"{len(missing)} of {len(paths)} images {seen}: "
             f"{some(map(shortened, missing), limit=5)}; "
             f"{mend}, or allow so many with data.max_unreadable={len(missing)}"
         )
