@@ -31,7 +31,7 @@ class Outcome:
     """What became of one run's delivery.
 
     Attributes:
-        refused: files that the server will not take, and why.
+        refused: what the server will not take, by name, and why.
         pending: why it is not finished; None if it is.
         address: of the replica's page of the run; None where it was not asked.
     """
@@ -105,6 +105,7 @@ class Delivery:
         except NotNowError as error:
             outcome.pending = str(error)
             return
+        outcome.refused |= {f"metric {k}": _altered(n) for k, n in contents.altered.items()}
         self._status(local, run["run_id"])
         if local.ended and Tag.REGISTERED in local.tags:
             name = local.tags[Tag.REGISTERED]
@@ -208,6 +209,14 @@ class Delivery:
         if name not in self._experiments:
             self._experiments[name] = experiment_there(self.server, name)
         return self._experiments[name]
+
+
+def _altered(count: int) -> str:
+    points = "1 point has another value" if count == 1 else f"{count:,} points have other values"
+    return (
+        f"{points} there, and MLflow changes none; delete the run on the server for good, then "
+        "sync again"
+    )
 
 
 def experiment_there(server: Server, name: str) -> str:

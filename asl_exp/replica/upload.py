@@ -6,11 +6,11 @@ A file that the replica will not take stops no other.
 import json
 import math
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from sys import float_info
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
@@ -41,7 +41,11 @@ class Sent:
 
 @dataclass(frozen=True)
 class Contents:
-    """One local run on its way into one run of a replica."""
+    """One local run on its way into one run of a replica.
+
+    Attributes:
+        altered: metric to how many of its points have another value there.
+    """
 
     local: LocalRun
     replica_run_id: str
@@ -49,6 +53,7 @@ class Contents:
     server: Server
     ledger: Ledger
     sent: Sent
+    altered: dict[str, int] = field(default_factory=dict)
 
     def send(self) -> None:
         """Send all that is missing; what was sent is written down after each answer."""
@@ -142,14 +147,21 @@ class Contents:
         of_key = paged(
             lambda page: self.server.get("/metrics/get-history", **query, **page), "metrics"
         )
-        # Servers may round values: points are told by timestamp and step.
-        there = Counter((int(one["timestamp"]), int(one.get("step", 0))) for one in of_key)
-        lacking = []
+        there: dict[tuple[int, int], list[float]] = {}
+        for one in of_key:
+            at = int(one["timestamp"]), int(one.get("step", 0))
+            there.setdefault(at, []).append(float(one.get("value", 0)))
+        lacking, altered = [], 0
         for point in points:
-            if there[point[:2]]:
-                there[point[:2]] -= 1
-            else:
+            values = there.get(point[:2])
+            if not values:
                 lacking.append(point)
+                continue
+            same = [place for place, value in enumerate(values) if _equal(value, point.value)]
+            values.pop(same[0] if same else 0)  # a point there cannot be changed, nor taken back
+            altered += not same
+        if altered:
+            self.altered[key] = altered
         return lacking
 
     def _inputs(self) -> None:
@@ -190,6 +202,17 @@ def _batches(entries: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
 
 def _pair(key: str, value: str) -> dict[str, str]:
     return {"key": key, "value": value}
+
+
+def _equal(there: float, here: float) -> bool:
+    """Return whether a value has arrived; servers may round, and have no infinity."""
+    if math.isnan(there) or math.isnan(here):
+        return math.isnan(there) and math.isnan(here)
+    finite = [max(-float_info.max, min(float_info.max, value)) for value in (there, here)]
+    return math.isclose(*finite, rel_tol=_ROUNDED, abs_tol=1e-30)
+
+
+_ROUNDED: Final = 1e-6  # of single precision
 
 
 def _metric(key: str, point: Point) -> dict[str, Any]:

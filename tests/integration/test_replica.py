@@ -376,6 +376,38 @@ def test_what_a_server_lost_is_sent_again_where_it_is_asked(
     assert not delivery.deliver(run_id, again=True).sent, "once"
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("value=0.5 WHERE key='val/accuracy'", "5 points have other values"),
+        ("value=-value WHERE key='val/accuracy'", "5 points have other values"),
+        ("value=0, is_nan=1 WHERE key='val/accuracy'", "5 points have other values"),
+        ("value=1.7976931348623157e308 WHERE key='val/accuracy'", "5 points have other values"),
+        ("value=0.5 WHERE key='val/accuracy' AND step=3", "1 point has another value"),
+        ("value=0.5 WHERE key='val/loss'", "5 points have other values"),
+        ("value=-value WHERE key='val/loss'", "5 points have other values"),
+        ("value=1, is_nan=0 WHERE key='train/loss'", "5 points have other values"),
+        ("value=value*(1+1e-8) WHERE key='val/accuracy'", ""),
+    ],
+)
+def test_values_that_were_changed_on_the_server_are_told(
+    change: str, told: str, store: Store, server: MlflowServer
+) -> None:
+    run_id = store.make_run()
+    store.fill(run_id, range(5))
+    store.end(run_id)
+    delivery = delivery_to(store, server.url)
+    copy = delivery.deliver(run_id).replica_run_id
+    assert copy is not None
+    sql(server, f"UPDATE metrics SET {change} AND run_uuid=?", copy)
+    key = change.split("'")[1]
+    for again in range(2):
+        outcome = delivery.deliver(run_id, again=True)
+        assert not outcome.sent.points, f"a second point at the epoch, time {again}"
+        assert outcome.refused.keys() == ({f"metric {key}"} if told else set())
+        assert outcome.refused.get(f"metric {key}", "").startswith(told)
+
+
 @pytest.mark.parametrize("file", ["config/resolved.yaml", "checkpoints/finetune.ckpt"])
 def test_other_bytes_of_the_same_size_are_told_where_programs_read_them(
     file: str, store: Store, server: MlflowServer
