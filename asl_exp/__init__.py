@@ -1,6 +1,8 @@
 """asl_exp: a research harness for American Sign Language letter recognition."""
 
 import os
+import signal
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,11 @@ if TYPE_CHECKING:
     from asl_exp.notebook import train as train
 
 __version__ = "0.1.0"
+
+# ``python -m asl_exp...`` imports this before all else: until cli.start answers Ctrl-C, it ends the
+# command without Python's traceback. Whoever imports the package keeps its own ways.
+if sys.argv[:1] == ["-m"] and any(one.split(".")[0] == __name__ for one in sys.orig_argv):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # Read by OpenMP when torch is imported. Its threads spin while they wait, which on cores shared
 # with anything else cost 4 to 7 times the images a second (measured on two cores at load 4).

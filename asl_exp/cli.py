@@ -15,10 +15,11 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from asl_exp.config.errors import Interrupted, PastHydra, RunError, StorageError, UserError
-from asl_exp.config.process_setup import collector_paused, raise_interrupts
+from asl_exp.config.process_setup import collector_paused, end_silently, raise_interrupts
 from asl_exp.config.redact import printable, scrubbed
 
 Door = Callable[[Sequence[str]], int | None]
@@ -26,11 +27,25 @@ Door = Callable[[Sequence[str]], int | None]
 
 def start(door: Door) -> None:
     """Run a door on ``sys.argv`` as a whole process: answer signals, then exit with its status."""
+    sys.excepthook = _uncaught
     raise_interrupts(signal.SIGINT, signal.SIGTERM)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
-    sys.exit(door(sys.argv[1:]) or 0)
+    status = door(sys.argv[1:]) or 0
+    end_silently(signal.SIGINT, signal.SIGTERM)
+    sys.exit(status)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say an interrupt that came where no door answers it: before its work, or while it ends."""
+    if not isinstance(error, Interrupted | KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    end_silently(signal.SIGINT, signal.SIGTERM)
+    status = told("asl_exp", error if isinstance(error, Interrupted) else Interrupted(130))
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def answered(program: str, command: Callable[[], int | None], *, interrupted: str = "") -> int:

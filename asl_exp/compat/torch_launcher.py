@@ -3,7 +3,7 @@
 Apart from torch.py: the calling process of a run on several devices imports these alone.
 """
 
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous.api import (
     RendezvousClosedError,
@@ -32,7 +32,6 @@ __all__ = [
     "RendezvousParameters",
     "RendezvousStoreInfo",
     "RendezvousTimeoutError",
-    "SignalException",
     "elastic_launch",
     "rendezvous_handler_registry",
 ]

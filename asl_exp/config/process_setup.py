@@ -76,6 +76,12 @@ def raise_interrupts(*signals: signal.Signals, once: bool = False) -> None:
         signal.signal(one, interrupt)
 
 
+def end_silently(*signals: signal.Signals) -> None:
+    """Let these signals end the process at once from here on: its work is done, all is said."""
+    for one in signals:
+        signal.signal(one, signal.SIG_DFL)
+
+
 @contextmanager
 def signals_deferred() -> Iterator[None]:
     """Hold interrupts back inside; the first that came is answered at the end."""

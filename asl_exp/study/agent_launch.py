@@ -22,7 +22,7 @@ from omegaconf import DictConfig, open_dict
 
 from asl_exp.config.errors import Interrupted, RunError, UserError, WorkerError, rebuilt
 from asl_exp.config.machine_checks import visible_gpus
-from asl_exp.config.process_setup import raise_interrupts
+from asl_exp.config.process_setup import end_silently, raise_interrupts
 from asl_exp.config.study_plan import Plan, plan_study
 from asl_exp.study.agent import work
 from asl_exp.study.claims import Budget
@@ -133,11 +133,12 @@ def _received(pipe: Connection) -> list[Fault]:
 
 def _process(command: Command, number: int, n_agents: int, told: Connection) -> None:
     """Be one of several agents of a machine."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process hands on what it gets
-    raise_interrupts(signal.SIGTERM, once=True)
-    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process hands on what it gets
+        raise_interrupts(signal.SIGTERM, once=True)
+        threading.Thread(target=end_with_parent, daemon=True).start()
         fault = _work(command, (number, n_agents))
+        end_silently(signal.SIGTERM)
     except Interrupted as interruption:
         sys.exit(interruption.exit_status)
     if fault is not None:

@@ -34,11 +34,10 @@ from asl_exp.compat.torch_launcher import (
     RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousTimeoutError,
-    SignalException,
     elastic_launch,
 )
 from asl_exp.config.errors import Interrupted, UserError, WorkerError, rebuilt
-from asl_exp.config.process_setup import raise_interrupts
+from asl_exp.config.process_setup import end_silently, raise_interrupts
 from asl_exp.config.schema import Config, TrainerConfig
 from asl_exp.training.device import device_of
 from asl_exp.training.process_store import BACKEND, Rendezvous, join_group
@@ -69,14 +68,13 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     begin_forking()
+    raise_interrupts(*handlers, once=True)
     private = tempfile.TemporaryDirectory(prefix="asl_exp-")  # of mode 0700
     folder = Path(private.name) if config.trainer.num_nodes == 1 else None
     try:
         objectives = elastic_launch(_launch_config(config, folder), work)(
             config.model_dump(), str(run_folder), str(faults), train, folder
         )
-    except SignalException as interruption:
-        raise Interrupted(128 + int(interruption.sigval)) from None
     except (RendezvousTimeoutError, RendezvousConnectionError, RendezvousClosedError):
         raise _nobody_came(config) from None
     except ChildFailedError:
@@ -84,7 +82,7 @@ def run_in_workers(config: Config, run_folder: Path, train: Train) -> float:
     finally:
         private.cleanup()
         shutil.rmtree(faults, ignore_errors=True)
-        for number, handler in handlers.items():  # the launcher leaves its own behind
+        for number, handler in handlers.items():
             signal.signal(number, handler)
     return float(next(iter(objectives.values())))
 
@@ -112,7 +110,7 @@ def _launch_config(config: Config, folder: Path | None) -> LaunchConfig:
         monitor_interval=0.2,
         start_method=METHOD,
         logs_specs=DefaultLogsSpecs(),
-        signals_to_handle="SIGTERM,SIGINT",
+        signals_to_handle="none",  # of torch: ours stay
         shutdown_timeout=_SHUTDOWN_S,
     )
 
@@ -133,34 +131,41 @@ def work(
     values: dict[str, Any], run_folder: str, faults: str, train: Train, rendezvous: Path | None
 ) -> float:
     """Run the experiment as one rank; return the objective, which all ranks know."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see begin_forking
-    # Once: one that went to the whole group comes a second time, from the launcher, and would cut
-    # off what records the end.
-    raise_interrupts(signal.SIGINT, signal.SIGTERM, once=True)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    rank = int(os.environ["RANK"])
+    told = Path(faults)
     try:
-        import torch
-        import torch.distributed as dist
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see begin_forking
+        # Once: one that went to the whole group comes a second time, from the launcher, and would
+        # cut off what records the end.
+        raise_interrupts(signal.SIGINT, signal.SIGTERM, once=True)
+        try:
+            objective = _as_rank(Config.model_validate(values), Path(run_folder), train, rendezvous)
+            end_silently(signal.SIGINT, signal.SIGTERM)
+            _ended(told).touch()
+            return objective
+        except Exception as error:
+            for number in (signal.SIGINT, signal.SIGTERM):  # the launcher's, as a partner is lost
+                signal.signal(number, signal.SIG_IGN)
+            _tell_parent(told, error)
+            os._exit(1)  # the group's other members may be gone: no orderly goodbye
+    except BaseException as interruption:  # also one that came as an error was caught
+        _tell_parent(told, interruption)
+        os._exit(143 if isinstance(interruption, Interrupted) else 1)
 
-        config = Config.model_validate(values)
-        device = device_of(config.trainer, int(os.environ["LOCAL_RANK"]))
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        _tell_gloo_the_way(config.trainer)
-        join_group("nccl" if device.type == "cuda" else "gloo", rendezvous)
-        objective = train(config, _folder_of_all(config.trainer, Path(run_folder)))
-        dist.barrier()
-        dist.destroy_process_group()
-        _ended(Path(faults)).touch()
-        return objective
-    except BaseException as error:
-        for number in (signal.SIGINT, signal.SIGTERM):  # nothing cuts off what is told
-            signal.signal(number, lambda *_: None)
-        _tell_parent(Path(faults) / f"rank{rank}.json", error)
-        _ended(Path(faults)).touch()
-        # The group's other members may be gone: no orderly goodbye.
-        os._exit(143 if isinstance(error, Interrupted) else 1)
+
+def _as_rank(config: Config, run_folder: Path, train: Train, rendezvous: Path | None) -> float:
+    import torch
+    import torch.distributed as dist
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    device = device_of(config.trainer, int(os.environ["LOCAL_RANK"]))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    _tell_gloo_the_way(config.trainer)
+    join_group("nccl" if device.type == "cuda" else "gloo", rendezvous)
+    objective = train(config, _folder_of_all(config.trainer, run_folder))
+    dist.barrier()
+    dist.destroy_process_group()
+    return objective
 
 
 def _tell_gloo_the_way(trainer: TrainerConfig) -> None:
@@ -199,10 +204,11 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def _tell_parent(path: Path, error: BaseException) -> None:
+def _tell_parent(faults: Path, error: BaseException) -> None:
     kind = type(error).__name__
     told = {"kind": kind, "message": str(error) or kind, "traceback": traceback.format_exc()}
-    path.write_text(json.dumps(told))
+    (faults / f"rank{os.environ['RANK']}.json").write_text(json.dumps(told))
+    _ended(faults).touch()
 
 
 def first_error(faults: Path, devices: int) -> Exception:

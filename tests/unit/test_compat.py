@@ -43,7 +43,6 @@ PARTS = {
         "torch.cuda.default_generators",
         "torch.optim.optimizer.Optimizer.add_param_group.__wrapped__",
         "torch.distributed.elastic.multiprocessing.DefaultLogsSpecs",
-        "torch.distributed.elastic.multiprocessing.SignalException",
         "torch.distributed.elastic.multiprocessing.errors.ChildFailedError",
         "torch.distributed.elastic.rendezvous.api.RendezvousConnectionError",
         "torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError",

@@ -2,11 +2,15 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import OutOfMemoryError
@@ -73,3 +77,48 @@ def test_a_worker_that_was_killed_is_named_not_the_one_ended_for_it(
     for rank in ended:
         (tmp_path / f"ended{rank}").touch()
     assert said in str(first_error(tmp_path, 2))
+
+
+WORKER = """
+import os, signal
+from pathlib import Path
+from asl_exp.config.compose import compose_config
+from asl_exp.training import launcher
+tell = launcher._tell_parent
+def strike():
+    os.kill(os.getpid(), signal.SIGTERM)
+def told(faults, error):
+    strike()
+    tell(faults, error)
+def partner_is_lost(*_):
+    raise RuntimeError("a partner is lost")
+def trained(*_):
+    return .5
+launcher._tell_parent, launcher._as_rank = told, {rank}
+values = compose_config(["data=synthetic"]).model_dump()
+print(launcher.work(values, "", ".", None, None), flush=True)
+{after}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rank", "after", "status", "kind"),
+    [
+        ("partner_is_lost", "", 1, "RuntimeError"),
+        ("lambda *_: strike()", "", 143, "Interrupted"),
+        ("trained", "strike()", -signal.SIGTERM, None),
+    ],
+)
+def test_a_worker_that_is_terminated_while_it_ends_says_what_it_ended_of(
+    rank: str, after: str, status: int, kind: str | None, tmp_path: Path
+) -> None:
+    """The launcher sends SIGTERM when another is lost: while this one tells, or when it is done."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER.format(rank=rank, after=after)], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RANK": "0", "LOCAL_RANK": "0"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (status, "")
+    assert (tmp_path / "ended0").exists()
+    told = tmp_path / "rank0.json"
+    assert (json.loads(told.read_text())["kind"] if told.exists() else None) == kind
