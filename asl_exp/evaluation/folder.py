@@ -25,6 +25,7 @@ from asl_exp.evaluation.intervals import Interval, Intervals, known_groups, scor
 from asl_exp.evaluation.one_vs_rest import OneVsRest
 from asl_exp.evaluation.risk_coverage import risk_coverage, risk_coverage_intervals
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities
+from asl_exp.runs.writing import filled
 
 PREDICTIONS: Final = "predictions.parquet"
 HAND_FOUND: Final = "hand_found"
@@ -113,7 +114,10 @@ class Evaluation:
 
 
 def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
-    """Score one set and fill its folder, made anew; what an earlier call left there is replaced.
+    """Score one set and fill its folder; what an earlier call left there is replaced.
+
+    The predictions, by which readers know an evaluation, come last: where a figure fails, the
+    folder stays as it was.
 
     Raises:
         ValueError: parts of the set do not fit each other, or are no probabilities.
@@ -126,11 +130,12 @@ def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
     intervals = replace(intervals, of={**intervals.of, **ranked})
     evaluation = Evaluation(len(answered.labels), totals, intervals, answered.caution)
     curves = _Curves.of(answered)
-    write_answers(folder, answered)
-    _write_reports(folder, answered, evaluation, curves)
-    _draw_scores(folder, answered, evaluation)
-    _draw_rankings(folder, answered, curves)
-    _draw_mistakes(folder, answered)
+    with filled(folder, last=PREDICTIONS) as part:
+        _write_reports(part, answered, evaluation, curves)
+        _draw_scores(part, answered, evaluation)
+        _draw_rankings(part, answered, curves)
+        _draw_mistakes(part, answered)
+        write_answers(part, answered)
     return evaluation
 
 

@@ -37,6 +37,29 @@ def replaced(file: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def filled(folder: Path, last: str) -> Iterator[Path]:
+    """Yield a folder beside ``folder``, whose files go there where the block ends well.
+
+    Each takes the place of one of its name, the one called ``last`` after all others. Where the
+    block raises, ``folder`` stays as it was.
+    """
+    part = folder.with_name(f".{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of an earlier process of this number
+    try:
+        part.mkdir(parents=True)
+        yield part
+        folder.mkdir(exist_ok=True)
+        for file in sorted(part.iterdir(), key=lambda file: file.name == last):
+            file.replace(folder / file.name)
+    except OSError as error:
+        if Path(os.fsdecode(error.filename or "")).is_relative_to(part):
+            error.filename = str(folder / Path(os.fsdecode(error.filename)).relative_to(part))
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def require_writable(file: Path) -> None:
     """Try the place of a file before the work whose outcome it is to hold.
 

@@ -216,6 +216,42 @@ def test_an_earlier_evaluation_is_replaced(tmp_path: Path) -> None:
     assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 12
 
 
+@pytest.mark.parametrize(
+    ("figure", "error"),
+    [
+        ("confusion_matrix", OSError(27, "File too large")),
+        ("roc", KeyboardInterrupt()),
+        ("confused_pairs", OSError(28, "No space left on device")),
+    ],
+)
+def test_an_evaluation_that_fails_leaves_what_was_there(
+    figure: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing at first, then an earlier evaluation, byte for byte; never tables of another one."""
+    folder = tmp_path / "test"
+    save = Image.Image.save
+
+    def full(self: Image.Image, file: Path, *given: Any, **options: Any) -> None:
+        if file.stem == figure:
+            raise OSError(*error.args, str(file)) if isinstance(error, OSError) else error
+        save(self, file, *given, **options)
+
+    def all_files() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    for earlier in (False, True):
+        if earlier:
+            write_evaluation(folder, AnsweredSet(**some_set(n_images=30, skill=60)))
+        before, answered = all_files(), AnsweredSet(**some_set(n_images=40, skill=0.2))
+        monkeypatch.setattr(Image.Image, "save", full)
+        with pytest.raises(type(error)) as caught:
+            write_evaluation(folder, answered)
+        monkeypatch.setattr(Image.Image, "save", save)
+        assert all_files() == before
+        if isinstance(caught.value, OSError):
+            assert Path(caught.value.filename) == folder / f"{figure}.png"
+
+
 def test_a_single_image(tmp_path: Path) -> None:
     scores = write_evaluation(tmp_path, AnsweredSet(**some_set(n_images=1, skill=9))).scores
 
