@@ -13,8 +13,8 @@ _USER_INFO: Final = re.compile(r"(?<=://)(?:[^/\s'\"]+|[^/\s:@'\"]*:(?!\d+/)[^\s
 _BARE_LOGIN: Final = re.compile(r"(?<![\w/:@])[\w.+-]+:[^\s@/\\:'\"]{4,}@(?=[\w-]+(?:\.[\w-]+)+)")
 """``user:password@host.org`` without a scheme."""
 _QUERY: Final = re.compile(
-    r"([?&](?:password|token|secret|sslpassword|sig|signature|x-amz-(?:signature|credential|"
-    r"security-token)|key|code)=)[^&\s'\"]+",
+    r"([?&](?:[\w-]*(?:passw(?:or)?d|token|secret|signature|api_?key)|sig|x-amz-credential|key|code)=)"
+    r"[^&\s'\"]+",
     re.IGNORECASE,
 )
 _SECRET_NAME: Final = re.compile(
@@ -35,8 +35,10 @@ _TOKEN: Final = re.compile(
     r"|dop_v1_[0-9a-f]{40,}|shp(?:at|ss|ca|pa)_\w{20,}|lin_api_\w{20,}|hvs\.[\w-]{20,}"
     r"|dp\.pt\.\w{20,}|PMAK-[\w-]{20,}|SK[0-9a-f]{32}|key-[0-9a-f]{32}|\d{8,10}:AA[\w-]{30,}"
     r"|(?<=hooks\.slack\.com/services/)[\w/]{20,}|(?<=/api/webhooks/)[\w/-]{20,}"
-    r"|(?i:(?<=bearer )|(?<=authorization: token ))[\w.~+/=-]{12,}"
-    r"|(?<=-u )[\w.+-]+:[^\s'\"]{4,}"
+    r"|lsv2_(?:pt|sk)_\w{20,}|sbp_[0-9a-f]{40}|gl(?:sa|c)_[\w=-]{32,}|lin_oauth_\w{20,}"
+    r"|sq0[a-z]{3}-[\w-]{20,}|pat-[a-z]{2}\d-[0-9a-f-]{30,}|AGE-SECRET-KEY-1[A-Z0-9]{50,}"
+    r"|(?i:(?<=bearer )|(?<=bearer:)|(?<=authorization: token ))[\w.~+/=-]{12,}"
+    r"|(?:(?<=-u )|(?<=--user ))[\w.+-]+:[^\s'\"]{4,}"
     r"|(?i:(?<=authorization: basic ))[\w+/]{8,}={0,2}"
     r"|(?<![/\w.-])[0-9a-f]{40}(?![/\w.-])"  # DagsHub's; a commit in a path is none
     # of anyone: letters of both cases with three numbers among them
@@ -73,6 +75,11 @@ _ASSIGNED: Final = tuple(
         r"(\b(?-i:(?:[A-Z][A-Z0-9_]*_)?(?:TOKEN|KEY|SECRET|PASSWORD|PASS)=)[\"']?)(?!\*\*\*)"
         rf"{_PLAIN_END}{{6,}}",
         r"(--(?:password|token|api-key|secret)[ =][\"'])(?!\*\*\*)[^\"'\n]{3,}(?=[\"'])",
+        r"(--(?:password|token|api-key|secret) )(?![*<$-])[^\s\"']{16,}",
+        r"(\b(?:sshpass |mysql(?:dump)? (?:-\w+ )*)-p ?)(?![*<$-])[^\s\"']{4,}",
+        r"((?:x-api-key|x-auth-token|private-token): ?)(?!\*\*\*)[^\s\"']{8,}",
+        r"(\b\w*(?:secret|access)_(?:access_)?key ?= ?)(?!\*\*\*)[\w/+]{16,}",
+        r"(\"auth\": ?\")(?!\*\*\*)[\w/+]{8,}={0,2}(?=\")",  # of Docker's registries
         # requests' auth=("me", "..."), HTTPBasicAuth("me", "..."), smtp.login("me", "...")
         rf"((?:auth[\"']?(?: ?= ?|: ?)[(\[]|auth\(|\.login\(){_LOGIN}, ?[\"'])(?!\*\*\*)"
         r"[^\"'\n]+(?=[\"'])",

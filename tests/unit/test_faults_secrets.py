@@ -70,6 +70,16 @@ MORE_TOKENS = (
     "Authorization: token abcdefgh12345678",
     "client_secret=abc~DEF.123456",
     "a vendor's own: " + "x7Yq" * 9,
+    "lsv2_pt_" + "a1b2" * 8 + "_" + "a1b2" * 2,
+    "sbp_" + "a1b2" * 10,
+    "glsa_" + "a1B2" * 8 + "_a1b2c3d4",
+    "sq0atp-" + "a1B2_" * 5,
+    "pat-na1-a1b2c3d4-e5f6-0789-a1b2-c3d4e5f60789",
+    "AGE-SECRET-KEY-1" + "QPZRY9X8" * 7,
+    "Bearer:" + "a1b2" * 8,
+    "aws_secret_access_key = " + "abcd" * 10,
+    "huggingface-cli login --token " + "abcd" * 6,
+    "curl --user me:geheim1234 https://x",
 )
 ASSIGNED = (
     'os.environ["SECRET"] = "{}"',
@@ -101,6 +111,13 @@ ASSIGNED = (
     "HTTPDigestAuth(os.environ['WHO'], '{}')",
     'smtp.login("me@example.org", "{}")',
     "Cookie: session={}",
+    "x-api-key: {}",
+    "PRIVATE-TOKEN: {}",
+    "sshpass -p {} ssh host",
+    "mysql -u -p{} base",
+    "https://detect.example.org/hands/1?api_key={}",
+    "https://host/x?access_token={}&n=1",
+    '{{"auths":{{"registry":{{"auth":"{}"}}}}}}',
     "set-cookie: sid={}; Path=/",
 )
 """Where letters alone are a secret."""
@@ -138,6 +155,12 @@ PLAIN = (
     "a_token: int = 3",
     '"max_token": "2048"',
     'pad_token = "<pad>"',
+    "--token is taken from the environment",
+    "run_0123456789abcdef0123456789abcdef",
+    "https://host/x?api=1&keys=2",
+    "mysql -u me -p base",
+    "secret_access_key = os.environ",
+    "--password $PASSWORD_OF_THE_SERVER",
 )
 
 
