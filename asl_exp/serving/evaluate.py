@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.table import Table
 
 from asl_exp.config import names, readable
 from asl_exp.config.compose import compose_config
-from asl_exp.config.console import Console
+from asl_exp.config.console import Console, score_table, set_cell
 from asl_exp.config.debug import debug_caution, joined
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
@@ -345,15 +344,14 @@ def _record(scored: Scored, runs: Sequence[str], member: Member | None, config: 
 def show(scored: Scored) -> None:
     """Print the scores with their intervals, and what was left out."""
     console = Console()
-    table = Table()
-    table.add_column("set", style="bold", overflow="fold")
+    table = score_table("set")
     columns = ["images", "accuracy", "95 %", "f1_macro", "ece"]
     if any(names.HANDS_FOUND in one.scores for one in scored.sets.values()):
         columns.append(names.HANDS_FOUND)
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for name, evaluation in scored.sets.items():
-        table.add_row(name, *(_cell(evaluation, column) for column in columns))
+        table.add_row(set_cell(name), *(_cell(evaluation, column) for column in columns))
     console.print(table)
     for name, evaluation in scored.sets.items():
         console.say(f"{name}: {evaluation.intervals.described()}")

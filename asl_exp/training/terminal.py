@@ -13,13 +13,12 @@ from typing import Any, Final
 import psutil
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from rich.box import SIMPLE_HEAD
 from rich.console import ConsoleOptions
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from asl_exp.config import names, readable
-from asl_exp.config.console import Console
+from asl_exp.config.console import Console, score_table
 from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.config.signature import told_settings
 from asl_exp.data.letters import LetterData
@@ -192,8 +191,7 @@ def _score_table(
     rows: Mapping[str, Mapping[str, float]],
     intervals: Mapping[str, Sequence[float]],
 ) -> Table:
-    table = Table(title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title=title)
-    table.add_column("split", style="bold", overflow="fold")
+    table = score_table("split", title)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for split, scores in rows.items():

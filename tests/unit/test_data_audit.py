@@ -159,6 +159,20 @@ def test_an_external_set_that_lacks_classes_is_audited(tmp_path: Path) -> None:
     assert facts["splits"]["external/out"]["classes"] == {"A": 2}
 
 
+def test_a_long_name_of_a_set_is_whole_in_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for number in range(2):
+        save(detailed(900 + number, SIZE), tmp_path / "kaggle_asl_alphabet" / "A" / f"{number}.png")
+    assert (
+        command(tmp_path, "audit", more=[f"data.external=[{tmp_path / 'kaggle_asl_alphabet'}]"])
+        == 0
+    )
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "kaggle_asl_alphabet" in shown, "the second line of its cell, not cut in two"
+
+
 def test_the_default_split_passes_its_own_audit(tmp_path: Path) -> None:
     """Pictures that differ a little more from file to file than from stored pixels, or less."""
     generator = np.random.default_rng(0)

@@ -7,10 +7,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.table import Table
 
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.console import Console
+from asl_exp.config.console import Console, score_table, set_cell
 from asl_exp.config.errors import DataError, UserError
 from asl_exp.config.schema import Config
 from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings, find, look_at
@@ -22,7 +21,7 @@ from asl_exp.data.letters import LetterData
 PAGE: Final = "audit.html"
 FIGURES: Final = "audit.json"
 
-_COPIES: Final = ("exact copies", "near copies", "of groups in train")
+_COPIES: Final = ("exact\ncopies", "near\ncopies", "of groups\nin train")
 
 
 def audit(data: LetterData, config: Config, predictions: Path | None = None) -> Findings:
@@ -69,10 +68,9 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
         title += " (leaks by its nature)"
     elif findings.caution:
         title += f" ({findings.caution})"
-    table = Table(title=title)
-    table.add_column("split", overflow="fold")
+    table = score_table("split", title)
     for name in ("images", "classes", "groups", *_COPIES):
-        table.add_column(name, justify="right", min_width=max(map(len, name.split())))
+        table.add_column(name, justify="right", no_wrap=True)
     for key, rows in findings.images.groupby("split", sort=False):
         name = str(key)
         unknown = findings.groups == "unknown" and "/" not in name
@@ -80,7 +78,7 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
         counts.append("unknown" if unknown else f"{rows['group'].nunique():,}")
         if name != TRAIN:
             counts += [f"{n:,}" for n in (*findings.leaked(name), findings.group_mates(name))]
-        table.add_row(name, *counts)
+        table.add_row(set_cell(name), *counts)
     console.print(table)
     if findings.leaks:
         n_groups = len(findings.cut_groups)
