@@ -79,6 +79,36 @@ def test_a_worker_that_was_killed_is_named_not_the_one_ended_for_it(
     assert said in str(first_error(tmp_path, 2))
 
 
+FORKED = """
+import multiprocessing
+from asl_exp.training.launcher import METHOD, begin_forking
+class Broken:
+    def __init__(self, *reads):
+        self.reads = reads
+    def __reduce__(self):
+        return self.reads
+if __name__ == "__main__":
+    begin_forking()
+    for reads in ((open, ("/no/such/lock",)), (__import__("pickle").loads, (b"\\x80",)),
+                  (int, ("a bug of ours",))):
+        process = multiprocessing.get_context(METHOD).Process(target=print, args=(Broken(*reads),))
+        process.start()
+        process.join()
+"""
+
+
+@pytest.mark.heavy
+def test_a_forked_process_whose_caller_is_gone_is_silent(tmp_path: Path) -> None:
+    """It reads its work while the caller, interrupted, ends: its locks and its pipe are gone."""
+    (tmp_path / "calls.py").write_text(FORKED)
+    done = subprocess.run(
+        [sys.executable, "calls.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stderr.count("Traceback") == 1
+    assert "a bug of ours" in done.stderr
+
+
 WORKER = """
 import os, signal
 from pathlib import Path
