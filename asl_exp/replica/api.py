@@ -7,6 +7,7 @@ along. Nothing here knows what has been delivered.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, Any, Final
 from urllib.parse import quote
@@ -136,11 +137,22 @@ class Server:
         response = self._call(method, endpoint, **content)
         try:
             answer = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            raise RejectedError(f"{self.address} answers, but not as an MLflow server does")
+            raise self._no_mlflow()
         return answer
+
+    def _no_mlflow(self) -> RejectedError:
+        return RejectedError(f"{self.address} answers, but not as an MLflow server does")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Take what answers inside, and is of another shape, for no answer of an MLflow server."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            raise self._no_mlflow() from None
 
     def _call(self, method: str, endpoint: str, *, more_s: float = 0.0, **content: Any) -> Response:
         """Call once.
@@ -188,13 +200,15 @@ class Server:
 
 def paged(ask: Callable[[dict[str, str]], dict[str, Any]], name: str) -> Iterator[Any]:
     """Yield what a call lists under a name, page by page; it is given the page to ask for."""
-    token = ""
-    while True:
+    token, seen = "", set[str]()
+    while token not in seen:
+        seen.add(token)
         answer = ask({"page_token": token} if token else {})
         yield from answer.get(name, [])
         token = answer.get("next_page_token", "")
         if not token:
             return
+    raise ValueError(f"the page {token} comes a second time")
 
 
 class Bearer:

@@ -89,16 +89,20 @@ class Delivery:
     def _send(self, local: LocalRun, outcome: Outcome, *, again: bool) -> None:
         fingerprint = local.fingerprint() if local.ended else None
         parent_id = self._parent(local)
-        run = self._replica_run(local)
+        with self.server.reading():
+            run = self._replica_run(local)
+            page = run_path(str(run["experiment_id"]), run["run_id"])
+            artifacts = str(run["artifact_uri"])
         outcome.replica_run_id = run["run_id"]
-        page = run_path(str(run["experiment_id"]), run["run_id"])
         outcome.address = f"{self.server.address}/{page}"
         server, ledger, sent = self.server, self.ledger, outcome.sent
         contents = Contents(local, run["run_id"], parent_id, server, ledger, sent)
-        uploads = Uploads(local, run["artifact_uri"], server, ledger, sent, self.open_file)
+        uploads = Uploads(local, artifacts, server, ledger, sent, self.open_file)
+        unlisted = None
         if again:
-            forget_what_was_lost(contents, server.get("/runs/get", run_id=run["run_id"])["run"])
-            forget_lost_files(contents, uploads)
+            with server.reading():
+                forget_what_was_lost(contents, server.get("/runs/get", run_id=run["run_id"])["run"])
+                unlisted = forget_lost_files(contents, uploads)
         contents.send()
         try:
             outcome.refused = uploads.send(refused_too=again)
@@ -106,10 +110,12 @@ class Delivery:
             outcome.pending = str(error)
             return
         outcome.refused |= {f"metric {k}": _altered(n) for k, n in contents.altered.items()}
+        if unlisted is not None:
+            outcome.refused["a list of its files"] = f"{unlisted}; they were not compared"
         self._status(local, run["run_id"])
         if local.ended and Tag.REGISTERED in local.tags:
             name = local.tags[Tag.REGISTERED]
-            reason = register_there(server, run["run_id"], run["artifact_uri"], name)
+            reason = register_there(server, run["run_id"], artifacts, name)
             if reason is not None:
                 outcome.refused[f"a registration as '{name}'"] = reason
         if local.ended:
@@ -185,8 +191,9 @@ class Delivery:
             "filter": f"tags.{Tag.LOCAL_RUN} = '{run_id}'",
             "max_results": 10,
         }
-        found = self.server.post("/runs/search", body).get("runs", [])
-        return [run["info"] for run in found]
+        with self.server.reading():
+            found = self.server.post("/runs/search", body).get("runs", [])
+            return [run["info"] for run in found]
 
     def _remove_doubles(self, local: LocalRun, run: dict[str, Any]) -> None:
         """Delete empty runs that a call without an answer made after all."""
@@ -275,13 +282,15 @@ def register_there(server: Server, run_id: str, artifact_uri: str, name: str) ->
         NotNowError: it may do it later.
     """
     try:
-        _make_model(server, name)
-        found = server.get("/model-versions/search", filter=f"run_id = '{run_id}'")
-        if all(version["name"] != name for version in found.get("model_versions", [])):
-            body = {"name": name, "source": f"{artifact_uri}/{Artifact.MODEL}", "run_id": run_id}
-            made = server.post("/model-versions/create", body)["model_version"]
-            alias = {"name": name, "alias": ALIAS, "version": made["version"]}
-            server.post("/registered-models/alias", alias)
+        with server.reading():
+            _make_model(server, name)
+            found = server.get("/model-versions/search", filter=f"run_id = '{run_id}'")
+            if all(version["name"] != name for version in found.get("model_versions", [])):
+                source = f"{artifact_uri}/{Artifact.MODEL}"
+                body = {"name": name, "source": source, "run_id": run_id}
+                made = server.post("/model-versions/create", body)["model_version"]
+                alias = {"name": name, "alias": ALIAS, "version": made["version"]}
+                server.post("/registered-models/alias", alias)
     except (RejectedError, MissingError, DeniedError) as error:
         return str(error)
     return None
@@ -323,24 +332,32 @@ def _forget(
     _drop(contents, kind, lost)
 
 
-def forget_lost_files(contents: Contents, uploads: Uploads) -> None:
-    """Do the same for files: those of another size, and of another content where it is cheap."""
+def forget_lost_files(contents: Contents, uploads: Uploads) -> str | None:
+    """Do the same for files: those of another size, and of another content where it is cheap.
+
+    Returns:
+        Why the server does not list them; None where it does.
+    """
     known = contents.known("artifact")
     if not known:
-        return
+        return None
     try:
-        there = dict(_files(contents.server, contents.replica_run_id, ""))
-    except (RejectedError, MissingError):
-        return  # it does not list them
+        with contents.server.reading():
+            there = dict(_files(contents.server, contents.replica_run_id, ""))
+    except (RejectedError, MissingError) as error:
+        return str(error)
     sizes = {name: int(mark.partition(":")[0]) for name, mark in known.items()}
     lost = [n for n, size in sizes.items() if there.get(n) != size or uploads.is_other(n)]
     _drop(contents, "artifact", lost)
+    return None
 
 
 def _files(server: Server, run_id: str, folder: str) -> Iterator[tuple[str, int]]:
     """Yield path and size of every file that the replica has."""
     query = {"run_id": run_id, **({"path": folder} if folder else {})}
     for entry in paged(lambda page: server.get("/artifacts/list", **query, **page), "files"):
+        if not entry["path"].startswith(f"{folder}/" if folder else ""):
+            raise ValueError(f"{entry['path']} is listed in {folder}")
         if entry.get("is_dir"):
             yield from _files(server, run_id, entry["path"])
         else:

@@ -148,9 +148,10 @@ class Contents:
             lambda page: self.server.get("/metrics/get-history", **query, **page), "metrics"
         )
         there: dict[tuple[int, int], list[float]] = {}
-        for one in of_key:
-            at = int(one["timestamp"]), int(one.get("step", 0))
-            there.setdefault(at, []).append(float(one.get("value", 0)))
+        with self.server.reading():
+            for one in of_key:
+                at = int(one["timestamp"]), int(one.get("step", 0))
+                there.setdefault(at, []).append(float(one.get("value", 0)))
         lacking, altered = [], 0
         for point in points:
             values = there.get(point[:2])

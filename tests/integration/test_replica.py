@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from replicas import FILES, Store, copies, differences
 from servers.mlflow_server import MlflowServer
-from servers.proxy import Proxy, Trouble
+from servers.proxy import Answer, Proxy, Trouble
 
 from asl_exp.replica import api as server_module
 from asl_exp.replica.api import NotNowError, ReplicaError, Server
@@ -406,6 +406,52 @@ def test_values_that_were_changed_on_the_server_are_told(
         assert not outcome.sent.points, f"a second point at the epoch, time {again}"
         assert outcome.refused.keys() == ({f"metric {key}"} if told else set())
         assert outcome.refused.get(f"metric {key}", "").startswith(told)
+
+
+ANSWERS = {
+    "a page to log in": b"<html>log in</html>",
+    "nothing": b"{}",
+    "nested deep": b'{"run":' + b"[" * 100_000,
+    "other kinds": b'{"run": 5, "metrics": 5, "files": 5, "runs": {"a": 1}}',
+    "nulls": b'{"run": {"info": null}, "metrics": [null], "files": [{"path": null}], "runs": [1]}',
+    "itself for ever": b'{"run": {"info": {}}, "metrics": [], "runs": [{"info": 5}], '
+    b'"files": [{"path": "a", "is_dir": true}], "next_page_token": "a"}',
+}
+
+
+@pytest.mark.parametrize("call", ["runs/get", "metrics/get-history", "artifacts/list"])
+@pytest.mark.parametrize("content", ANSWERS.values(), ids=ANSWERS)
+def test_answers_that_are_none_of_mlflow(
+    content: bytes,
+    call: str,
+    store: Store,
+    mlflow_3: MlflowServer,
+    proxy: Callable[[MlflowServer], Proxy],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sentence each; a server that lists no files does not count as one that has them."""
+    run_id, between = store.make_run(), proxy(mlflow_3)
+    store.fill(run_id, range(2))
+    store.end(run_id)
+    delivery = delivery_to(store, between.url)
+    delivery.deliver(run_id)
+    answer = between.answer
+
+    def other(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        kind = {"Content-Type": "application/json"}
+        return Answer(200, kind, content) if call in path else answer(method, path, headers, body)
+
+    monkeypatch.setattr(between, "answer", other)
+    told = "answers, but not as an MLflow server does"
+    if call == "artifacts/list" and content != b"{}":
+        refused = delivery.deliver(run_id, again=True).refused
+        assert told in refused["a list of its files"]
+    elif (call, content) in ((call, b"{}"), ("metrics/get-history", ANSWERS["itself for ever"])):
+        with suppress(ReplicaError):  # an answer in its form, which says that nothing is there
+            delivery.deliver(run_id, again=True)
+    else:
+        with pytest.raises(ReplicaError, match=told):
+            delivery.deliver(run_id, again=True)
 
 
 @pytest.mark.parametrize("file", ["config/resolved.yaml", "checkpoints/finetune.ckpt"])
