@@ -3,6 +3,7 @@
 What cannot be drawn is left out, with the reason. The interactive ones are in page.py.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import TightLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from optuna.visualization import matplotlib as drawn_by_optuna
 
@@ -30,6 +31,9 @@ _MOST_VALUES: Final = 12
 
 _FEW_DECADES: Final = 200
 """Between both ends of a logarithmic axis, below which powers of ten alone are too few marks."""
+
+_ONE_DECADE: Final = 20
+"""The same of a panel beside another one, where further marks have no room."""
 
 _STYLE: Final[dict[Any, Any]] = {
     "axes.facecolor": "white",
@@ -147,17 +151,31 @@ def _sized(axes: Axes, width: float, height: float, what: str, line: str) -> Fig
     for panel in figure.axes:
         for axis in (panel.xaxis, panel.yaxis):
             if axis.get_scale() == "log":
-                _name_logarithms(axis)
+                narrow = axis is panel.xaxis and len(figure.axes) > 2  # panels beside another
+                _name_logarithms(axis, _ONE_DECADE if narrow else _FEW_DECADES)
     return figure
 
 
-def _name_logarithms(axis: Axis) -> None:
+def _name_logarithms(axis: Axis, few: float) -> None:
     """Write 0.001 where matplotlib would write a formula; more marks than powers on short ones."""
     low, high = axis.get_view_interval()
-    if high / low < _FEW_DECADES:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if high / low < few:
+        axis.set_major_locator(FixedLocator(_marks(low, high)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: shown(float(value), 2)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _marks(low: float, high: float) -> list[float]:
+    """Return round numbers in a range, two or more of them where its ends are not too near."""
+    powers = [
+        10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ]
+    for digits in ((1, 2, 5), (1, 2, 3, 5, 7), (1, 2, 3, 4, 5, 6, 7, 8, 9)):
+        marks = [digit * power for power in powers for digit in digits]
+        within = [mark for mark in marks if low <= mark <= high]
+        if len(within) > 1:
+            break
+    return within
 
 
 def _history(survey: Survey, place: int) -> Figure:

@@ -1,6 +1,7 @@
 """The figures and the page of a study, whatever has become of its trials."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from matplotlib import pyplot
 from optuna.trial import TrialState
 from PIL import Image
 
+from asl_exp.evaluation.figures import canvas
 from asl_exp.study import results
 from asl_exp.study.figures import write_figures
 from asl_exp.study.importance import caution, importances
@@ -127,6 +129,29 @@ def test_a_whole_grid_has_a_heat_map(tmp_path: Path) -> None:
 def test_shares_from_few_trials_carry_a_caution() -> None:
     assert "few for 3 keys: uncertain" in caution(survey(searched(12)))
     assert caution(survey(searched(60))).endswith(" finished trials")
+
+
+@pytest.mark.parametrize("low", [1e-4, 3e-5, 2e-3])
+def test_marks_of_panels_do_not_lie_on_one_another(
+    low: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
+    for value in range(12):
+        trial = study.ask()
+        for key in ("lr.transfer", "regularization.l2", "optimizer.eps"):
+            trial.suggest_float(key, low, 1e-2, log=True)
+        study.tell(trial, value / 12)
+    drawn, save = {}, canvas.save
+    monkeypatch.setattr(
+        canvas, "save", lambda figure, file: (drawn.update({file.stem: figure}), save(figure, file))
+    )
+    write_figures(survey(study), tmp_path)
+    for axes in drawn["slices"].axes[:3]:
+        low_x, high_x = axes.get_xlim()
+        shown = [one for one in axes.get_xticklabels() if low_x <= one.get_position()[0] <= high_x]
+        boxes = [label.get_window_extent() for label in shown if label.get_text()]
+        assert len(boxes) > 0
+        assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
 
 
 def test_a_range_of_one_value_has_an_axis(tmp_path: Path) -> None:
