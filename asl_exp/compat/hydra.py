@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from hydra import initialize_config_dir
+from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins import basic_sweeper
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
@@ -16,6 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 
 __all__ = [
     "as_written",
+    "compose_no_more_than_needed",
     "grid_sweeper",
     "keep_store_whole",
     "opened",
@@ -56,6 +59,25 @@ def keep_store_whole() -> None:
     it, for what is loaded from it is copied then.
     """
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+
+
+def compose_no_more_than_needed() -> None:
+    """Keep Hydra from two things that come to nothing here.
+
+    Before it runs a command it composed all of it for ``hydra.mode`` alone, which is no key of
+    ours: ``--multirun`` says it. And for each file it made a configuration of all choices so far,
+    a fifth of a composition, though only a default such as ``data: ${model}`` reads it.
+    """
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    defaults_list._create_interpolation_map = _choices_if_read  # type: ignore[assignment]
+
+
+_choices: Final = defaults_list._create_interpolation_map
+
+
+def _choices_if_read(overrides: Any, defaults: list[Any], self_added: bool) -> Any:
+    read = any(default.is_interpolation() for default in defaults)
+    return _choices(overrides, defaults, self_added) if read else None
 
 
 def grid_sweeper(

@@ -113,6 +113,7 @@ def register_bases() -> None:
     """
     OmegaConf.register_new_resolver("network", network_word, replace=True)  # of folders' names
     compat.keep_store_whole()
+    compat.compose_no_more_than_needed()
     store = ConfigStore.instance()
     for group, model in _BASES.items():
         node = OmegaConf.create(_defaults(model))

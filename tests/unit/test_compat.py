@@ -32,6 +32,8 @@ from asl_exp.config.conf_folder import conf_dir
 PARTS = {
     "hydra-core": (
         "hydra._internal.config_loader_impl.ConfigLoaderImpl",
+        "hydra._internal.defaults_list._create_interpolation_map",
+        "hydra._internal.hydra.Hydra.get_mode",
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
         "hydra.core.utils.JobReturn.return_value",
         "hydra.core.override_parser.types.Override._get_value_element_as_str",
@@ -140,6 +142,49 @@ def test_hydra_shares_its_store_and_hands_out_copies() -> None:
     assert store in [getattr(one, "store", None) for one in sources], "it has a store of its own"
     store.load("head/base.yaml").node.pooling = "changed"
     assert store.load("head/base.yaml").node.pooling != "changed", "what is loaded is what is kept"
+
+
+def test_hydra_reads_choices_in_a_list_of_defaults_and_takes_no_others(tmp_path: Path) -> None:
+    from hydra import compose
+    from hydra._internal import defaults_list
+
+    for group, option in (("model", "small"), ("data", "of_small"), ("data", "of_large")):
+        (tmp_path / group).mkdir(exist_ok=True)
+        (tmp_path / group / f"{option}.yaml").write_text(f"name: {option}\n")
+    (tmp_path / "model" / "large.yaml").write_text("name: large\n")
+    (tmp_path / "plain.yaml").write_text("defaults: [model: small, data: of_small, _self_]\n")
+    read = "defaults: [model: small, data: 'of_${model}', _self_]\n"
+    (tmp_path / "config.yaml").write_text(read)
+    register_bases()
+    with compat_hydra.opened(str(tmp_path)):
+        assert compose("config").data.name == "of_small"
+        assert compose("config", ["model=large"]).data.name == "of_large"
+        assert compose("plain", ["model=large"]).data.name == "of_small"
+    assert defaults_list._create_interpolation_map(None, [], False) is None, "made for nothing"
+
+
+def test_a_command_composes_what_it_runs_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hydra
+    from hydra._internal.hydra import Hydra
+
+    (tmp_path / "config.yaml").write_text("value: 1\n")
+    composed, seen, compose = [], [], Hydra.compose_config
+
+    def counted(self, *given, **more):  # type: ignore[no-untyped-def]
+        composed.append(more)
+        return compose(self, *given, **more)
+
+    register_bases()
+    monkeypatch.setattr(Hydra, "compose_config", counted)
+    monkeypatch.chdir(tmp_path)
+    main = hydra.main(version_base="1.3", config_path=str(tmp_path), config_name="config")
+    for words in (["value=2"], ["--multirun", "value=3,4"]):
+        monkeypatch.setattr(sys, "argv", ["test", *words])
+        main(lambda config: seen.append(config.value))()
+    assert seen == [2, 3, 4]
+    assert len(composed) == 2, "once for the run and once for the grid"
 
 
 def test_hydra_writes_a_choice_as_it_was_given() -> None:
