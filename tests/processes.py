@@ -4,9 +4,11 @@
 is forked from one that has imported everything, which saves seconds where a run is killed often.
 """
 
+import importlib
 import json
 import multiprocessing
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +27,33 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.002
+LEFT_TO_OTHERS = 4
+"""Looking takes a fifth of a core at most; the rest is left to the command that is waited for."""
 START_S = 120
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        "asl_exp.training.launcher_preload", "asl_exp.__main__", "asl_exp.training.folds",
+        "asl_exp.training.launcher_preload", "warm", "asl_exp.training.folds",
+        "asl_exp.replica.sync_command",
         "hydra_plugins.asl_exp_sweeper", "alembic.command", "sqlalchemy.dialects.sqlite",
         "pyarrow.dataset", "asl_exp.evaluation.figures.confusion",
         "asl_exp.evaluation.figures.curves", "asl_exp.evaluation.figures.mistakes",
         "asl_exp.evaluation.figures.probabilities", "matplotlib.backends.backend_agg",
     ]
 )  # fmt: skip
+
+
+@cache
+def _forking_begins() -> None:
+    """Start the process that is forked from, with this folder on its path, where ``warm`` lies."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = python_paths(Path(__file__).parent)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH")
+        os.environ |= {"PYTHONPATH": before} if before else {}
 
 
 def python_paths(*first: Path) -> str:
@@ -59,12 +78,13 @@ class _Watched:
         """Return what is true as soon as it is; fail if the command ends or time is up before."""
         deadline = time.monotonic() + timeout
         while True:
+            began = time.thread_time()
             value = true()
             if value:
                 return value
             assert self.alive(), f"ended before it was time:\n{self.text()}"
             assert time.monotonic() < deadline, f"not within {timeout} s:\n{self.text()}"
-            time.sleep(POLL_S)
+            time.sleep(max(POLL_S, LEFT_TO_OTHERS * (time.thread_time() - began)))
 
     def wait_for(self, words: str, timeout: float = 120) -> None:
         """Wait until the command has said these words."""
@@ -133,12 +153,19 @@ class Command(_Watched):
 
 
 class Forked(_Watched):
-    """The same, without the seconds of importing."""
+    """``python -m MODULE ARGUMENTS`` without the seconds of importing.
 
-    def __init__(self, cwd: Path, *arguments: str) -> None:
+    ``errors`` holds what it says on standard error, which is the log where none is given.
+    """
+
+    def __init__(
+        self, cwd: Path, *arguments: str, module: str = "asl_exp", errors: Path | None = None
+    ) -> None:
         cwd.mkdir(parents=True, exist_ok=True)
         self.log = cwd / f"log{time.monotonic_ns()}.txt"
-        self.process = _context.Process(target=_main, args=(arguments, str(cwd), str(self.log)))
+        given = (module, arguments, str(cwd), str(self.log), str(errors or self.log))
+        _forking_begins()
+        self.process = _context.Process(target=_main, args=given)
         self.process.start()
         assert self.process.pid is not None
         self.pid = self.process.pid
@@ -156,6 +183,16 @@ class Forked(_Watched):
     def __exit__(self, *_: object) -> None:
         self.kill()
         self.process.join(10)
+
+
+def ended(
+    cwd: Path, *arguments: str, module: str, timeout: float = 120
+) -> "subprocess.CompletedProcess[str]":
+    """Run a forked command to its end and return what ``subprocess.run`` would."""
+    errors = cwd / f"errors{time.monotonic_ns()}.txt"
+    with Forked(cwd, *arguments, module=module, errors=errors) as run:
+        status = run.wait(timeout)
+        return subprocess.CompletedProcess(arguments, status, run.text(), errors.read_text())
 
 
 def make_stores_once(template: Path) -> None:
@@ -177,19 +214,17 @@ def make_stores_once(template: Path) -> None:
     store._make_store = make_or_copy
 
 
-def _main(arguments: tuple[str, ...], cwd: str, log: str) -> None:
+def _main(module: str, arguments: tuple[str, ...], cwd: str, log: str, errors: str) -> None:
     os.chdir(cwd)
     make_stores_once(Path(os.environ["ASL_EXP_TEST_STORE"]))
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    for number, said in ((1, log), (2, errors)):
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
+    importlib.import_module("warm")  # it is there, but where another test began the forking
     os.environ |= {"NO_COLOR": "1", "TERM": "dumb"}
-    sys.argv = ["asl_exp", *arguments]
-    from asl_exp.__main__ import main
-
-    main()
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__")
 
 
 @contextmanager

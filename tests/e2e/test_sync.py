@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from processes import ROOT, Command, Forked, mlflow_run, result_of, run_folders
+from processes import Command, Forked, ended, mlflow_run, result_of, run_folders
 from replicas import copies, differences
 from servers.dagshub import Dagshub
 from servers.mlflow_server import MlflowServer
@@ -31,12 +31,8 @@ print(len(table), "row")
 ENDLESS = ("schedule.transfer.epochs=50000", "trainer.accelerator=cpu", "data.external=[]")
 
 
-def sync(cwd: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "asl_exp.sync", *arguments], cwd=cwd, timeout=180, check=False,
-        capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "TERM": "dumb", **variables},
-    )  # fmt: skip
+def sync(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return ended(cwd, *arguments, module="asl_exp.sync", timeout=180)
 
 
 def local(runs: Path) -> MlflowClient:
