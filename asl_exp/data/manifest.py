@@ -22,7 +22,7 @@ from asl_exp.data.recordings import (
     fewest,
     find_recordings,
 )
-from asl_exp.data.sources.listing import is_file_key
+from asl_exp.data.sources.listing import is_file_key, some
 
 _DIGESTED: Final = ("key", "label", "group", "source", "sha256")
 
@@ -133,15 +133,15 @@ def _require_one_label(table: pd.DataFrame) -> None:
     twice = n_labels.index[n_labels > 1]
     if not len(twice):
         return
-    same = table[table["sha256"].isin(twice)].drop_duplicates(["sha256", "label"])
+    same = table[table["sha256"].isin(twice)]
     lines = [
-        "\n  " + " and ".join(f"{row.path} ({row.label})" for row in rows.itertuples())
+        "\n  " + some((f"{row.path} ({row.label})" for row in rows.itertuples()), 8, " and ")
         for _, rows in same.groupby("sha256", sort=False)
     ]
     more = f"\n  and {len(lines) - _SHOWN_PAIRS} more" if len(lines) > _SHOWN_PAIRS else ""
     raise DataError(
         f"{len(twice)} images are there under two labels, byte for byte the same; look at each, "
-        "keep it under the label that it shows, and remove it under the other (if both are "
+        "keep it under the label that it shows, and remove it under the others (if all are "
         f"doubtful, leave both out):{''.join(lines[:_SHOWN_PAIRS])}{more}"
     )
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from asl_exp.config.errors import UserError
 from asl_exp.data.decode import UnreadableImageError
-from asl_exp.data.sources.folder import image_files, is_image, is_junk
+from asl_exp.data.sources.folder import image_files, is_image, is_junk, other_kinds
 
 STANDARD_INPUT: Final = "-"
 VIDEOS: Final = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"))
@@ -115,7 +115,7 @@ def _listed(name: str, passed_over: Counter[str]) -> list[Shown | Path]:
         elif not is_junk(match.name):
             others[match.suffix.lower() or "without ending"] += 1
     if not here:
-        beside = f" (but {_counted(others)})" if others else ""
+        beside = f" (but {other_kinds(others)})" if others else ""
         raise UserError(f"{name}: no such file, or no image in it{beside}")
     passed_over.update(others)
     return [_one(path) for path in sorted(dict.fromkeys(here))]
@@ -127,11 +127,7 @@ def _matches(pattern: str) -> list[Path]:
 
 def told(passed_over: Counter[str]) -> str:
     """Return in words what was passed over; "" where nothing was."""
-    return f"passed over, as they are no images: {_counted(passed_over)}" if passed_over else ""
-
-
-def _counted(others: Counter[str]) -> str:
-    return ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
+    return f"passed over, as they are no images: {other_kinds(passed_over)}" if passed_over else ""
 
 
 def _standard_input() -> Sequence[Shown | Path]:

@@ -240,9 +240,11 @@ def test_all_images_under_two_labels_are_named(n_pairs: int, tmp_path: Path) -> 
     for number in range(n_pairs):
         (root / "B" / f"twin{number}.jpg").write_bytes((root / "A" / f"A{number}.jpg").read_bytes())
     config = DataConfig(source="folder", root=str(root), cache_dir=str(tmp_path / "c"))
+    (root / "B" / "again.jpg").write_bytes((root / "A" / "A0.jpg").read_bytes())
     with pytest.raises(DataError) as caught:
         load(config)
     said = str(caught.value)
+    assert "again.jpg (B)" in said, "every copy, or the next run would name another"
     assert said.startswith(f"{n_pairs} images are there under two labels")
     assert said.count("(A) and ") == min(n_pairs, 20)
     assert "keep it under the label that it shows" in said

@@ -66,6 +66,16 @@ def test_a_stray_text_is_passed_over_with_a_count(
     assert "photos/*.txt: no such file, or no image in it (but 1 .txt)" in capsys.readouterr().err
 
 
+def test_all_kinds_that_are_passed_over_are_counted(
+    model: Path, photos: Path, capsys: Capture
+) -> None:
+    for kind in ("eps", "heic", "pdf", "raw", "svg", "tga", "ico", "xcf", "psd"):
+        (photos / f"x.{kind}").write_text("x")
+    assert main([str(model), "photos"]) == 0
+    said = capsys.readouterr().err
+    assert " and 2 more; HEIC is read where pillow-heif is installed" in said
+
+
 def test_what_was_named_itself_and_cannot_be_read_is_named_and_the_others_are_done(
     model: Path, photos: Path, capsys: Capture
 ) -> None:

@@ -62,8 +62,8 @@ def list_folder(
     listed = table(paths, keys, labels, source or folder.resolve().name, groups)
     listed["split"] = splits
     if found.other_files:
-        kinds = some([f"{count} {kind}" for kind, count in found.other_files.most_common()])
-        found.notes.append(f"{key}: not read, as they are no images: {kinds}{_heic_hint(kinds)}")
+        kinds = other_kinds(found.other_files)
+        found.notes.append(f"{key}: not read, as they are no images: {kinds}")
     listed.attrs[NOTES] = tuple(dict.fromkeys(found.notes))
     return listed
 
@@ -529,6 +529,12 @@ def _what_instead(folder: Path) -> str:
     return f"has {len(names)} files ({suffixes}) but no image; read are {allowed}" + _heic_hint(
         suffixes.lower()
     )
+
+
+def other_kinds(counts: Counter[str]) -> str:
+    """Return how many files of which endings are no images, and what would read some of them."""
+    kinds = some([f"{count} {kind}" for kind, count in counts.most_common()])
+    return kinds + _heic_hint(" ".join(counts))
 
 
 def _heic_hint(kinds: str) -> str:

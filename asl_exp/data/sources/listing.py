@@ -70,11 +70,11 @@ def table(
     )
 
 
-def some(names: Iterable[object], limit: int = 8) -> str:
+def some(names: Iterable[object], limit: int = 8, between: str = ", ") -> str:
     """Return the first names and how many more there are, for a message."""
     listed = [str(name) for name in names]
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + more
+    return between.join(listed[:limit]) + more
 
 
 def left_out_words(labels: "pd.Series[str]", classes: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 Nothing here opens an image or imports torch, so a command can refuse bad data at once.
 """
 
-import errno
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -354,8 +353,8 @@ def _closed(path: str) -> bool:
     """Return whether a file is in a folder that one may not enter."""
     try:
         Path(path).stat()
-    except OSError as error:
-        return error.errno == errno.EACCES
+    except (OSError, ValueError) as error:  # a value error: a name with a zero byte
+        return isinstance(error, PermissionError)
     return False
 
 
