@@ -329,8 +329,9 @@ def _replaced(gone: str, new: str | None) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error's own words, in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """Return an error's own words, in one line, without a database's statement."""
+    words = str(error).partition("[SQL:")[0]
+    return " ".join(words.split())[:300] or type(error).__name__
 
 
 def _take_up(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

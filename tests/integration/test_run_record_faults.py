@@ -188,6 +188,11 @@ def fails(error: Exception) -> Callable[..., Any]:
 
 FAILING = {
     "a point is refused": (MlflowClient, "log_batch", MlflowException("Invalid metric name")),
+    "a damaged database": (
+        MlflowClient,
+        "set_tag",
+        MlflowException("malformed\n[SQL: SELECT * FROM runs]"),
+    ),
     "pictures": (MlflowClient, "log_image", ValueError("bad key")),
     "the artifacts' folder": (recorder, "artifact_folder", PermissionError(13, "denied", "/x")),
     "the environment": (record, "write_environment", UnicodeDecodeError("utf-8", b"", 0, 1, "x")),
@@ -215,6 +220,7 @@ def test_whatever_fails_in_the_record_is_one_warning(
     assert "test/accuracy" in result["metrics"]
     assert (folder / result["checkpoints"]["finetune"]).is_file()
     assert said.count("MLflow did not record everything of this run") == 1, said
+    assert "SQL" not in said
 
 
 def test_a_run_that_failed_says_so_where_its_record_is_gone(
