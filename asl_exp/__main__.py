@@ -272,12 +272,13 @@ def experiment(config: "Config", folder: Path) -> float:
 
 def _remove_empty(folder: Path) -> None:
     """Remove a run folder in which no run has begun; Hydra made it."""
+    from asl_exp.runs.writing import remove_empty
+
     left = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
     if left <= {_LOCK}:
         with suppress(OSError):
             (folder / _LOCK).unlink(missing_ok=True)
-            folder.rmdir()
-            folder.parent.rmdir()  # only where nothing else is in it
+            remove_empty(folder)
 
 
 if __name__ == "__main__":

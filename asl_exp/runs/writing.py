@@ -75,6 +75,14 @@ def require_writable(file: Path) -> None:
         raise OSError(error.errno, error.strerror, str(file)) from None
 
 
+def remove_empty(folder: Path) -> None:
+    """Remove a folder and the one round it, where nothing is in them and no command is typed."""
+    for empty in (folder, folder.absolute().parent):
+        if Path.cwd().is_relative_to(empty.absolute()) or any(empty.iterdir()):
+            return
+        empty.rmdir()
+
+
 def flush(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

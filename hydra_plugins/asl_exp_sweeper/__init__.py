@@ -75,10 +75,12 @@ class GridSweeper(Sweeper):
 
     def _remove_listing(self) -> None:
         """Remove what Hydra wrote of a grid, where nothing else came of it."""
+        from asl_exp.runs.writing import remove_empty
+
         folder = Path(self._folder)
         if [path.name for path in folder.glob("*")] == [_LISTING]:
             (folder / _LISTING).unlink()
-            folder.rmdir()
+            remove_empty(folder)
 
 
 _LISTING: Final = "multirun.yaml"

@@ -10,6 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from asl_exp.config.errors import PastHydra, RunError
+from asl_exp.runs.writing import remove_empty
 from hydra_plugins.asl_exp_sweeper import GridSweeper, _Outcomes
 
 JOBS = [["lr.transfer=1e-3", f"seed={seed}", "name=x y"] for seed in range(4)]
@@ -76,7 +77,7 @@ class Listed:
         """Nothing to prepare."""
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         for name in ("multirun.yaml", *([self.beside] if self.beside else [])):
             (self.folder / name).touch()
         self.launcher.launch(JOBS, 0)
@@ -89,7 +90,7 @@ class Listed:
 def test_a_grid_of_which_nothing_came_leaves_nothing(
     failed: Sequence[int], beside: str | None, left: bool, tmp_path: Path
 ) -> None:
-    folder, sweeper = tmp_path / "grid", GridSweeper()
+    folder, sweeper = tmp_path / "runs" / "grid", GridSweeper()
     engine = Engine(dict.fromkeys(failed, RunError("no data")))
     sweeper._grid = Listed(folder, engine, beside)
     config: Any = SimpleNamespace(hydra=SimpleNamespace(sweep=SimpleNamespace(dir=str(folder))))
@@ -99,4 +100,16 @@ def test_a_grid_of_which_nothing_came_leaves_nothing(
             sweeper.sweep([])
     else:
         sweeper.sweep([])
-    assert folder.exists() == left
+    assert folder.exists() == folder.parent.exists() == left
+
+
+@pytest.mark.parametrize("place", ["run", "runs/run", "runs/more/run"])
+def test_the_folder_where_a_command_is_typed_is_not_removed(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(place).mkdir(parents=True)
+    remove_empty(Path(place))
+    assert tmp_path.is_dir()
+    assert not Path(place).exists()
+    assert Path(place).parent.is_dir() == (place == "run")
