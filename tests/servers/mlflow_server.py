@@ -45,10 +45,12 @@ class MlflowServer:
 
     def start(self) -> "MlflowServer":
         """Start on the same port as before, and return when it answers."""
-        programs = OLD if self.version == "2.7.1" else Path(sys.executable).parent
+        old, alone = self.version == "2.7.1", Path(__file__).with_name("one_process.py")
+        programs = OLD if old else Path(sys.executable).parent
+        mlflow = [programs / "mlflow"] if old else [sys.executable, "-P", alone]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [programs / "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
+                [*mlflow, "server", "--host", "127.0.0.1", "--port", str(self.port),
                  "--backend-store-uri", f"sqlite:///{self._store}", "--workers", "1",
                  "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")],
                 cwd=self.folder, stdout=log, stderr=log, env=_environment(programs),
