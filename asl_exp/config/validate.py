@@ -184,7 +184,7 @@ def _sentence(
         return f"{key}: unknown key{nearest(str(path[-1]), siblings)}"
     if kinds == {"missing"}:
         return f"{key}: is missing"
-    if (model := model_at(path, root)) is not None:
+    if kinds == {"model_type"} and path[0] != "schedule" and (model := model_at(path, root)):
         value, fields = _at(values, path), model.model_fields
         way = f"{key}.name={value}" if "name" in fields else f"{key}.KEY=VALUE"
         return f"{key}: is a group of keys; write {way}; it has {', '.join(fields)}"

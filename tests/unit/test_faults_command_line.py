@@ -285,7 +285,7 @@ def test_absurd_numbers_are_refused(word: str, key: str, folder: Path) -> None:
             "backbone.options.layers=[3,4,6,3]",
             "options.layers: got [3, 4, 6, 3]; must be true or false",
         ),
-        ("backbone.options.block_args={a: 1}", "options.block_args: got {'a': 1}; must be a bool"),
+        ("backbone.options.block_args={a: 1}", "options.block_args: got {'a': 1}; must be true"),
         (
             "backbone.options.pretrained_cfg.url=x",
             "backbone.options.pretrained_cfg: got {'url': 'x'",
