@@ -44,22 +44,23 @@ def _table(survey: Survey) -> str:
         return ""
     table = html_table(results.header(survey), results.best_rows(survey))
     return (
-        f"<h2>Best trials{_caution(survey)}</h2>{table}"
+        f"<h2>Best trials</h2>{_caution(survey)}{table}"
         "<p>All trials are in <code>trials.csv</code>.</p>"
     )
 
 
 def _caution(survey: Survey) -> str:
-    return f" <small>{escape(survey.caution)}</small>" if survey.caution else ""
+    return f"<p><small>{escape(survey.caution)}</small></p>" if survey.caution else ""
 
 
 def _figures(survey: Survey) -> Iterator[str]:
     for heading, figure in _drawn(survey):
         figure.update_layout(title=None, template="plotly_white", margin={"t": 30})
+        figure.update_xaxes(exponentformat="none").update_yaxes(exponentformat="none")  # no 100µ
         drawn = figure.to_html(
             full_html=False, include_plotlyjs=False, config={"displaylogo": False}
         )
-        yield f"<h2>{escape(heading)}{_caution(survey)}</h2><div class='scroll'>{drawn}</div>"
+        yield f"<h2>{escape(heading)}</h2>{_caution(survey)}<div class='scroll'>{drawn}</div>"
 
 
 def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
@@ -75,7 +76,7 @@ def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
         aimed = target(survey, place)
         yield f"History: {metric}", _made(visualization.plot_optimization_history, study, **aimed)
         if not several and any(trial.intermediate_values for trial in survey.trials):
-            yield f"Epochs: {metric}", _made(visualization.plot_intermediate_values, study)
+            yield f"Epochs: {metric}", _epochs(study, metric)
         if shares := importances(survey, place):
             yield f"Importances: {metric}", _bars(shares, caution(survey))
         if any(survey.drawn(key) for key in survey.keys):
@@ -85,6 +86,13 @@ def _drawn(survey: Survey) -> Iterator[tuple[str, go.Figure]]:
                     f"Parallel coordinates: {metric}",
                     _made(visualization.plot_parallel_coordinate, study, **aimed),
                 )
+
+
+def _epochs(study: optuna.Study, metric: str) -> go.Figure:
+    """Draw each trial's epochs, from 1 on as everywhere that a person reads."""
+    figure = _made(visualization.plot_intermediate_values, study)
+    figure.for_each_trace(lambda trace: trace.update(x=[step + 1 for step in trace.x]))
+    return figure.update_layout(xaxis_title="epoch", yaxis_title=metric)
 
 
 def _bars(shares: dict[str, float], told_of: str) -> go.Figure:

@@ -61,6 +61,7 @@ def test_the_page_needs_nothing_but_itself(kind: str) -> None:
     assert "Study x&lt;y" in page
     assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=", page)
     assert ("<h2>Best trials</h2>" in page) == bool(seen.finished)
+    assert ('"exponentformat":"none"' in page) == bool(seen.finished), "0.0001, not 100µ"
     assert page.count("Plotly.newPlot(") - page.split("</script>")[0].count("Plotly.newPlot(") == (
         page.count("<h2>") - ("<h2>Best trials</h2>" in page)
     ), "a heading for each figure"
