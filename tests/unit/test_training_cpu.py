@@ -131,6 +131,7 @@ print(launcher.work(values, "", ".", None, None), flush=True)
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("rank", "after", "status", "kind"),
     [
