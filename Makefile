@@ -11,8 +11,8 @@ LOWEST := .cache/lowest
 demo: $(READY)  ## train on embedded data on the CPU, print the result table
 	$(BIN)/python -m asl_exp experiment=demo
 
-test: lint  ## lint, type-check, and run the fast tests
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not heavy and not gpu and not exhaustive"
+test: lint  ## lint, type-check, and run the fast tests: in one process more, as each waits now and then
+	$(BIN)/python -m pytest -n $(shell expr $(TEST_PROCESSES) + 1) --dist worksteal -m "not heavy and not gpu and not exhaustive"
 
 test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
 	@$(MAKE) mlflow-2.7.1 || echo "no MLflow 2.7.1: its tests are skipped"

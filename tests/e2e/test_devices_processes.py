@@ -19,6 +19,7 @@ LONG = ("schedule.transfer.epochs=5000", "schedule.finetune.epochs=1", EVERY_IMA
 ENDS_WITHIN_S = 30
 
 
+@pytest.mark.heavy
 def test_bad_input_is_refused_at_once(tmp_path: Path) -> None:
     wrong = {
         "trainer.devices=0": "trainer.devices: got 0; must be greater than or equal to 1 (GPUs",

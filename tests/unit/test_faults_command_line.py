@@ -563,7 +563,14 @@ def test_numbers_are_classes_and_sort_as_numbers(folder: Path) -> None:
     assert list(compose_config((*given, "data.classes=0-9")).data.classes or "") == list("0-9")
 
 
-@pytest.mark.parametrize("option", ["widht=2", "act_layer=os.mkdir", "stem_type=nope"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "widht=2",
+        pytest.param("act_layer=os.mkdir", marks=pytest.mark.heavy),
+        pytest.param("stem_type=nope", marks=pytest.mark.heavy),
+    ],
+)
 def test_options_of_a_network_are_refused_before_images_are_looked_at(
     option: str, cli: Cli, tmp_path: Path
 ) -> None:
@@ -575,6 +582,7 @@ def test_options_of_a_network_are_refused_before_images_are_looked_at(
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
+@pytest.mark.heavy
 def test_a_late_data_error_leaves_no_folder(cli: Cli, tmp_path: Path) -> None:
     for name in "AB":
         for number in range(8):
