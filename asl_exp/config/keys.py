@@ -73,7 +73,7 @@ _OTHER_WORDS: Final = {
     "early_stop early_stopping es_patience": "schedule.transfer.patience",
 }  # fmt: skip
 """What other programs call a key; a mend that is no key alone is written as it is typed."""
-_MEANT: Final = {word: key for words, key in _OTHER_WORDS.items() for word in words.split()}
+MEANT: Final = {word: key for words, key in _OTHER_WORDS.items() for word in words.split()}
 
 _PHASE_KEYS: Final = tuple(PhaseConfig.model_fields)
 
@@ -169,7 +169,7 @@ def nearest_key(given: str, known: Iterable[str]) -> str:
         return f"; did you mean {given!r}?"
     found = [name for name in names if name.rpartition(".")[2] == leaf]
     found = get_close_matches(given, found, n=1, cutoff=0.85) or found
-    meant = _MEANT.get(given) or (None if found else _MEANT.get(leaf))
+    meant = MEANT.get(given) or (None if found else MEANT.get(leaf))
     if meant and (meant.startswith("sweep.") or meant.partition("=")[0] in names):
         found = [meant]
     if not found:

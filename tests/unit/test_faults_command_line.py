@@ -12,7 +12,9 @@ from made_images import picture, save
 from asl_exp.__main__ import run
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
+from asl_exp.config.keys import GROUPS, MEANT, usual_keys
 from asl_exp.config.study_plan import check_overrides
+from asl_exp.config.study_schema import SweepConfig
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -363,6 +365,13 @@ HABITS = (
     ("trainer.rendezvous=29500", "got '29500'; must be host:port of the first machine"),
     ("sweep=learning_rates -m sweep.sampler=random", "write sweep.sampler.name=random"),
 )
+
+
+def test_what_other_programs_call_a_key_leads_to_a_key_that_there_is() -> None:
+    known = {*usual_keys(), *GROUPS, *(f"sweep.{key}" for key in SweepConfig.model_fields)}
+    lost = {word: key for word, key in MEANT.items() if key.partition("=")[0] not in known}
+    assert lost == {}
+    assert set(MEANT) & set(known) <= set(GROUPS), "what is a key here means itself"
 
 
 @pytest.mark.parametrize(("words", "told"), HABITS)
