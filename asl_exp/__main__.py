@@ -66,7 +66,7 @@ def _command(arguments: Sequence[str]) -> int:
     if not _answered(line):
         import hydra
 
-        from asl_exp.compat.hydra import register_sweeper
+        from asl_exp.compat.hydra import load_launchers, register_sweeper
         from asl_exp.config.compose import register_bases
         from asl_exp.config.conf_folder import conf_dir
         from hydra_plugins.asl_exp_sweeper import GridSweeper, StudySweeper
@@ -75,6 +75,8 @@ def _command(arguments: Sequence[str]) -> int:
         register_sweeper(GridSweeper)
 
         register_bases()
+        if line.hydra_help or line.info:
+            load_launchers()
         line = replace(line, overrides=_expanded(line), multirun=line.multirun and not line.cfg)
         sys.argv[1:] = line.for_hydra()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
@@ -96,7 +98,9 @@ def _answered(line: CommandLine) -> bool:
         return True
     if line.hydra_help:
         return False
-    with collector_paused():
+    from asl_exp.compat.quick_start import checked_quickly
+
+    with collector_paused(), checked_quickly():
         checked = checked_line(line)
     if line.cfg:
         _refuse_several(checked, line)

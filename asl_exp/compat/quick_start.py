@@ -1,4 +1,4 @@
-"""Imports torchvision, Lightning and MLflow without what they load for a single name.
+"""Imports large packages without what they load for a single name, or make and never need.
 
 torch._dynamo, torch's compiler, takes 2 CPU s of every start: torchvision asks it one question,
 Lightning wants a class of it, and every optimizer of torch calls it. scipy.signal, 0.7 s, is loaded
@@ -6,10 +6,17 @@ by torchmetrics for a window, all of matplotlib, 0.4 s, for its hints; Lightning
 model loads triton, 0.2 s, for a counter; MLflow's judges load a web server, 0.2 s, for an error
 that only the server raises. Each gets a stand-in while the packages are imported.
 Whoever needs one of them later gets the real one.
+
+A command line that is only checked or shown should take no more than twice as long as Hydra's
+import. OmegaConf loads attrs, 11 ms, to ask whether a class is of it; Hydra and its launchers make
+nodes of their settings, 40 ms, of which a composition loads the chosen ones; pydantic reads the
+records of all that is installed, 25 ms, for plugins that watch validations: none is to watch ours.
 """
 
 import importlib
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final
 
@@ -17,7 +24,7 @@ _DYNAMO: Final = "torch._dynamo"
 _COUNTER: Final = "torch.utils.flop_counter"
 _PLOT: Final = "torchmetrics.utilities.plot"
 _SERVER: Final = "fastapi"
-_SPARED: Final = (_DYNAMO, "torch._dynamo.utils", "scipy.signal", _COUNTER, _PLOT, _SERVER)
+_SPARED: Final = (_DYNAMO, "torch._dynamo.utils", "scipy.signal", _COUNTER, _PLOT)
 _UNCOMPILED: Final = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 
 
@@ -29,9 +36,10 @@ def load_quickly(*packages: str) -> None:
             as it is.
     """
     _leave_optimizers_uncompiled()
-    if any(name in sys.modules for name in _SPARED if name != _SERVER):
+    if any(name in sys.modules for name in _SPARED):
         return
-    _put_stand_ins()
+    _put(_of_torch())
+    vars(sys.modules[_DYNAMO])["utils"] = sys.modules["torch._dynamo.utils"]
     try:
         for package in packages:
             importlib.import_module(package)
@@ -40,6 +48,55 @@ def load_quickly(*packages: str) -> None:
         for package in packages:
             importlib.import_module(package)
     finally:
+        _remove_stand_ins()
+
+
+@contextmanager
+def checked_quickly() -> Iterator[None]:
+    """Import Hydra, and compose and check inside, without what that does needlessly."""
+    if "hydra" not in sys.modules:
+        _import_hydra()
+    _put({"pydantic.plugin._loader": {"get_plugins": tuple}})
+    try:
+        yield
+    finally:
+        _remove_stand_ins()
+
+
+def _is_of_attrs(cls: type) -> bool:
+    return hasattr(cls, "__attrs_attrs__")
+
+
+class Later:
+    """A node of Hydra's store, made of what was stored when it is loaded: few ever are."""
+
+    def __init__(self, stored: Any) -> None:
+        self.stored = stored
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """Return the node; Hydra copies what it loads."""
+        return importlib.import_module("omegaconf").OmegaConf.structured(self.stored)
+
+    def plain(self) -> dict[Any, Any]:
+        """Return what was stored as a dictionary."""
+        omegaconf = importlib.import_module("omegaconf").OmegaConf
+        held = self.stored
+        found = omegaconf.to_container(held) if omegaconf.is_config(held) else held
+        if not isinstance(found, dict):
+            raise TypeError(f"{type(found).__name__} is no dictionary")
+        return found
+
+
+def _import_hydra() -> None:
+    """Import Hydra; what it stores meanwhile is made into nodes later."""
+    _put({"attr": {"has": _is_of_attrs}})
+    omegaconf = importlib.import_module("omegaconf").OmegaConf
+    structured = vars(omegaconf)["structured"]
+    omegaconf.structured = Later
+    try:
+        importlib.import_module("hydra")
+    finally:
+        omegaconf.structured = structured
         _remove_stand_ins()
 
 
@@ -61,8 +118,9 @@ class _CompiledKind(type):
         return compiler is not None and isinstance(instance, compiler.OptimizedModule)
 
 
-def _put_stand_ins() -> None:
-    names: dict[str, dict[str, Any]] = {
+def _of_torch() -> dict[str, dict[str, Any]]:
+    """Return what stands in for what, while torch's followers and MLflow are imported."""
+    return {
         _DYNAMO: {
             "OptimizedModule": _CompiledKind("OptimizedModule", (), {}),
             "disable": _as_it_is,
@@ -74,18 +132,17 @@ def _put_stand_ins() -> None:
         | _later(_PLOT, "plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val"),
         _SERVER: _later(_SERVER, "HTTPException"),
     }
-    if _SERVER in sys.modules:  # as in a process that serves a model
-        del names[_SERVER]
-    for spared, its in names.items():
-        stand_in = _StandIn(spared)
-        vars(stand_in).update(its)
-        sys.modules[spared] = stand_in
-    vars(sys.modules[_DYNAMO])["utils"] = sys.modules["torch._dynamo.utils"]
+
+
+def _put(stand_ins: Mapping[str, dict[str, Any]]) -> None:
+    for spared, its in stand_ins.items():
+        if spared not in sys.modules:
+            sys.modules[spared] = stand_in = _StandIn(spared)
+            vars(stand_in).update(its)
 
 
 def _remove_stand_ins() -> None:
-    for name in _SPARED:
-        module = sys.modules.get(name)
+    for name, module in list(sys.modules.items()):
         if isinstance(module, _StandIn):
             del sys.modules[name]
             parent, _, child = name.rpartition(".")

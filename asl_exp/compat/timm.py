@@ -16,10 +16,17 @@ def registered_models(*folders: Path, only: str | None = None) -> set[str]:
         folders: further ones whose files register models.
         only: the one name that is asked for, which is found sooner.
     """
-    contents = (file.read_bytes() for file in _sources(*folders))
-    likely = (c for c in contents if only is None or f"def {only}(".encode() in c)
-    names = {name for content in likely for name in _ENTRY.findall(content.decode())}
-    return names if only is None else names & {only}
+    files = _sources(*folders)
+    if only is None:
+        return set[str]().union(*map(_registered, files))
+    alike = sorted(files, key=lambda file: not only.startswith(file.stem))
+    named = f"def {only}(".encode()
+    there = any(named in file.read_bytes() and only in _registered(file) for file in alike)
+    return {only} if there else set()
+
+
+def _registered(file: Path) -> set[str]:
+    return set(_ENTRY.findall(file.read_text(encoding="utf-8")))
 
 
 def published_tags(architecture: str) -> set[str] | None:

@@ -15,14 +15,14 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 from yaml import YAMLError
 
@@ -116,8 +116,9 @@ def register_bases() -> None:
     compat.compose_no_more_than_needed()
     store = ConfigStore.instance()
     for group, model in _BASES.items():
-        node = OmegaConf.create(_defaults(model))
+        node: Any = _defaults(model)
         if group == "backbone":
+            node = OmegaConf.create(node)
             OmegaConf.set_struct(node.options, False)
         store.store(group=group, name="base", node=node)
     store.store(group="hydra/sweeper", name="asl_exp", node={"_target_": _SWEEPER})
@@ -130,10 +131,14 @@ def _defaults(model: type[schema.Group]) -> dict[str, Any]:
 
     A whole configuration has a validator of its own.
     """
-    defaults: dict[str, Any] = to_jsonable_python(
-        {k: field.get_default(call_default_factory=True) for k, field in model.model_fields.items()}
-    )
-    return defaults
+    return {name: _default(field) for name, field in model.model_fields.items()}
+
+
+def _default(field: FieldInfo) -> Any:
+    if isinstance(field.annotation, type) and issubclass(field.annotation, schema.Group):
+        return _defaults(field.annotation)
+    make: Any = field.default_factory
+    return to_jsonable_python(field.default if make is None else make())
 
 
 def compose_config(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> schema.Config:
@@ -227,6 +232,9 @@ def _check_own_files(searchpath: Sequence[str]) -> None:
 def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Composition:
     """Compose what can be composed, in an opened Hydra, and collect the faults."""
     parsed, faults = parse_overrides(overrides)
+    hydras = any(is_hydras(override.key_or_group) for override in parsed)
+    if hydras:
+        compat.load_launchers()
     loader = GlobalHydra.instance().config_loader()
     groups = set(loader.list_groups("")) - {"hydra"}
     chosen: list[str] = []
@@ -250,13 +258,10 @@ def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Compos
         else:
             values.append(override)
     try:
-        composed = compose("config", overrides=chosen, return_hydra_config=True)
+        composed, choices = compat.composed("config", chosen, with_hydras=hydras)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError([*faults, _in_our_words(error)]) from None
     faults += _presets_fault(parsed)
-    choices = dict(composed.hydra.runtime.choices)
-    with open_dict(composed):
-        del composed["hydra"]
     for override in values:
         faults += _apply(composed, override)
     swept = [o for o in values if o.is_sweep_override() and key_exists(composed, o.key_or_group)]

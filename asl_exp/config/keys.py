@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.schema import Config, PhaseConfig
-from asl_exp.config.study_schema import SweepConfig
+from asl_exp.config.study_schema import Study
 
 Kind = Literal["text", "texts", "other", "unknown"]
 
@@ -183,14 +183,10 @@ def nearest_key(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(repr(name) for name in found[:3])}?"
 
 
-class _Study(BaseModel):
-    sweep: SweepConfig
-
-
 def key_help(asked: str) -> str | None:
     """Return what ``--help KEY`` says of a key or a group; None where there is no such thing."""
     path = tuple(asked.split("."))
-    root: type[BaseModel] = _Study if path[0] == "sweep" else Config
+    root: type[BaseModel] = Study if path[0] == "sweep" else Config
     model = model_at(path, root) if asked else None
     if asked == "experiment":
         names = ", ".join(sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml")))

@@ -95,7 +95,10 @@ def _tags(architecture: str) -> set[str] | None:
 
 
 def _devices(config: Config) -> list[str]:
-    trainer, gpus = config.trainer, visible_gpus()
+    trainer = config.trainer
+    if trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and trainer.devices == 1):
+        return []  # the driver need not be asked
+    gpus = visible_gpus()
     if trainer.accelerator == "gpu" and gpus < trainer.devices:
         return [
             f"trainer.devices: got {trainer.devices} with trainer.accelerator=gpu, but this "

@@ -79,3 +79,9 @@ class SweepConfig(Group):
     confirm: Annotated[int, Field(ge=0, le=1000)] = Field(
         0, description="further seeds for the best trial and the default"
     )
+
+
+class Study(Group):
+    """What a composition has of a study, beside its experiment."""
+
+    sweep: SweepConfig

@@ -12,8 +12,8 @@ from asl_exp.config.debug import shortened
 from asl_exp.config.errors import nearest
 from asl_exp.config.keys import model_at, nearest_key
 from asl_exp.config.rules import contradictions
-from asl_exp.config.schema import Config, Group
-from asl_exp.config.study_schema import SweepConfig
+from asl_exp.config.schema import Config
+from asl_exp.config.study_schema import Study, SweepConfig
 
 _FOREIGN = ("sweep", "experiment", "hydra")  # handled by Hydra before a run begins
 Path = tuple[str | int, ...]
@@ -65,16 +65,12 @@ def typed_sweep(composed: DictConfig) -> tuple[SweepConfig, list[str]]:
     """Return the group ``sweep`` with its types, defaults in place of faulty fields, and faults."""
     values = {"sweep": OmegaConf.to_container(composed.sweep, resolve=True)}
     try:
-        return _Study.model_validate(values).sweep, []
+        return Study.model_validate(values).sweep, []
     except ValidationError as error:
-        faults = _field_faults(error, values, {}, _Study)
+        faults = _field_faults(error, values, {}, Study)
         for detail in error.errors(include_url=False):
             _forget(values, detail["loc"][:2])
-        return _Study.model_validate(values).sweep, faults
-
-
-class _Study(Group):
-    sweep: SweepConfig
+        return Study.model_validate(values).sweep, faults
 
 
 def _plain(composed: DictConfig, *, resolve: bool) -> dict[str, Any]:

@@ -28,7 +28,12 @@ plugin by which Hydra comes to a study."""
 
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "timm", "mlflow", "pandas", "numpy"}
 
-COMPAT_OF_CONFIG = {"asl_exp.compat.hydra", "asl_exp.compat.timm"}
+COMPAT_OF_CONFIG = {
+    "asl_exp.compat.hydra",
+    "asl_exp.compat.hydra_plain",
+    "asl_exp.compat.quick_start",
+    "asl_exp.compat.timm",
+}
 """The only ones that a wrong command line may load."""
 
 PRIVATE = (

@@ -14,13 +14,17 @@ import sys
 import warnings
 import zlib
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 
 import optuna
 import pytest
+from omegaconf import OmegaConf, _utils
+from yaml import YAMLError
 
 import asl_exp
 from asl_exp.compat import hydra as compat_hydra
+from asl_exp.compat import hydra_plain
 from asl_exp.compat import lightning as compat_lightning
 from asl_exp.compat import mlflow as compat_mlflow
 from asl_exp.compat import optuna as compat_optuna
@@ -31,15 +35,26 @@ from asl_exp.config.conf_folder import conf_dir
 
 PARTS = {
     "hydra-core": (
-        "hydra._internal.config_loader_impl.ConfigLoaderImpl",
+        "hydra._internal.config_loader_impl.ConfigLoaderImpl._apply_overrides_to_config",
+        "hydra._internal.config_repository.ConfigRepository._create_defaults_list",
+        "hydra._internal.config_repository.ConfigRepository._find_object_source",
+        "hydra._internal.defaults_list.create_defaults_list",
         "hydra._internal.defaults_list._create_interpolation_map",
         "hydra._internal.hydra.Hydra.get_mode",
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
         "hydra.core.utils.JobReturn.return_value",
         "hydra.core.override_parser.types.Override._get_value_element_as_str",
         "hydra.core.global_hydra.GlobalHydra.instance",
+        "hydra.core.config_store.ConfigStore._load",
+        "hydra.core.config_store.OmegaConf.structured",
+        "hydra.core.plugins.Plugins._scan_all_plugins",
         "hydra.core.plugins.Plugins.register",
+        "hydra.core.plugins.pkgutil.walk_packages",
+        "hydra.plugins.config_source.ConfigSource._get_header_dict",
+        "hydra.plugins.config_source.ConfigSource._normalize_file_name",
     ),
+    "omegaconf": ("omegaconf._utils.get_yaml_loader", "omegaconf._utils.attr"),
+    "pydantic": ("pydantic.plugin._loader.get_plugins",),
     "torch": (
         "torch.nn.modules.batchnorm._NormBase",
         "torch.cuda.default_generators",
@@ -161,6 +176,144 @@ def test_hydra_reads_choices_in_a_list_of_defaults_and_takes_no_others(tmp_path:
         assert compose("config", ["model=large"]).data.name == "of_large"
         assert compose("plain", ["model=large"]).data.name == "of_small"
     assert defaults_list._create_interpolation_map(None, [], False) is None, "made for nothing"
+
+
+def outcome(name: str, words: list[str], **way: bool) -> list[object]:
+    """Return what a composition comes to: text, choices, or the error."""
+    try:
+        config, choices = compat_hydra.composed(name, words, **way)
+    except Exception as error:
+        return [type(error), str(error)]
+    return [OmegaConf.to_yaml(config), OmegaConf.is_struct(config), choices]
+
+
+def test_what_is_composed_plainly_is_what_hydra_composes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every file in conf/, one of each group at a time."""
+    options: dict[str, list[str]] = {}
+    for file in sorted(conf_dir().glob("*/*.yaml")):
+        options.setdefault(file.parent.name, []).append(f"{file.parent.name}={file.stem}")
+    rows = [list(filter(None, row)) for row in zip_longest(*options.values())]
+    assert sum(map(len, rows)) > 60
+    register_bases()
+    with compat_hydra.opened(str(conf_dir())):
+        for words in [[], *rows]:
+            by_hydra = outcome("config", words, with_hydras=True)
+            assert len(by_hydra) == 3, by_hydra
+            with monkeypatch.context() as patch:
+                patch.setattr(compat_hydra, "compose", lambda *_, **__: pytest.fail("not plain"))
+                assert outcome("config", words, with_hydras=False) == by_hydra, words
+
+
+@pytest.mark.parametrize(
+    ("main", "one", "words"),
+    [
+        ("a: {x: 1}", "{}", []),
+        ("a: {x: 1, y: [1, {z: 2}]}", "x: 2\ny: [3]", []),
+        ("{}", "x: 1", []),
+        ("a: {x: {y: 1}}", "x: {z: 2}", []),
+        ("a: {x: {y: 1}}", "x: null", []),
+        ("a: {x: {y: 1}}", "x: 5", []),
+        ("a: {x: null}", "x: {y: 1}", []),
+        ("a: {x: '${b}'}\nb: {z: 3}", "x: {y: 1}", []),
+        ("a: {x: [1]}", "x: {y: 1}", []),
+        ("a: null", "x: 1", []),
+        ("a: {x: 1}", "x: ???", []),
+        ("a: {x: 1}", "# @package _global_\nx: 2", []),
+        ("a: {x: 1}", "# @package b.c\nx: 2", []),
+        ("a: {x: 1}", "1: {2: 3}\nyes: no\nx.y: 1e3", []),
+        ("a: {x: 1}", "x: 0o17\ny: 1_000\nz: 12:30\nw: 2020-01-01\nv: .5", []),
+        ("a: {x: ${b}}\nb: 2", "x: ${b}", []),
+        ("a: {x: 1}", "defaults: [two, _self_]\nx: 2", []),
+        ("a: {x: 1}", "defaults: [_self_, two]\nx: 2", []),
+        ("a: {x: 1}", "defaults: [two]\nx: 2", ["a=two"]),
+        ("a: {x: 1}", "x: 2\nhydra: {job: {name: n}}", []),
+        ("hydra: {searchpath: ['pkg://hydra.conf']}", "x: 2", []),
+        ("hydra: {job: {name: n}}", "x: 2", []),
+        ("a: {x: 1}", "x: 2\nx: 3", []),
+        ("a: {x: 1}", "x: [2", []),
+        ("a: {x: 1}", "- 1", []),
+        ("a: {x: 1}", "x: !!python/name:os.system", []),
+        ("a: {x: 1}", "defaults: {a: b}", []),
+        ("a: {x: 1}", "defaults: [nowhere]", []),
+        ("a: {x: 1}", "x: 2", ["a=three"]),
+        ("a: {x: 1}", "x: 2", ["a.x=3", "+b=4"]),
+        ("a: {x: 1}", "x: 2", ["a.y=3"]),
+        ("a: {x: 1}", "x: 2", ["~a"]),
+        ("a: {x: 1}", "x: 2", ["a@b=two"]),
+    ],
+)
+def test_whatever_files_say_is_composed_as_hydra_does(
+    main: str, one: str, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "config.yaml").write_text(f"defaults: [_self_, a: one]\n{main}\n")
+    (tmp_path / "a" / "one.yaml").write_text(one)
+    (tmp_path / "a" / "two.yaml").write_text("x: 20\ntwo: true\n")
+    register_bases()
+    with compat_hydra.opened(str(tmp_path)):
+        by_hydra = outcome("config", words, with_hydras=True)
+        assert outcome("config", words, with_hydras=False) == by_hydra
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x: 2\nx: 3", "x: [2", "x: !thing 2", "x: &a 1\ny: *a", "\tx: 1", "x: 'a\n\n  b'", "x: \x07"],
+)
+def test_yaml_is_read_and_refused_as_omegaconf_does(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.yaml").write_text(text)
+    told: list[object] = []
+    for loader in (hydra_plain.yaml_loader, hydra_plain._in_python):
+        monkeypatch.setattr(_utils, "get_yaml_loader", loader)
+        try:
+            told.append(OmegaConf.load(tmp_path / "one.yaml"))
+        except YAMLError as error:
+            told.append(str(error))
+    assert told[0] == told[1]
+
+
+def test_launchers_are_loaded_when_one_is_named() -> None:
+    steps = """
+import sys
+from asl_exp.compat import hydra
+from asl_exp.config import compose
+with compose.hydra_opened():
+    names = [name for name in sys.modules if name.startswith("hydra_plugins.hydra_")]
+    assert not [name for name in names if name.count(".") > 1], names
+    config, choices = hydra.composed("config", [], with_hydras=False)
+    assert choices["hydra/launcher"] == "basic"
+    composed = compose.compose_parts(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+    assert composed.faults == [], composed.faults
+    composed = compose.compose_parts(["hydra/launcher=nix"])
+    for name in ("basic", "joblib", "ray", "submitit_slurm"):
+        assert name in composed.faults[0], composed.faults
+"""
+    subprocess.run([sys.executable, "-c", steps], check=True, timeout=120)
+
+
+def test_what_a_check_is_spared_is_there_afterwards() -> None:
+    steps = """
+import sys
+from asl_exp.compat.quick_start import checked_quickly
+with checked_quickly():
+    from hydra.core.config_store import ConfigStore
+    from pydantic.plugin._loader import get_plugins
+    assert list(get_plugins()) == []
+    assert "attr" not in sys.modules
+from pydantic.plugin import _loader
+assert get_plugins is not _loader.get_plugins
+assert ConfigStore.instance().load("hydra/config.yaml").node.job.chdir is None
+import attr
+from omegaconf import OmegaConf
+
+@attr.s(auto_attribs=True)
+class Settings:
+    x: int = 1
+
+assert OmegaConf.structured(Settings) == {"x": 1}
+"""
+    subprocess.run([sys.executable, "-c", steps], check=True, timeout=120)
 
 
 def test_a_command_composes_what_it_runs_once(
