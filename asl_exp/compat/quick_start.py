@@ -7,6 +7,10 @@ model loads triton, 0.2 s, for a counter; MLflow's judges load a web server, 0.2
 that only the server raises. Each gets a stand-in while the packages are imported.
 Whoever needs one of them later gets the real one.
 
+torch itself spends a quarter of its start, 0.35 s, on kernels in Python for tensors without memory,
+which its compiler, its exporter and counters of FLOPs compute shapes with. Those load them first,
+and so must whoever computes on the device ``meta``: other tensors are none of theirs.
+
 A command line that is only checked or shown should take no more than twice as long as Hydra's
 import. OmegaConf loads attrs, 11 ms, to ask whether a class is of it; Hydra and its launchers make
 nodes of their settings, 40 ms, of which a composition loads the chosen ones; pydantic reads the
@@ -17,6 +21,8 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final
 
@@ -25,6 +31,11 @@ _COUNTER: Final = "torch.utils.flop_counter"
 _PLOT: Final = "torchmetrics.utilities.plot"
 _SERVER: Final = "fastapi"
 _SPARED: Final = (_DYNAMO, "torch._dynamo.utils", "scipy.signal", _COUNTER, _PLOT)
+_KERNELS: Final = "torch._meta_registrations"
+_OF_KERNELS: Final = (
+    "torch._decomp", "torch._prims", "torch._refs", "torch.utils._content_store", _DYNAMO,
+)  # fmt: skip
+"""What needs the kernels, or comes with them and cannot be imported before them."""
 _UNCOMPILED: Final = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 
 
@@ -35,6 +46,7 @@ def load_quickly(*packages: str) -> None:
         packages: such as ``torchvision``; one that a later version cannot import so is imported
             as it is.
     """
+    _import_torch()
     _leave_optimizers_uncompiled()
     if any(name in sys.modules for name in _SPARED):
         return
@@ -98,6 +110,54 @@ def _import_hydra() -> None:
     finally:
         omegaconf.structured = structured
         _remove_stand_ins()
+
+
+def _import_torch() -> None:
+    """Import torch without its kernels for tensors without memory, until something needs them."""
+    if "torch" in sys.modules:
+        return
+    _put({_KERNELS: {}})
+    try:
+        importlib.import_module("torch")
+    finally:
+        _remove_stand_ins()
+        sys.meta_path.insert(0, _KernelsFirst())
+
+
+def load_kernels() -> None:
+    """Load what computes the shapes of tensors on the device ``meta``, if it is not there."""
+    importlib.import_module(_KERNELS)
+
+
+class _KernelsFirst(MetaPathFinder):
+    """Has torch's kernels loaded, in torch's own order, before what needs them."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname not in (*_OF_KERNELS, _KERNELS):
+            return None
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+        if fullname != _KERNELS:
+            load_kernels()
+        there = sys.modules.get(fullname)
+        return None if there is None else _There(there).found()
+
+
+class _There(Loader):
+    """Gives a module that was loaded while it was looked for, and does not execute it again."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.spec = module, module.__spec__
+
+    def found(self) -> ModuleSpec:
+        """Return where to load it; Python takes what the module itself says."""
+        self.module.__spec__ = ModuleSpec(self.module.__name__, self)
+        return self.module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec
 
 
 class _StandIn(ModuleType):

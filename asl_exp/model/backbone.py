@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from asl_exp.compat.quick_start import load_kernels
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import BackboneConfig
 from asl_exp.model.weights import WeightsReport, load_weights, timm_with_ours
@@ -146,6 +147,7 @@ def _said_as_ours(config: BackboneConfig, options: dict[str, Any]) -> Iterator[N
 
 def _shapes(name: str, options: dict[str, Any]) -> nn.Module:
     """Return the network without values, which takes no memory."""
+    load_kernels()
     with torch.device("meta"), _Unfilled():
         network: nn.Module = timm_with_ours().create_model(name, pretrained=False, **options)
     return network

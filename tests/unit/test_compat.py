@@ -483,7 +483,7 @@ optimizer.zero_grad()
 network(torch.ones(1, 3)).sum().backward()
 optimizer.step()
 optimizer.load_state_dict(optimizer.state_dict())
-spared = ("torch._dynamo", "scipy.signal", "triton", "matplotlib", "fastapi")
+spared = ("torch._dynamo", "scipy.signal", "triton", "matplotlib", "fastapi", "torch._refs")
 loaded = [name for name in spared if name in sys.modules]
 assert not loaded, f"asl_exp/compat/quick_start.py no longer spares {loaded}"
 from mlflow.gateway.utils import HTTPException
@@ -513,3 +513,46 @@ print("done")
         [sys.executable, "-c", steps], capture_output=True, text=True, check=False
     )
     assert ended.stdout == "done\n", ended.stderr
+
+
+def test_torchs_kernels_for_shapes_are_loaded_before_whatever_needs_them() -> None:
+    """Each in a process that has only imported torch; whatever comes first finds all of them."""
+    steps = """
+import importlib, os, sys
+from asl_exp.compat.quick_start import load_kernels, load_quickly
+load_quickly("torch")
+import torch
+from torch._subclasses import FakeTensorMode
+layer, image = torch.nn.Conv2d(3, 4, 3), torch.ones(1, 3, 8, 8)
+
+def shape_on(device):
+    load_kernels()
+    with torch.device(device):
+        return torch.nn.Conv2d(3, 4, 3)(torch.ones(1, 3, 8, 8)).relu().shape
+
+def shape_of_fake():
+    with FakeTensorMode():
+        return torch.nn.Conv2d(3, 4, 3)(torch.ones(1, 3, 8, 8)).relu().shape
+
+def slope():
+    return torch.func.jvp(lambda x: layer(x).log_softmax(1).sum(), (image,), (image,))[1].shape
+
+NAMES = ("_decomp.decompositions", "_refs.nn.functional", "_prims", "_refs", "utils._content_store")
+WAYS = [lambda name=name: importlib.import_module("torch." + name) for name in NAMES]
+WAYS += [lambda: shape_on("meta"), shape_of_fake, slope]
+for way in WAYS:
+    assert "torch._decomp" not in sys.modules and not hasattr(torch, "_meta_registrations")
+    child = os.fork()
+    if child == 0:
+        try:
+            answer = way()
+            spec = sys.modules["torch._refs"].__spec__
+            right = spec.origin == torch._refs.__file__ and len(torch._decomp.meta_table) > 100
+            right &= answer in ((1, 4, 6, 6), ()) or hasattr(answer, "__file__")
+            os._exit(0 if right else 3)
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(4)
+    assert os.waitpid(child, 0)[1] == 0, way
+"""
+    subprocess.run([sys.executable, "-c", steps], check=True, timeout=300)
