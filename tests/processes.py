@@ -221,7 +221,9 @@ def _main(module: str, arguments: tuple[str, ...], cwd: str, log: str, errors: s
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    importlib.import_module("warm")  # it is there, but where another test began the forking
+    warm = importlib.import_module("warm")  # is there, but where another test began the forking
+    if any(word in argument for argument in arguments for word in ("devices=", "agents=")):
+        warm.keep_forkserver()
     os.environ |= {"NO_COLOR": "1", "TERM": "dumb"}
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")
