@@ -51,14 +51,17 @@ $(OLD_MLFLOW)/.ready: tests/servers/mlflow-2.7.1.lock
 lowest: $(LOWEST)/.ready  ## the lowest versions that pyproject.toml allows, with .venv's torch
 
 # Torch and CUDA are most of what there is to install: linked, they take no time and no room.
-$(LOWEST)/.ready: tests/lowest.lock $(READY)
-	rm -rf $(LOWEST)
-	$(PYTHON) -m venv $(LOWEST)
-	awk '/^[a-z]/ {other = !/^(torch|torchvision|triton|cuda-.*|nvidia-[^m].*)==/} other' $< > $(LOWEST)/other.txt
-	$(LOWEST)/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes -r $(LOWEST)/other.txt
+$(LOWEST)/.ready: $(LOWEST)/.others $(READY)
 	for part in torch torch-* torchgen functorch torchvision torchvision-* torchvision.libs triton nvidia cuda; do \
 	  for there in $(CURDIR)/.venv/lib/python3*/site-packages/$$part; do \
-	    test ! -e "$$there" || ln -s "$$there" $(LOWEST)/lib/python3*/site-packages/; done; done
+	    test ! -e "$$there" || ln -sf "$$there" $(LOWEST)/lib/python3*/site-packages/; done; done
+	touch $@
+
+$(LOWEST)/.others: tests/lowest.lock
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	awk '/^[a-z]/ {other = !/^(torch|torchvision|triton|cuda-.*|nvidia-[^m].*)==/} other' $< > $(LOWEST)/others.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes -r $(LOWEST)/others.txt
 	touch $@
 
 $(LOWEST)-torch/.ready: tests/lowest.lock
