@@ -159,11 +159,16 @@ class Forked(_Watched):
     """
 
     def __init__(
-        self, cwd: Path, *arguments: str, module: str = "asl_exp", errors: Path | None = None
+        self,
+        cwd: Path,
+        *arguments: str,
+        module: str = "asl_exp",
+        errors: Path | None = None,
+        **variables: str,
     ) -> None:
         cwd.mkdir(parents=True, exist_ok=True)
         self.log = cwd / f"log{time.monotonic_ns()}.txt"
-        given = (module, arguments, str(cwd), str(self.log), str(errors or self.log))
+        given = (module, arguments, variables, str(cwd), str(self.log), str(errors or self.log))
         _forking_begins()
         self.process = _context.Process(target=_main, args=given)
         self.process.start()
@@ -186,7 +191,7 @@ class Forked(_Watched):
 
 
 def ended(
-    cwd: Path, *arguments: str, module: str, timeout: float = 120
+    cwd: Path, *arguments: str, module: str = "asl_exp", timeout: float = 120
 ) -> "subprocess.CompletedProcess[str]":
     """Run a forked command to its end and return what ``subprocess.run`` would."""
     errors = cwd / f"errors{time.monotonic_ns()}.txt"
@@ -214,8 +219,16 @@ def make_stores_once(template: Path) -> None:
     store._make_store = make_or_copy
 
 
-def _main(module: str, arguments: tuple[str, ...], cwd: str, log: str, errors: str) -> None:
+def _main(
+    module: str,
+    arguments: tuple[str, ...],
+    variables: dict[str, str],
+    cwd: str,
+    log: str,
+    errors: str,
+) -> None:
     os.chdir(cwd)
+    os.environ |= {"NO_COLOR": "1", "TERM": "dumb", **variables}
     make_stores_once(Path(os.environ["ASL_EXP_TEST_STORE"]))
     for number, said in ((1, log), (2, errors)):
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
@@ -224,7 +237,6 @@ def _main(module: str, arguments: tuple[str, ...], cwd: str, log: str, errors: s
     warm = importlib.import_module("warm")  # is there, but where another test began the forking
     if any(word in argument for argument in arguments for word in ("devices=", "agents=")):
         warm.keep_forkserver()
-    os.environ |= {"NO_COLOR": "1", "TERM": "dumb"}
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")
 

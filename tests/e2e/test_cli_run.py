@@ -11,18 +11,10 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from processes import Command, Forked, ended
 
 ROOT = Path(__file__).resolve().parents[2]
-Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 LONG = ("schedule.transfer.epochs=10000", "schedule.finetune.epochs=0", "data.external=[]")
-
-
-def start(cwd: Path, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "asl_exp", *arguments], cwd=cwd, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
 
 
 def run_folder(runs: Path) -> Path:
@@ -46,20 +38,14 @@ def mlflow_status(runs: Path, run_id: object) -> str:
 def test_a_signal_ends_the_run_as_killed(
     tiny: tuple[str, ...], tmp_path: Path, sent: signal.Signals, status: int
 ) -> None:
-    runs = tmp_path / "runs"
-    process = start(tmp_path, *tiny, *LONG, f"runs_dir={runs}")
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("transfer 2/"):
-                break
-        process.send_signal(sent)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == status, errors
-    assert "Traceback" not in errors
-    assert ("interrupted" if sent == signal.SIGINT else "terminated") in errors
+    runs, errors = tmp_path / "runs", tmp_path / "errors.txt"
+    with Forked(tmp_path, *tiny, *LONG, f"runs_dir={runs}", errors=errors) as run:
+        run.wait_for("\ntransfer 2/")
+        os.kill(run.pid, sent)
+        assert run.wait(60) == status, errors.read_text()
+    said = errors.read_text()
+    assert "Traceback" not in said
+    assert ("interrupted" if sent == signal.SIGINT else "terminated") in said
     folder = run_folder(runs)
     result = result_of(folder)
     assert result["status"] == "KILLED"
@@ -68,23 +54,19 @@ def test_a_signal_ends_the_run_as_killed(
 
 
 def test_a_signal_before_training_ends_it_as_well(tiny: tuple[str, ...], tmp_path: Path) -> None:
-    process = start(tmp_path, *tiny, *LONG)
-    try:
+    with Command(tmp_path, *tiny, *LONG) as run:
         time.sleep(2.5)  # torch is being imported
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
+        os.kill(run.pid, signal.SIGINT)
+        assert run.wait(60) == 130, run.text()
+    assert "Traceback" not in run.text()
 
 
 @pytest.mark.heavy
 def test_a_loss_that_is_not_finite_ends_with_status_1(
-    cli: Cli, tiny: tuple[str, ...], tmp_path: Path
+    tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
-    done = cli(
-        *tiny, "optimizer=sgd", "lr.finetune=1e30", "schedule.transfer.epochs=1",
+    done = ended(
+        tmp_path, *tiny, "optimizer=sgd", "lr.finetune=1e30", "schedule.transfer.epochs=1",
         "schedule.finetune.epochs=3",
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
@@ -101,13 +83,16 @@ def test_a_loss_that_is_not_finite_ends_with_status_1(
 
 @pytest.mark.heavy
 def test_two_runs_at_once_in_one_folder(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    """Both make the store, which a forked one would copy."""
     runs = tmp_path / "runs"
     length = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=1", f"runs_dir={runs}")
     own = [override for override in tiny if not override.startswith("data.cache_dir")]
-    both = [start(tmp_path, *own, *length, f"seed={seed}") for seed in (1, 2)]
-    ended = [process.communicate(timeout=240) for process in both]
-    for process, (_, errors) in zip(both, ended, strict=True):
-        assert process.returncode == 0, errors
+    with (
+        Command(tmp_path, *own, *length, "seed=1") as one,
+        Command(tmp_path, *own, *length, "seed=2") as other,
+    ):
+        for run in (one, other):
+            assert run.wait(240) == 0, run.text()
     results = [result_of(path.parent) for path in runs.glob("*/result.json")]
     assert [result["status"] for result in results] == ["FINISHED", "FINISHED"]
     statuses = {mlflow_status(runs, result["mlflow_run_id"]) for result in results}
@@ -116,9 +101,9 @@ def test_two_runs_at_once_in_one_folder(tiny: tuple[str, ...], tmp_path: Path) -
 
 
 @pytest.mark.heavy
-def test_a_grid_trains_each_value(cli: Cli, tiny: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_grid_trains_each_value(tiny: tuple[str, ...], tmp_path: Path) -> None:
     length = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=0", "data.external=[]")
-    done = cli("--multirun", *tiny, *length, "seed=1,2", timeout=240)
+    done = ended(tmp_path, "--multirun", *tiny, *length, "seed=1,2", timeout=240)
     assert done.returncode == 0, done.stderr
     results = [result_of(p.parent) for p in (tmp_path / "runs").glob("*_multirun/*/result.json")]
     assert len(results) == 2
@@ -135,13 +120,13 @@ PHOTOS = (
 
 @pytest.mark.heavy
 def test_real_photos_and_weights_are_learnt_and_predicted(
-    cli: Cli, photos: Path, real_weights: Callable[[str], Path], tmp_path: Path
+    photos: Path, real_weights: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """360 photos of three letters; the random split leaks, so that 0.85 is easy: 0.94 measured."""
     weights = real_weights("mobilenetv2_035")
-    done = cli(
-        *PHOTOS, f"data.manifest={photos / 'manifest.csv'}", f"backbone.weights={weights}",
-        "data.external=[roboflow_davidlee]", timeout=300,
+    done = ended(
+        tmp_path, *PHOTOS, f"data.manifest={photos / 'manifest.csv'}",
+        f"backbone.weights={weights}", "data.external=[roboflow_davidlee]", timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -180,12 +165,12 @@ def test_real_photos_and_weights_are_learnt_and_predicted(
 
 
 @pytest.mark.heavy
-def test_a_grid_of_which_a_job_fails_runs_the_others(
-    cli: Cli, tiny: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_grid_of_which_a_job_fails_runs_the_others(tiny: tuple[str, ...], tmp_path: Path) -> None:
     short = ("schedule.transfer.epochs=3", "schedule.finetune.epochs=0", "tracking=off")
     growing = ("optimizer=sgd", "regularization.l2=1")  # by 2 l2 lr at every step
-    done = cli("--multirun", *tiny, *short, *growing, "data.external=[]", "lr.transfer=1e4,1e-3")
+    done = ended(
+        tmp_path, "--multirun", *tiny, *short, *growing, "data.external=[]", "lr.transfer=1e4,1e-3"
+    )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert "1 of 2 jobs of the grid failed, the others are done" in done.stderr

@@ -43,7 +43,7 @@ def test_bad_input_is_refused_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.heavy
 def test_a_grid_of_two_jobs_of_two_ranks(tiny: tuple[str, ...], tmp_path: Path) -> None:
-    with Command(tmp_path, "--multirun", *tiny, *TWO, *SHORT, "seed=1,2") as grid:
+    with Forked(tmp_path, "--multirun", *tiny, *TWO, *SHORT, "seed=1,2") as grid:
         assert grid.wait(240) == 0, grid.text()
         assert "Traceback" not in grid.text()
         assert "Warning" not in grid.text()
@@ -67,7 +67,7 @@ def test_a_grid_of_two_jobs_of_two_ranks(tiny: tuple[str, ...], tmp_path: Path) 
 @pytest.mark.heavy
 def test_two_runs_started_at_once(tiny: tuple[str, ...], tmp_path: Path) -> None:
     arguments = (*tiny, *TWO, *SHORT, "tracking=off")
-    with Command(tmp_path / "a", *arguments) as one, Command(tmp_path / "b", *arguments) as other:
+    with Forked(tmp_path / "a", *arguments) as one, Forked(tmp_path / "b", *arguments) as other:
         assert one.wait(240) == 0, one.text()
         assert other.wait(240) == 0, other.text()
 
@@ -182,7 +182,7 @@ def test_one_machine_listens_to_itself_alone_and_a_stopped_worker_is_told(
     """Also where a cluster's set-up names the interface that its machines share."""
     outwards = [name for name, of in psutil.net_if_stats().items() if of.isup][-1]
     shared = {"GLOO_SOCKET_IFNAME": outwards, "NCCL_SOCKET_IFNAME": outwards}
-    with Command(tmp_path, *tiny, *TWO, *LONG, **shared) as run:
+    with Forked(tmp_path, *tiny, *TWO, *LONG, **shared) as run:
         run.wait_for("transfer 2/")
         tree, workers = run.tree(), run.workers()
         assert {address for address, _ in listening(tree)} <= {"127.0.0.1", "::1"}

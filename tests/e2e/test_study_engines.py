@@ -17,7 +17,7 @@ import postgresql
 import pytest
 import slurm
 from mlflow.tracking import MlflowClient
-from processes import Command
+from processes import Command, Forked
 
 N_TRIALS = 4
 STUDY = (
@@ -28,9 +28,11 @@ STUDY = (
 ENDS_WITHIN_S = 600
 
 
-def finish(folder: Path, *arguments: str, **variables: str) -> str:
+def finish(
+    folder: Path, *arguments: str, kind: type[Command | Forked] = Command, **variables: str
+) -> str:
     """Run a study's command to its good end; return what it said."""
-    with Command(folder, *STUDY, *arguments, **variables) as command:
+    with kind(folder, *STUDY, *arguments, **variables) as command:
         status = command.wait(ENDS_WITHIN_S)
         said: str = command.text()
         assert status == 0, said
@@ -60,7 +62,7 @@ def test_agents_share_a_postgresql_server(tiny: tuple[str, ...], tmp_path: Path)
     if reason:
         pytest.skip(reason)
     with postgresql.server() as address:
-        finish(tmp_path, *tiny, "sweep.agents=2", f"sweep.storage={address}")
+        finish(tmp_path, *tiny, "sweep.agents=2", f"sweep.storage={address}", kind=Forked)
         require_each_trial_once(tmp_path, address.replace("://", "+psycopg://"))
 
 

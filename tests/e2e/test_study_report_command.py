@@ -16,7 +16,7 @@ def test_a_study_ends_with_its_table_its_run_and_a_preset(
         "--multirun", "sweep=nadam_l2_dropout", *tiny, "sweep.name=s", "sweep.n_trials=3",
         "schedule.transfer.epochs=1", "schedule.finetune.epochs=1",
     ]  # fmt: skip
-    done = ended(tmp_path, *arguments, module="asl_exp", timeout=300)
+    done = ended(tmp_path, *arguments, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Best trials of study s" in done.stdout
     assert "Best: trial " in done.stdout
@@ -30,7 +30,7 @@ def test_a_study_ends_with_its_table_its_run_and_a_preset(
     children = client.search_runs(["1"], condition)
     assert sorted(run.data.tags["trial"] for run in children) == ["0", "1", "2"]
     assert all("objective" in run.data.metrics for run in children)
-    again = ended(tmp_path, *asked.split()[3:], tiny[-1], module="asl_exp", timeout=300)
+    again = ended(tmp_path, *asked.split()[3:], tiny[-1], timeout=300)
     assert again.returncode == 0, again.stderr
     (rerun,) = client.search_runs(["1"], "attributes.run_name = 's trial "
                                   f"{parent.data.tags['best_trial']}'")  # fmt: skip
