@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import make_stores_once
+from made_once import make_once
 from servers.fixtures import dagshub, mlflow_2_7, mlflow_3, own_dagshub, own_server, proxy  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +25,8 @@ for _name, _value in {
 }.items():
     os.environ[_name] = _value
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of hundreds of processes would compile all
-os.environ.setdefault("ASL_EXP_TEST_STORE", str(Path(tempfile.mkdtemp()) / "mlflow.db"))
+sys.dont_write_bytecode = False
+os.environ.setdefault("ASL_EXP_TEST_MADE", tempfile.mkdtemp())
 
 TINY = (
     "backbone.name=asl_small_cnn",
@@ -49,8 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _stores() -> None:
-    make_stores_once(Path(os.environ["ASL_EXP_TEST_STORE"]))
+def _made_once() -> None:
+    make_once()
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from made_once import make_once
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.002
@@ -200,25 +201,6 @@ def ended(
         return subprocess.CompletedProcess(arguments, status, run.text(), errors.read_text())
 
 
-def make_stores_once(template: Path) -> None:
-    """Let this process copy the first local store that was made; MLflow takes 2 CPU s for each."""
-    from asl_exp.tracking import store
-
-    make = store._make_store
-
-    def make_or_copy(runs_dir: Path) -> None:
-        copied = runs_dir / ".copied"
-        if template.exists():
-            shutil.copyfile(template, copied)
-            copied.replace(runs_dir / store.DATABASE)
-        else:
-            make(runs_dir)
-            shutil.copyfile(runs_dir / store.DATABASE, copied)
-            copied.replace(template)
-
-    store._make_store = make_or_copy
-
-
 def _main(
     module: str,
     arguments: tuple[str, ...],
@@ -229,7 +211,7 @@ def _main(
 ) -> None:
     os.chdir(cwd)
     os.environ |= {"NO_COLOR": "1", "TERM": "dumb", **variables}
-    make_stores_once(Path(os.environ["ASL_EXP_TEST_STORE"]))
+    make_once()
     for number, said in ((1, log), (2, errors)):
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout = os.fdopen(1, "w", buffering=1)

@@ -40,7 +40,7 @@ def test_fast_tests_pass_with_the_lowest_versions() -> None:
     if not PYTHON.exists():
         pytest.skip("no environment of the lowest versions: make lowest")
     # A record that this MLflow has made may be too new for the lowest.
-    env = {key: value for key, value in os.environ.items() if key != "ASL_EXP_TEST_STORE"}
+    env = {key: value for key, value in os.environ.items() if key != "ASL_EXP_TEST_MADE"}
     done = subprocess.run(
         [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default",
          "-m", "not heavy and not gpu and not exhaustive", *QUICK],

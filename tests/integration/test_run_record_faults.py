@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import made
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -85,7 +86,7 @@ def delete_database(client: MlflowClient, run_id: str) -> None:
 def replace_database(client: MlflowClient, run_id: str) -> None:
     """By one of the same tables, without any run."""
     file = Path(client.tracking_uri.removeprefix("sqlite:///"))
-    shutil.copyfile(os.environ["ASL_EXP_TEST_STORE"], file.with_suffix(".other"))
+    shutil.copyfile(made("mlflow.db"), file.with_suffix(".other"))
     file.with_suffix(".other").replace(file)
 
 
