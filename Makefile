@@ -88,7 +88,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --require-hashes \
 	  -r requirements.lock
 	@echo "compiling them, on all cores: pip takes one"
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # of templates that are no Python
+	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing/_internal)/' .venv/lib || true  # of templates that are no Python
 	@echo "installed; the first command takes some 20 s to load torch and MLflow"
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
