@@ -49,6 +49,19 @@ def test_a_folder_is_listed_by_class_at_any_depth(tmp_path: Path) -> None:
     assert all(Path(path).is_file() for path in images["path"])
 
 
+@pytest.mark.parametrize(
+    "root", [".", "./", "../photos", ".//", "{above}/photos/", "//{above}/photos"]
+)
+def test_keys_are_below_the_folder_however_it_is_written(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(class_folder(tmp_path / "photos", "AB", each=1))
+    given = config(source="folder", root=root.format(above=tmp_path))
+    images = list_images(given).images
+    assert images["key"].tolist() == ["A/A0.jpg", "B/B0.jpg"]
+    assert all(Path(path).is_file() for path in images["path"])
+
+
 def test_links_that_loop_are_entered_once(tmp_path: Path) -> None:
     root = class_folder(tmp_path, "AB", each=2)
     (root / "A" / "up").symlink_to(root / "A", target_is_directory=True)

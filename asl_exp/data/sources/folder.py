@@ -58,7 +58,7 @@ def list_folder(
     if not found.rows:
         raise DataError(_no_classes(folder, key))
     paths, labels, groups, splits = (list(column) for column in zip(*found.rows, strict=True))
-    keys = [Path(path).relative_to(folder).as_posix() for path in paths]
+    keys = [_below(folder, path) for path in paths]
     listed = table(paths, keys, labels, source or folder.resolve().name, groups)
     listed["split"] = splits
     if found.other_files:
@@ -136,8 +136,8 @@ class _Reader:
         first = len(self.found.rows)
         for name in full:
             for path in sorted(image_files(folder / name, self.found.other_files)):
-                inner = Path(path).relative_to(folder / name).parts[:-1]
-                own = [one for one in inner if group and words.is_better_group(one, group)]
+                inner = _below(folder / name, path).split("/")[:-1] if group else []
+                own = [one for one in inner if words.is_better_group(one, group)]
                 self.found.rows.append((path, name, own[0] if own else group, split))
         self._read_splits_below(folder, first)
 
@@ -145,7 +145,7 @@ class _Reader:
         """Read folders that are splits below those of the classes, at any depth."""
         if self.external:
             return
-        inner = [Path(row[0]).relative_to(folder).parts[1:] for row in self.found.rows[first:]]
+        inner = [_below(folder, row[0]).split("/")[1:] for row in self.found.rows[first:]]
         named = [next((p for p in parts[:-1] if p.lower() in words.SPLITS), "") for parts in inner]
         told = sorted(set(named) - {""})
         splits = {name: words.SPLITS[name.lower()] for name in told}
@@ -356,7 +356,12 @@ def is_junk(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     """Tell by its name whether a file is an image: training and predict read the same ones."""
-    return not is_junk(name) and Path(name).suffix.lower() in SUFFIXES
+    return not is_junk(name) and name.lower().endswith(tuple(SUFFIXES))
+
+
+def _below(folder: Path, path: str) -> str:
+    """Return where a file lies below a folder, in strings: by Path, 87,000 files take seconds."""
+    return path.removeprefix(f"{str(folder).rstrip(os.sep)}{os.sep}").replace(os.sep, "/")
 
 
 def _kind(name: str) -> str:
