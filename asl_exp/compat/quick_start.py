@@ -106,7 +106,7 @@ def _import_hydra() -> None:
     structured = vars(omegaconf)["structured"]
     omegaconf.structured = Later
     try:
-        importlib.import_module("hydra")
+        import hydra  # noqa: F401
     finally:
         omegaconf.structured = structured
         _remove_stand_ins()

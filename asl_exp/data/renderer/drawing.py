@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
-from scipy.ndimage import uniform_filter1d
 
 from asl_exp.data.renderer.background import background
 from asl_exp.data.renderer.capsules import forearm_frame, solids_of
@@ -136,6 +135,8 @@ def _blurred(pixels: Bytes, rng: np.random.Generator) -> Bytes:
     width = round(rng.uniform(0.02, 0.05) * size)
     axis = int(rng.integers(0, 2))
     if rng.uniform() < _MOVED and width > 1:
+        from scipy.ndimage import uniform_filter1d  # 0.1 s, where hands are drawn alone
+
         moved: Bytes = uniform_filter1d(pixels, width, axis=axis)
         pixels = moved
     soft: Bytes = np.array(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from asl_exp.data.renderer.hand import Array
 from asl_exp.data.renderer.raster import Plane, Surface
@@ -92,6 +91,8 @@ def _shadow(surface: Surface, direction: Array, pixels_per_cm: float) -> Plane:
 
 def _smooth(plane: Plane, width: int) -> Plane:
     """Mean over squares of width pixels."""
+    from scipy.ndimage import uniform_filter  # 0.1 s, where hands are drawn alone
+
     return np.asarray(uniform_filter(plane, width))
 
 
