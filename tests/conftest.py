@@ -4,6 +4,7 @@ The environment is set before torch is imported: two cores are shared by all tes
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,9 @@ for _name, _value in {
     os.environ[_name] = _value
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of hundreds of processes would compile all
 sys.dont_write_bytecode = False
-os.environ.setdefault("ASL_EXP_TEST_MADE", tempfile.mkdtemp())
+FIRST = "ASL_EXP_TEST_MADE" not in os.environ  # of the session's processes
+if FIRST:
+    os.environ["ASL_EXP_TEST_MADE"] = tempfile.mkdtemp()
 
 TINY = (
     "backbone.name=asl_small_cnn",
@@ -47,6 +50,11 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no worker ends with it alone."""
     items.sort(key=lambda item: item.path.name != "test_demo.py")
+
+
+def pytest_unconfigure() -> None:
+    if FIRST:
+        shutil.rmtree(os.environ["ASL_EXP_TEST_MADE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
