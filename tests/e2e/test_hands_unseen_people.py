@@ -1,7 +1,10 @@
 """Letters of people, rooms and cameras that were never seen, from photos to the score.
 
-Thresholds: what was measured once, 0.845 and 0.890, less three standard deviations of the accuracy
-of 717 photos (0.013).
+Two of the preset's three sources: the third, half of all photos, is one signer in one room, adds
+nothing for strangers (0.845 and 0.890 with it) and takes six CPU minutes.
+
+Thresholds: the means of what was measured, 0.851 of three seeds and 0.893 of two, less three
+standard deviations of the accuracy of 717 photos (0.013) and a little.
 """
 
 import importlib.util
@@ -15,7 +18,7 @@ from conftest import ROOT, SHARED, environment
 
 HAND_MODEL = SHARED / "weights" / "hand_landmarker.task"
 JOINTS = SHARED / "data" / "joints" / "joints.csv.gz"
-SOURCES = "[kaggle_asl_alphabet,massey_hgr,t32rahman]"
+SOURCES = "[massey_hgr,t32rahman]"
 
 pytestmark = [
     pytest.mark.heavy,
