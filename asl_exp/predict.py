@@ -13,6 +13,7 @@ from pathlib import Path
 
 from asl_exp import cli
 from asl_exp.config.errors import UserError
+from asl_exp.config.process_setup import collector_paused
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,11 +52,13 @@ def _predict(given: argparse.Namespace) -> int:
         raise UserError("--explain: not for a camera; give images or a video")
     if not given.every >= 0:
         raise UserError(f"--every {given.every}: it must be 0 seconds or more")
-    from asl_exp.serving.inputs import inputs
+    with collector_paused():
+        from asl_exp.serving.inputs import inputs
 
     images = inputs(given.images)  # before torch is loaded: what is not there is told at once
-    cli.load_packages("torch")  # a network of joints needs no timm
-    from asl_exp.serving.predict import Asked, Form, show_predictions
+    cli.load_packages("timm" if given.explain else "torch")  # a network of joints needs no timm
+    with collector_paused():
+        from asl_exp.serving.predict import Asked, Form, show_predictions
 
     form: Form = "json" if given.json else "csv" if given.csv else "table"
     asked = Asked(

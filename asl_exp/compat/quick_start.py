@@ -8,8 +8,9 @@ that only the server raises. Each gets a stand-in while the packages are importe
 Whoever needs one of them later gets the real one.
 
 torch itself spends a quarter of its start, 0.35 s, on kernels in Python for tensors without memory,
-which its compiler, its exporter and counters of FLOPs compute shapes with. Those load them first,
-and so must whoever computes on the device ``meta``: other tensors are none of theirs.
+which its compiler, its exporter and counters of FLOPs compute shapes with; with them comes what
+generators of random numbers need. A network of joints that answers needs neither; whatever traces
+has them loaded first, and so has whoever loads more than torch.
 
 A command line that is only checked or shown should take no more than twice as long as Hydra's
 import. OmegaConf loads attrs, 11 ms, to ask whether a class is of it; Hydra and its launchers make
@@ -20,7 +21,7 @@ records of all that is installed, 25 ms, for plugins that watch validations: non
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -44,9 +45,12 @@ def load_quickly(*packages: str) -> None:
 
     Args:
         packages: such as ``torchvision``; one that a later version cannot import so is imported
-            as it is.
+            as it is. ``torch`` alone is loaded without its kernels for shapes and its generators.
     """
-    _import_torch()
+    if packages == ("torch",):
+        _import_torch()
+    else:
+        load_kernels()
     _leave_optimizers_uncompiled()
     if any(name in sys.modules for name in _SPARED):
         return
@@ -125,8 +129,10 @@ def _import_torch() -> None:
 
 
 def load_kernels() -> None:
-    """Load what computes the shapes of tensors on the device ``meta``, if it is not there."""
-    importlib.import_module(_KERNELS)
+    """Load all of torch, the kernels for tensors on the device ``meta`` included."""
+    importlib.import_module("torch")
+    with suppress(ModuleNotFoundError):
+        importlib.import_module(_KERNELS)
 
 
 class _KernelsFirst(MetaPathFinder):

@@ -3,9 +3,6 @@
 import os
 from pathlib import Path
 
-import yaml
-from omegaconf import OmegaConf
-
 
 def conf_dir() -> Path:
     """Return the folder of the YAML files: beside the package in a clone, inside it in a wheel."""
@@ -37,6 +34,9 @@ def is_file_at(given: str) -> bool:
 
 def help_text() -> str:
     """Return what ``--help`` says, as Hydra would after composing everything."""
+    import yaml
+    from omegaconf import OmegaConf
+
     file = conf_dir() / "hydra" / "help" / "asl_exp.yaml"
     content = {"hydra": {"help": yaml.safe_load(file.read_text(encoding="utf-8"))}}
     return str(OmegaConf.create(content).hydra.help.template)

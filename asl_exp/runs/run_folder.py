@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.saved import read_saved
 from asl_exp.config.schema import Config
-from asl_exp.config.yaml_file import read_yaml
 from asl_exp.runs.result import Result
 from asl_exp.runs.writing import replaced
 
@@ -24,6 +22,8 @@ CONFIG_FILE: Final = f"{Artifact.CONFIG}/resolved.yaml"
 
 def write_config(config: Config, run_folder: Path) -> None:
     """Save the resolved configuration of a run."""
+    from omegaconf import OmegaConf  # a model folder is read without it
+
     file = run_folder / CONFIG_FILE
     file.parent.mkdir(exist_ok=True)
     with replaced(file) as part:
@@ -36,6 +36,8 @@ def read_config(run_folder: Path) -> Config:
     Raises:
         UserError: it is missing, damaged, or of another version of asl_exp.
     """
+    from asl_exp.config.yaml_file import read_yaml
+
     file = run_folder / CONFIG_FILE
     try:
         return read_saved(read_yaml(file))

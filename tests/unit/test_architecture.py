@@ -177,7 +177,10 @@ def test_config_is_light_and_stands_alone(module: str) -> None:
 @pytest.mark.parametrize(
     ("loaded", "spared"),
     [
-        (("serving.predict", "data.hands.hand_store"), {"timm", "torchvision", "pandas"}),
+        (
+            ("serving.predict", "data.hands.hand_store"),
+            {"timm", "torchvision", "pandas", "omegaconf"},
+        ),
         (("training.folds",), {"matplotlib", "sklearn", "scipy.ndimage"}),
     ],
     ids=["an answer by joints alone", "a run"],
