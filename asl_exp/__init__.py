@@ -19,9 +19,12 @@ __version__ = "0.1.0"
 if sys.argv[:1] == ["-m"] and any(one.split(".")[0] == __name__ for one in sys.orig_argv):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-# Read by OpenMP when torch is imported. Its threads spin while they wait, which on cores shared
-# with anything else cost 4 to 7 times the images a second (measured on two cores at load 4).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read by OpenMP when torch is imported. Threads that spin for long while they wait cost up to 7
+# times the images a second on shared cores, threads that never spin 1.6 times those of a small
+# network on free ones: they spin for a moment (docs/benchmarks.md, Waiting threads).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def __getattr__(name: str) -> Any:
