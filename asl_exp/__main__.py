@@ -27,7 +27,7 @@ _LOCK: Final = ".lock"
 """What a run that has not begun leaves in its folder."""
 
 _NOTHING_ASKED: Final = """nothing is asked for. For example
-  python -m asl_exp experiment=demo                     drawn hands on the CPU, in minutes
+  python -m asl_exp experiment=demo                     drawn hands on the CPU, in a minute
   python -m asl_exp data=folder data.root=PHOTOS        your photos, a sub-folder for each letter
   python -m asl_exp data=synthetic                      the defaults: EfficientNet-B0, 200 epochs
 --help lists all groups and choices"""

@@ -2,10 +2,12 @@
 
 Two are published and were trained from scratch, two are small ones of ours. Only their
 convolutions are here: what follows the feature map (flatten, dense layers) is the configuration
-group `head`. No weights exist for them, so they need ``backbone.pretrained=false``.
+group `head`. Weights exist for the demo's alone, of drawn hands (docs/benchmarks.md says how they
+were made); the others need ``backbone.pretrained=false``.
 """
 
 from collections.abc import Callable
+from importlib import resources
 from typing import Any
 
 import torch
@@ -30,12 +32,13 @@ def _recorded(image_size: int) -> dict[str, Any]:
     }
 
 
+_WEIGHTS = str(resources.files(__package__) / "asl_small_resnet.safetensors")
 default_cfgs = generate_default_cfgs(
     {
         "asl_residual_cnn": _recorded(224),
         "asl_plain_cnn": _recorded(128),
         "asl_small_cnn": _recorded(64),
-        "asl_small_resnet": _recorded(48),
+        "asl_small_resnet": _recorded(48) | {"file": _WEIGHTS, "license": "mit"},
     }
 )
 """Read by register_model, so it stands before the networks."""

@@ -85,23 +85,36 @@ def load_weights(network: nn.Module, config: BackboneConfig) -> WeightsReport:
     """
     if not config.pretrained:
         return WeightsReport(pretrained=False, source=RANDOM)
-    if config.weights is not None:
-        path = home_expanded(config.weights)
+    path = home_expanded(config.weights) if config.weights is not None else _packaged(config.name)
+    if path is not None:
         return _fill(network, read_tensors(path), path.name, file_digest(path))
     return _load_published(network, config)
+
+
+def _recorded(name: str) -> Any:
+    """Return what timm records of a network, None of one that it does not know."""
+    return timm_with_ours().models.get_pretrained_cfg(name, allow_unregistered=True)
+
+
+def _packaged(name: str) -> Path | None:
+    """Return the file of weights that comes with this package, of a network of ours."""
+    recorded = _recorded(name)
+    return Path(recorded.file) if recorded and recorded.file else None
 
 
 def licence_of(config: BackboneConfig) -> str:
     """Return in words where the weights that training starts from come from, and their licence."""
     if not config.pretrained:
         return "none, it started from random values"
-    recorded = timm_with_ours().models.get_pretrained_cfg(config.name, allow_unregistered=True)
+    recorded = _recorded(config.name)
     licence = (recorded and recorded.license) or "unknown to timm"
     if config.weights is not None:
         return (
             f"the file {Path(config.weights).name}, whose licence is its maker's; that of timm's "
             f"own {config.name} is {licence}"
         )
+    if _packaged(config.name) is not None:
+        return f"drawn hands, with asl_exp, licence {licence}"
     where = (recorded and recorded.hf_hub_id) or config.name
     return f"{where}, through timm, licence {licence}"
 
@@ -112,11 +125,10 @@ def require_reachable(config: BackboneConfig) -> None:
     Raises:
         WeightsError: with what to do instead.
     """
-    if not config.pretrained or config.weights is not None:
+    if not config.pretrained or config.weights is not None or _packaged(config.name) is not None:
         return
-    recorded = timm_with_ours().models.get_pretrained_cfg(config.name, allow_unregistered=True)
-    published = recorded.to_dict() if recorded else {}
-    _published_source(config.name, published)
+    recorded = _recorded(config.name)
+    _published_source(config.name, recorded.to_dict() if recorded else {})
 
 
 def _published_source(name: str, published: Mapping[str, Any]) -> str:

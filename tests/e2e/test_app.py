@@ -26,7 +26,9 @@ TYPED = "CAB "
 CLASSES = ("A", "B", "C", "L", "del", "nothing", "space")
 TRAINED = (
     "experiment=demo", f"data.classes=[{','.join(CLASSES)}]", "backbone.name=asl_small_cnn",
-    "head=flatten", "head.hidden=[]", "regularization.label_smoothing=0", "lr.finetune=3e-3",
+    "backbone.pretrained=false", "head=flatten", "head.hidden=[]",
+    "regularization.label_smoothing=0", "lr.finetune=3e-3",
+    "schedule.finetune.norm_statistics=trained",
     "augmentation.zoom=0.05", "augmentation.shift=0.05", "data.batch_size=32",
     "trainer.channels_last=false",
     "data.synthetic.signers=30", "data.synthetic.images_per_letter=3",

@@ -31,6 +31,11 @@ def test_demo_learns_letters_and_shows_the_gap(tmp_path: Path) -> None:
     result = json.loads(folder.read_text())
     metrics = result["metrics"]
     assert metrics[names.VAL_ACCURACY] > 0.8
+    frozen, tuned = (
+        float(re.findall(rf"(?m)^{phase} \d+/\d+: .*\| val [\d.]+ ([\d.]+) ", done.stdout)[-1])
+        for phase in ("transfer", "finetune")
+    )
+    assert 0.5 < frozen < tuned, "each phase learns what it is there for"
     assert metrics["external/synthetic_external/accuracy"] < metrics["test/accuracy"] - 0.1
     for split in ("train", "val", "test", "external/synthetic_external"):
         assert re.search(rf"(?m)^ *{split} ", done.stdout), done.stdout

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,18 @@ def test_the_document_names_what_is_there() -> None:
         beside = re.match(r"\| `(?:\w+\.)?(\w+)`[^|]*\| `(\w+/\w+\.py)`", row)
         if beside:
             assert f"def {beside[1]}(" in (PACKAGE / beside[2]).read_text(), row
+
+
+def test_every_file_of_data_is_packaged() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    packaged = {
+        file
+        for package, patterns in project["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for file in (PACKAGE.parent / package.replace(".", "/")).glob(pattern)
+    }
+    files = {f for f in PACKAGE.rglob("*.*") if f.is_file() and "__pycache__" not in f.parts}
+    assert {f for f in files if f.suffix != ".py"} == packaged
 
 
 def test_no_module_imports_another_in_a_circle() -> None:

@@ -18,7 +18,7 @@ import torch
 from asl_exp.config.errors import WeightsError
 from asl_exp.config.schema import BackboneConfig
 from asl_exp.model.backbone import build_backbone
-from asl_exp.model.weights import read_tensors
+from asl_exp.model.weights import licence_of, read_tensors, require_reachable
 
 ROOT = Path(__file__).resolve().parents[2]
 MOBILENET = {"pad_type": "same", "bn_eps": 0.001}
@@ -162,6 +162,28 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, how: str) -> None:
         path.write_bytes(pickle.dumps(content))
     assert "nothing but tensors" in complaint(small(weights=str(path)))
     assert not trace.exists()
+
+
+def test_the_demos_network_brings_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr("socket.create_connection", no_network)
+    config = BackboneConfig(name="asl_small_resnet")
+    require_reachable(config)
+    first, again = build_backbone(config, 48), build_backbone(config, 48)
+    report, loaded = first.weights, again.network.state_dict()
+    assert report.pretrained
+    assert report.source == "asl_small_resnet.safetensors"
+    assert report.n_tensors == len(loaded)
+    for name, tensor in first.network.state_dict().items():
+        assert torch.equal(loaded[name], tensor), name
+    assert licence_of(config) == "drawn hands, with asl_exp, licence mit"
+
+
+@pytest.mark.parametrize("name", ["asl_small_cnn", "asl_plain_cnn", "asl_residual_cnn"])
+def test_our_other_networks_have_none(name: str) -> None:
+    assert f"no weights are published for '{name}'" in complaint(BackboneConfig(name=name))
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {}, torch.zeros(3)])

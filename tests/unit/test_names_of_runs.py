@@ -79,7 +79,7 @@ def test_what_is_told_of_the_demo_fits_a_small_terminal() -> None:
                 for group in told.values())  # fmt: skip
     assert lines <= 16
     assert told["backbone"]["name"] == "asl_small_resnet"
-    assert told["schedule.finetune"]["epochs"] == "20"
+    assert told["schedule.finetune"]["epochs"] == "7"
 
 
 def test_the_mean_over_external_sets_has_one_key() -> None:
