@@ -68,6 +68,10 @@ class _Files(CachingConfigRepository):
 
     delegate: ConfigRepository
 
+    def __init__(self, delegate: ConfigRepository) -> None:
+        super().__init__(delegate)
+        self._read_once = cache(self._read)
+
     def load_config(self, config_path: str) -> ConfigResult | None:
         if config_path not in self.cache:
             self.cache[config_path] = self._load(config_path)
@@ -87,10 +91,9 @@ class _Files(CachingConfigRepository):
         self, config_path: str, *, defaults: bool = False
     ) -> tuple[dict[Any, Any], str | None]:
         """Return a file's content, and the package that its header names."""
-        content, package = self._read(config_path)
+        content, package = self._read_once(config_path)
         return {k: v for k, v in content.items() if defaults or k != "defaults"}, package
 
-    @cache  # noqa: B019 - lives as long as one composition
     def _read(self, config_path: str) -> tuple[dict[Any, Any], str | None]:
         if config_path.startswith(_HYDRAS):
             chosen = HydraConf().defaults if config_path == "hydra/config" else []
