@@ -46,7 +46,7 @@ def test_one_batch_is_trained_and_validated_on() -> None:
     config = compose_config(["debug=overfit", "experiment=demo"])
     less = with_less(config, letters())
     train, val, test = less.splits.values()
-    assert len(train) == config.data.batch_size == 64
+    assert len(train) == config.data.batch_size == 32
     assert train.rows.tolist() == val.rows.tolist()
     assert (val.name, len(test)) == ("val", 30)
     assert not any(config.augmentation.model_dump().values())
