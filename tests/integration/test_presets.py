@@ -150,7 +150,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "schedule.transfer.keep_every_epoch": True,
         "schedule.finetune.epochs": 0,
     },
-    "demo": {"data.source": "synthetic", "backbone.weights": None},
+    "demo": {"data.source": "synthetic", "backbone.pretrained": True},
 }
 
 
