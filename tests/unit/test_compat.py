@@ -274,6 +274,8 @@ def test_yaml_is_read_and_refused_as_omegaconf_does(
 
 
 def test_launchers_are_loaded_when_one_is_named() -> None:
+    for extra in ("joblib", "ray", "submitit"):
+        pytest.importorskip(f"hydra_plugins.hydra_{extra}_launcher", reason="an extra is missing")
     steps = """
 import sys
 from asl_exp.compat import hydra
