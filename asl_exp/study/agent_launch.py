@@ -108,9 +108,14 @@ def _run_processes(command: Command, n_agents: int, lines: Lines) -> list[Fault]
         while any(agent.is_alive() for agent in agents):
             wait([agent.sentinel for agent in agents if agent.is_alive()], timeout=_SHOW_S)
             lines.show()
+    except Interrupted:
+        _end(agents)
+        for _, message in _faults(pipes):
+            print(f"asl_exp: an agent ended with another fault: {message}", file=sys.stderr)
+        raise
     finally:
         _end(agents)
-    return [fault for pipe in pipes for fault in _received(pipe)]
+    return _faults(pipes)
 
 
 def _end(agents: list[BaseProcess]) -> None:
@@ -125,10 +130,13 @@ def _end(agents: list[BaseProcess]) -> None:
             agent.join()
 
 
-def _received(pipe: Connection) -> list[Fault]:
-    with suppress(EOFError, OSError):
-        return [pipe.recv()]
-    return []
+def _faults(pipes: list[Connection]) -> list[Fault]:
+    """Return what the agents that have ended met; one that was killed could not say."""
+    faults = []
+    for pipe in pipes:
+        with suppress(EOFError, OSError):
+            faults.append(pipe.recv())
+    return faults
 
 
 def _process(command: Command, number: int, n_agents: int, told: Connection) -> None:

@@ -62,8 +62,8 @@ class Budget:
         self._require_study()
         with self.opened.store.lock() as held:
             self._fail_stale_trials()
-            trials = study.get_trials(deepcopy=False)
-            verdict = self._verdict(trials)
+            self._put_in_line()
+            verdict = self._verdict(study.get_trials(deepcopy=False))
             if verdict is not None:
                 return verdict
             trial = study.ask()
@@ -101,7 +101,7 @@ class Budget:
             return "done"
         if len(self.failures_in_a_row(trials)) >= self.opened.plan.sweep.max_failures:
             return "failing"
-        waiting = states.count(TrialState.WAITING)
+        waiting = TrialState.WAITING in states or _not_yet_repeated(trials)
         if not waiting and self.opened.sampler.is_exhausted(self.opened.study):
             return "wait" if running else "done"
         return "wait" if wanted is not None and counted + running >= wanted else None
@@ -126,10 +126,8 @@ class Budget:
             given = values if state == TrialState.COMPLETE else None
             with suppress(UpdateFinishedTrialError):  # told already, and the answer was lost
                 study.tell(trial, given, state=state, skip_if_finished=True)
-            told = study.get_trials(deepcopy=False)[trial.number]
-            if reason == INTERRUPTED and told.user_attrs.get(REASON) == INTERRUPTED:
-                self._repeat(told, deaths=told.user_attrs.get(DEATHS, 0))
-        return told
+            self._put_in_line()
+            return study.get_trials(deepcopy=False)[trial.number]
 
     def _fail_stale_trials(self) -> None:
         running = self.opened.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -143,14 +141,12 @@ class Budget:
         trial = study.get_trials(deepcopy=False)[stale.number]
         storage.set_trial_user_attr(trial_id(storage, study, trial.number), REASON, DIED)
         study.tell(trial.number, state=TrialState.FAIL)
-        deaths = trial.user_attrs.get(DEATHS, 0) + 1
-        if deaths <= MAX_DEATHS:
-            self._repeat(trial, deaths=deaths)
 
-    def _repeat(self, trial: FrozenTrial, *, deaths: int) -> None:
-        """Put a trial in line again, also with the values given to it that it had not drawn yet."""
-        given = enqueued_values(trial)
-        self.opened.study.enqueue_trial({**given, **trial.params}, user_attrs={DEATHS: deaths})
+    def _put_in_line(self) -> None:
+        """Enqueue what is to be repeated: also what a process had no time left to enqueue."""
+        study = self.opened.study
+        for trial in _not_yet_repeated(study.get_trials(deepcopy=False)):
+            study.enqueue_trial(_values(trial), user_attrs={DEATHS: _deaths(trial)})
 
     def failures_in_a_row(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Return the trials of this command that failed since the last one that did not."""
@@ -163,6 +159,27 @@ class Budget:
             if trial.user_attrs.get(REASON) not in (DIED, INTERRUPTED):
                 row.append(trial)
         return row
+
+
+def _not_yet_repeated(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that failed by no fault of their own and were not put in line again."""
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    return [
+        trial
+        for trial in failed
+        if trial.user_attrs.get(REASON) in (DIED, INTERRUPTED)
+        and _deaths(trial) <= MAX_DEATHS
+        and not any(enqueued_values(t) == _values(trial) for t in trials[trial.number + 1 :])
+    ]
+
+
+def _values(trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's values, also those given to it that it had not drawn yet."""
+    return {**enqueued_values(trial), **trial.params}
+
+
+def _deaths(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get(DEATHS, 0)) + (trial.user_attrs.get(REASON) == DIED)
 
 
 def _ended(trial: FrozenTrial) -> datetime:

@@ -141,7 +141,7 @@ def test_an_interrupt_says_how_to_continue(
     waiting = [t for t in trials if t.state.name == "WAITING"]
     assert len(interrupted) == agents
     own = [t.system_attrs["fixed_params"] for t in waiting]
-    assert all(trial.params in own for trial in interrupted), "in line to be tried again"
+    assert all(trial.params in own for trial in interrupted), f"not in line again:\n{said}"
     assert counted(trials) == []
     assert {run.info.status for run in runs_of(tmp_path)} == {"KILLED"}
 
