@@ -87,6 +87,7 @@ def test_a_kept_score_stays_in_its_phase(
     for text, start, count in zip(scores, starts, epochs, strict=True):
         box = text.get_window_extent().transformed(to_epochs)
         assert start - 0.8 < box.x0
+        assert loss.bbox.y0 < text.get_window_extent().y0, "within the frame"
         assert box.x1 < start + count - 0.2, "on the line of the next phase"
 
 

@@ -14,6 +14,7 @@ from asl_exp.evaluation.figures import canvas
 FEW_EPOCHS = 40  # up to which every epoch gets a dot
 LETTER = 0.012  # of the axes' width: a letter of a phase's name
 SCORE = 0.05  # of the axes' width: a kept epoch's score
+ABOVE = 0.14  # of the lines' height: room above and below them for a score
 MOST_TICKS = 20
 _STEPS = [step * 10**power for power in range(9) for step in (1, 2, 5)]
 LOG_FROM_RATIO = 100  # between the highest and the lowest loss
@@ -157,22 +158,28 @@ def _mark_kept(axes: Axes, rows: pd.DataFrame, key: str, kept: Mapping[str, int]
         label="kept",
         zorder=4,
     )
-    middle, n_epochs = rows["epoch"].mean(), rows["phase"].value_counts()
-    half = SCORE * len(rows) / 2
+    spans = rows.groupby("phase", sort=False)["epoch"].agg(["min", "max"])
+    width, below = SCORE * len(rows), key == names.VAL_LOSS  # beyond the best no line is drawn
     for phase, epoch, value in chosen[["phase", "epoch", key]].itertuples(index=False):
-        side = 1 if epoch <= middle else -1
-        if n_epochs[phase] - 1 < 2 * half:  # beside its star it would lie on the next phase's line
-            side, epoch = 0, max(epoch, rows["epoch"].min() - 0.5 + half)
+        side = 0  # a score beside its star must not lie on another phase's lines
+        if epoch - spans["min"][phase] + 0.5 >= width:
+            side = -1
+        elif spans["max"][phase] + 0.5 - epoch >= width:
+            side = 1
+        else:
+            epoch = max(epoch, spans["min"].min() - 0.5 + width / 2)
         axes.annotate(
             readable.score(value),
             (epoch, value),
-            xytext=(9 * side, 9),
+            xytext=(-4 * side, -9 if below else 9),
             textcoords="offset points",
             ha=("center", "left", "right")[side],
+            va="top" if below else "bottom",
             fontsize=9,
             zorder=5,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
         )
+    axes.margins(y=ABOVE)
 
 
 def _mark_boundaries(axes: Axes, rows: pd.DataFrame) -> None:
