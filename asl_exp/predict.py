@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(given: argparse.Namespace) -> int:
     if (given.camera is None) == (not given.images):
-        raise UserError("give images (files, folders, patterns, videos, -), or --camera 0")
+        raise UserError(
+            "give the model, then images (files, folders, patterns, videos, -) or --camera 0"
+        )
     if given.explain and given.camera is not None:
         raise UserError("--explain: not for a camera; give images or a video")
     if not given.every >= 0:

@@ -155,6 +155,9 @@ _VERBS: Final = ("train", "fit", "run", "start")
 def _no_assignment(word: str, *, first: bool) -> str:
     if not word.strip():
         return f"'{word}': an empty word among the arguments; leave it out (a variable unset?)"
+    if "=" not in word and Path(word).is_dir():
+        given = f"photos in a folder are given as data=folder {in_shell(f'data.root={word}')}"
+        return f"{word}: is not of the form key=value; {given}, an unfinished run by resume={word}"
     if "=" not in word and (Path(word).suffix in (".yaml", ".yml") or "/" in word):
         hint = "; a preset is chosen by experiment=FILE.yaml"
         return f"{word}: is not of the form key=value{hint if Path(word).suffix else ''}"

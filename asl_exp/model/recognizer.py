@@ -14,6 +14,7 @@ from asl_exp.config.names import Artifact
 from asl_exp.config.schema import HandConfig
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.hands.hand import Detector, Floats, answers_without_hand, in_squares, n_looks
+from asl_exp.data.sources.folder import is_image
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.folder import DESCRIPTION, WEIGHTS, require_whole
 from asl_exp.model.kept import NOT_SURE, KeptModel
@@ -27,6 +28,8 @@ OLD_CHECKPOINT: Final = "artifacts/checkpoint.ckpt"
 
 HAND_MODEL: Final = "hand_landmarker.task"
 """Name of the hand detector's file, in the folder of a model that looks for hands."""
+
+_MODEL_FIRST: Final = "the model comes first, then images; evaluate takes them as data=folder data.root=DIR"
 
 NO_HAND: Final = "no hand"
 """The answer where no hand is found and the model does not guess."""
@@ -218,11 +221,15 @@ def find_checkpoint(where: Path) -> Path:
     """Return the file that a path means: a model folder's model.json, else a kept checkpoint.
 
     Args:
-        where: a run folder, a model folder, or either file itself.
+        where: a run folder, a model folder, or one of their files.
 
     Raises:
         UserError: there is none, or the folder's result.json cannot be read.
     """
+    if where.is_file() and is_image(where.name):
+        raise UserError(f"{where}: an image; {_MODEL_FIRST}")
+    if where.name == WEIGHTS:
+        where = where.parent
     if where.is_file():
         return where
     for folder in (where, where / Artifact.MODEL):
@@ -242,6 +249,8 @@ def find_checkpoint(where: Path) -> Path:
             f"{where}: an MLflow model without {DESCRIPTION}, so not one of asl_exp, or not the "
             "whole of it; only JSON and safetensors are read, what else is there may hold code"
         )
+    if any(is_image(file.name) for depth in ("*", "*/*") for file in where.glob(depth)):
+        raise UserError(f"{where}: images, and no kept model; {_MODEL_FIRST}")
     raise UserError(
         f"{where}: no kept model; give a run folder, its model/ folder, or a .ckpt or .onnx file"
     )

@@ -114,6 +114,8 @@ def _listed(name: str, passed_over: Counter[str]) -> list[Shown | Path]:
             here.append(match)
         elif not is_junk(match.name):
             others[match.suffix.lower() or "without ending"] += 1
+    if not here and "://" in name:
+        raise UserError(f"{name}: addresses are not fetched; save the image and give its file")
     if not here:
         beside = f" (but {other_kinds(others)})" if others else ""
         raise UserError(f"{name}: no such file, or no image in it{beside}")

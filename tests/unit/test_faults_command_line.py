@@ -97,6 +97,8 @@ def test_text_that_reads_as_a_number_is_shown_quoted(text: str, folder: Path) ->
         ("optimizer.betas=[.9", "optimizer.betas: '[.9' cannot be read"),
         ("experiment", "write experiment=CHOICE"),
         ("best.yaml", "experiment=FILE.yaml"),
+        ("photos", "given as data=folder data.root=photos, an unfinished run by resume=photos"),
+        ("my photos", "given as data=folder 'data.root=my photos'"),
         ("lr.transfer=interval(a,b)", "cannot be read; write one value"),
         ("lr.transfer=choice()", "cannot be read; write one value"),
         ("seed=1,,2", "cannot be read; write one value"),
@@ -108,6 +110,8 @@ def test_text_that_reads_as_a_number_is_shown_quoted(text: str, folder: Path) ->
     ],
 )
 def test_what_is_no_value_is_said_once(word: str, told: str, folder: Path) -> None:
+    for photos in ("photos", "my photos"):
+        (folder / photos).mkdir()
     (fault,) = faults_of(word)
     assert told in fault
     assert '="[' not in fault, "a list in quotes is a text"

@@ -140,11 +140,12 @@ def test_standard_input_is_an_image_or_names(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "give images (files, folders, patterns, videos, -), or --camera 0"),
+        ([], "give the model, then images (files, folders, patterns, videos, -) or --camera 0"),
         (["x.png", "--camera", "0"], "or --camera 0"),
         (["--camera", "0", "--explain", "why"], "--explain: not for a camera"),
         (["x.png", "--every", "-1"], "--every -1.0: it must be 0"),
         (["nowhere.png"], "nowhere.png: no such file, or no image in it"),
+        (["http://127.0.0.1/1.png"], "http://127.0.0.1/1.png: addresses are not fetched"),
     ],
 )
 def test_a_wrong_command_line_is_a_sentence(
@@ -152,6 +153,23 @@ def test_a_wrong_command_line_is_a_sentence(
 ) -> None:
     assert main(["no model", *words]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["photos/1.png", "photos", "."])
+def test_images_in_the_place_of_the_model_are_told_apart(
+    given: str, photos: Path, capsys: Capture
+) -> None:
+    assert main([given, "photos/2.png"]) == 2
+    told = capsys.readouterr().err
+    assert f"{given}: " in told
+    assert "image" in told
+    assert "the model comes first, then images" in told
+
+
+def test_the_weights_file_means_its_model(model: Path, photos: Path, capsys: Capture) -> None:
+    by_folder = answered(model, capsys, "photos/4.png")
+    weights = next(model.rglob("weights.safetensors"))
+    assert answered(weights, capsys, "photos/4.png") == by_folder
 
 
 @pytest.mark.parametrize(
