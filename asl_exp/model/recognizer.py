@@ -29,7 +29,9 @@ OLD_CHECKPOINT: Final = "artifacts/checkpoint.ckpt"
 HAND_MODEL: Final = "hand_landmarker.task"
 """Name of the hand detector's file, in the folder of a model that looks for hands."""
 
-_MODEL_FIRST: Final = "the model comes first, then images; evaluate takes them as data=folder data.root=DIR"
+_MODEL_FIRST: Final = (
+    "the model comes first, then images; evaluate takes them as data=folder data.root=DIR"
+)
 
 NO_HAND: Final = "no hand"
 """The answer where no hand is found and the model does not guess."""
