@@ -13,6 +13,7 @@ Comparing 87,000 images takes 20 s on one core, so the clusters of a set are kep
 folder, by the digest of its images.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -75,10 +76,27 @@ def near_pairs(hashes: Hashes) -> NDArray[np.int64]:
 
     Compares every pair: 20 s on one core for 87,000 images, less on more.
     """
+    return _of_blocks(_pairs_from, hashes)
+
+
+def _of_blocks(
+    compare: Callable[[Hashes, int], NDArray[np.int64]], hashes: Hashes
+) -> NDArray[np.int64]:
     starts = range(0, len(hashes), _BLOCK)
     with ThreadPoolExecutor(n_cores()) as pool:
-        found = list(pool.map(partial(_pairs_from, hashes), starts))
+        found = list(pool.map(partial(compare, hashes), starts))
     return np.concatenate([np.empty((0, 2), np.int64), *found])
+
+
+def _links_from(hashes: Hashes, start: int) -> NDArray[np.int64]:
+    """Return as few pairs as link the images that a block's pairs do.
+
+    A thousand frames of a hand held still are half a million pairs, and a thousand links.
+    """
+    pairs = _pairs_from(hashes, start) - start
+    first = clusters(len(hashes) - start, pairs)
+    linked = np.flatnonzero(first != np.arange(len(first)))
+    return np.stack([first[linked], linked], 1) + start
 
 
 def _pairs_from(hashes: Hashes, start: int) -> NDArray[np.int64]:
@@ -127,7 +145,7 @@ def near_clusters(hashes: Hashes, digest: str, cache_dir: str) -> NDArray[np.int
     kept = _kept(file, len(hashes))
     if kept is not None:
         return kept
-    found = clusters(len(hashes), near_pairs(hashes))
+    found = clusters(len(hashes), _of_blocks(_links_from, hashes))
     _keep(file, found)
     return found
 

@@ -60,6 +60,21 @@ def test_clusters_join_what_is_linked_by_others() -> None:
     assert clusters(0, np.empty((0, 2), np.int64)).tolist() == []
 
 
+def test_clusters_are_those_of_all_pairs_and_take_few_links(tmp_path: Path) -> None:
+    """Frames of a hand that is held still are all near each other."""
+    generator = np.random.default_rng(0)
+    hands = generator.integers(0, 2**63, (4, 4)).astype(np.uint64)[generator.integers(0, 4, 1200)]
+    moved = np.uint64(1) << generator.integers(0, 63, hands.shape).astype(np.uint64)
+    hashes = np.concatenate(
+        [hands ^ moved, generator.integers(0, 2**63, (400, 4)).astype(np.uint64)]
+    )
+    pairs = near_pairs(hashes)
+    found = near_duplicates.near_clusters(hashes, "e" * 64, str(tmp_path))
+    assert found.tolist() == clusters(len(hashes), pairs).tolist()
+    links = near_duplicates._of_blocks(near_duplicates._links_from, hashes)
+    assert len(links) < len(pairs) / 20
+
+
 def test_clusters_are_kept_and_damaged_ones_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +82,7 @@ def test_clusters_are_kept_and_damaged_ones_found(
     hashes[9] = hashes[4]
     first = near_duplicates.near_clusters(hashes, "d" * 64, str(tmp_path))
     assert first.tolist() == [4 if n == 9 else n for n in range(50)]
-    monkeypatch.setattr(near_duplicates, "near_pairs", None)
+    monkeypatch.setattr(near_duplicates, "_pairs_from", None)
     assert near_duplicates.near_clusters(hashes, "d" * 64, str(tmp_path)).tolist() == first.tolist()
     monkeypatch.undo()
     (kept,) = (tmp_path / "near").iterdir()
