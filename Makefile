@@ -5,6 +5,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 OLD_MLFLOW := .cache/mlflow-2.7.1
 LOWEST := .cache/lowest
+UV := $(BIN)/uv
+# uv takes a quarter of pip's time; pip knows the mirrors of its own configuration.
+install = $(UV) pip install --no-config --python $(1)/bin/python --no-deps --require-hashes -r $(2) \
+  || $(BIN)/python -m pip --python $(1)/bin/python install --no-compile --no-deps --require-hashes -r $(2)
 
 .PHONY: demo test test-all test-exhaustive test-lowest mlflow-2.7.1 lowest bench ui docs lint lock clean
 
@@ -42,52 +46,53 @@ lint: $(READY)
 
 mlflow-2.7.1: $(OLD_MLFLOW)/.ready  ## the old server that tests talk to, in its own environment
 
-$(OLD_MLFLOW)/.ready: tests/servers/mlflow-2.7.1.lock
+$(OLD_MLFLOW)/.ready: tests/servers/mlflow-2.7.1.lock | $(UV)
 	rm -rf $(OLD_MLFLOW)
-	$(PYTHON) -m venv $(OLD_MLFLOW)
-	$(OLD_MLFLOW)/bin/python -m pip install --quiet --no-compile --require-hashes -r $<
+	$(PYTHON) -m venv --without-pip $(OLD_MLFLOW)
+	$(call install,$(OLD_MLFLOW),$<)
 	touch $@
 
 lowest: $(LOWEST)/.ready  ## the lowest versions that pyproject.toml allows, with .venv's torch
 
 # Torch and CUDA are most of what there is to install: linked, they take no time and no room.
-$(LOWEST)/.ready: $(LOWEST)/.others $(READY)
+$(LOWEST)/.ready: tests/lowest.lock $(READY)
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv --without-pip $(LOWEST)
+	awk '/^[a-z]/ {other = !/^(torch|torchvision|triton|cuda-.*|nvidia-[^m].*)==/} other' $< > $(LOWEST)/others.txt
+	$(call install,$(LOWEST),$(LOWEST)/others.txt)
 	for part in torch torch-* torchgen functorch torchvision torchvision-* torchvision.libs triton nvidia cuda; do \
 	  for there in $(CURDIR)/.venv/lib/python3*/site-packages/$$part; do \
 	    test ! -e "$$there" || ln -sf "$$there" $(LOWEST)/lib/python3*/site-packages/; done; done
 	touch $@
 
-$(LOWEST)/.others: tests/lowest.lock
-	rm -rf $(LOWEST)
-	$(PYTHON) -m venv $(LOWEST)
-	awk '/^[a-z]/ {other = !/^(torch|torchvision|triton|cuda-.*|nvidia-[^m].*)==/} other' $< > $(LOWEST)/others.txt
-	$(LOWEST)/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes -r $(LOWEST)/others.txt
-	touch $@
-
-$(LOWEST)-torch/.ready: tests/lowest.lock
+$(LOWEST)-torch/.ready: tests/lowest.lock | $(UV)
 	rm -rf $(LOWEST)-torch
-	$(PYTHON) -m venv $(LOWEST)-torch
-	$(LOWEST)-torch/bin/python -m pip install --no-deps --require-hashes -r $<
+	$(PYTHON) -m venv --without-pip $(LOWEST)-torch
+	$(call install,$(LOWEST)-torch,$<)
 	touch $@
 
-lock:  ## resolve the newest versions anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+lock: $(UV)  ## resolve the newest versions anew
+	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-strip-extras --no-annotate --no-header --upgrade -o requirements.lock
-	uv pip compile pyproject.toml tests/lowest.in --resolution lowest-direct --python-version 3.11 \
+	$(UV) pip compile pyproject.toml tests/lowest.in --resolution lowest-direct --python-version 3.11 \
 	  --generate-hashes --no-strip-extras --no-annotate --no-header --upgrade -o tests/lowest.lock
 
 clean:  ## remove caches and the environment, never runs/
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache
 
-$(READY): requirements.lock pyproject.toml
+$(UV): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	  "asl_exp needs Python 3.11 or newer; run: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
-	@echo "installing what asl_exp needs into .venv, once: about 7 GB on disk (torch with its CUDA"
-	@echo "libraries is most of it); 6 minutes on a fast line. pip says each package as it comes."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --require-hashes \
-	  -r requirements.lock
-	@echo "compiling them, on all cores: pip takes one"
+	awk '/^[a-z]/ {it = /^uv==/} it' $< > .venv/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	touch $@
+
+$(READY): requirements.lock pyproject.toml | $(UV)
+	@echo "installing what asl_exp needs into .venv, once: about 7 GB on disk (torch with its CUDA"
+	@echo "libraries is most of it); 2 minutes on a fast line. uv keeps a copy for the next time."
+	$(call install,.venv,$<)
+	@echo "compiling them, on all cores"
 	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing/_internal)/' .venv/lib || true  # of templates that are no Python
 	@echo "installed; the first command takes some 20 s to load torch and MLflow"
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
