@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing import forkserver
+from multiprocessing.connection import Listener
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -199,6 +201,47 @@ def ended(
     with Forked(cwd, *arguments, module=module, errors=errors) as run:
         status = run.wait(timeout)
         return subprocess.CompletedProcess(arguments, status, run.text(), errors.read_text())
+
+
+_CLIENT = f"""#!{sys.executable}
+import os, sys
+from multiprocessing.connection import Client
+
+with Client(os.path.join(os.path.dirname(__file__), "socket")) as asked:
+    asked.send((os.getcwd(), sys.argv[1:]))
+    status, said, errors = asked.recv()
+sys.stdout.write(said)
+sys.stderr.write(errors)
+sys.exit(status)
+"""
+
+
+@contextmanager
+def forking_python(folder: Path) -> Iterator[Path]:
+    """Yield the folder, for PATH: its ``python -m MODULE ARGUMENTS`` is a command that is forked.
+
+    For programs that start commands themselves, one after the other, and send them no signals.
+    The code is that of this project, wherever the command is started.
+    """
+    folder.mkdir()
+    (folder / "python").write_text(_CLIENT)
+    (folder / "python").chmod(0o755)
+    with Listener(str(folder / "socket"), "AF_UNIX") as listener:
+        Thread(target=_answer, args=(listener,), daemon=True).start()
+        yield folder
+
+
+def _answer(listener: Listener) -> None:
+    """Run what is asked for, until the listener is closed."""
+    while True:
+        try:
+            client = listener.accept()
+        except OSError:
+            return
+        with client:
+            cwd, (_, module, *arguments) = client.recv()
+            done = ended(Path(cwd), *arguments, module=module, timeout=600)
+            client.send((done.returncode, done.stdout, done.stderr))
 
 
 def _main(

@@ -6,16 +6,18 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import forking_python
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKBONES = ["efficientnet_b7", "efficientnetv2_b1", "vgg19", "xception"]
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
+def repository(tmp_path: Path) -> Iterator[Path]:
     """Copy what git knows or would add, as a repository of its own with the demo profile."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -28,14 +30,15 @@ def repository(tmp_path: Path) -> Path:
             shutil.copy(ROOT / name, copy / name)
     subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
     shutil.copy(copy / "params.demo.yaml", copy / "params.yaml")
-    return copy
+    with forking_python(tmp_path / "bin"):
+        yield copy
 
 
 def dvc(repository: Path, *words: str) -> str:
     """Run DVC with no configuration but the repository's; return what it printed."""
     home = repository.parent
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "1",
         "DVC_GLOBAL_CONFIG_DIR": str(home / "global"),
         "DVC_SYSTEM_CONFIG_DIR": str(home / "system"),
