@@ -12,7 +12,7 @@ from torch import nn
 
 from asl_exp.config.schema import Config
 from asl_exp.training.features import Group
-from asl_exp.training.optimizer import RateShape, nadam_factors, nadam_step
+from asl_exp.training.optimizer import NadamInOnePass, RateShape, nadam_step, next_factors
 from asl_exp.training.phase_module import PhaseModule
 from asl_exp.training.ranks import world_size
 from asl_exp.training.terminal import say
@@ -39,6 +39,8 @@ class HeadSteps:
         self._module = module
         self._recorded: RecordedStep | None = None
         self._records = _can_be_recorded(module)
+        self._plain = _steps_by_nadam_alone(module)
+        self._nadam: NadamInOnePass | None = None
 
     def __call__(self, group: Group) -> None:
         """Take one step a batch."""
@@ -58,16 +60,34 @@ class HeadSteps:
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: Any, number: int) -> None:
         module = self._module
-        loss = module.loss_of(batch, number)
-        with torch.autocast(loss.device.type, enabled=False):
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            if clip := module.config.optimizer.clip_norm:
-                parameters = [p for group in optimizer.param_groups for p in group["params"]]
-                nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
+        if self._plain and batch[0].device.type == "cpu" and optimizer.state:
+            self._step_in_one_pass(optimizer, batch, number)
+        else:
+            loss = module.loss_of(batch, number)
+            with torch.autocast(loss.device.type, enabled=False):
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                if clip := module.config.optimizer.clip_norm:
+                    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+                    nn.utils.clip_grad_norm_(parameters, clip)
+                optimizer.step()
         if module.weight_mean:
             module.weight_mean.step()
+
+    def _step_in_one_pass(self, optimizer: Any, batch: Any, number: int) -> None:
+        """Take a step with the penalty's gradient left to the optimizer."""
+        module = self._module
+        if self._nadam is None:
+            kernels = module.network.head.penalised_kernels()
+            l2 = dict.fromkeys(kernels, module.config.regularization.l2)
+            self._nadam = NadamInOnePass(optimizer, l2)
+        loss, hits = module.fit_to(batch, number)
+        with torch.autocast("cpu", enabled=False):
+            gradients = torch.autograd.grad(loss, self._nadam.weights)
+            with torch.no_grad():
+                penalty = module.l2_penalty()
+            module.count(len(batch[1]), number, loss, hits, penalty)
+            self._nadam(gradients)
 
     def _recording(
         self, optimizer: torch.optim.Optimizer, features: torch.Tensor, n_images: int
@@ -90,9 +110,13 @@ class HeadSteps:
 
 def _can_be_recorded(module: PhaseModule) -> bool:
     """Return whether nothing but batch, rate and seed changes from step to step."""
-    optimizer = module.config.optimizer
-    plain = optimizer.name == "nadam" and not optimizer.weight_decay and not optimizer.clip_norm
+    plain = _steps_by_nadam_alone(module)
     return plain and module.weight_mean is None and module.network.joints is None
+
+
+def _steps_by_nadam_alone(module: PhaseModule) -> bool:
+    optimizer = module.config.optimizer
+    return optimizer.name == "nadam" and not optimizer.weight_decay and not optimizer.clip_norm
 
 
 class RecordedStep:
@@ -108,12 +132,12 @@ class RecordedStep:
     def __init__(
         self, module: PhaseModule, optimizer: Any, features: torch.Tensor, n_images: int
     ) -> None:
-        self._module, self._optimizer = module, optimizer
+        self._module = module
         (self._group,) = optimizer.param_groups
         self._weights = [p for p in self._group["params"] if p.requires_grad]
-        states = [optimizer.state[weight] for weight in self._weights]
-        self._first = [state["exp_avg"] for state in states]
-        self._second = [state["exp_avg_sq"] for state in states]
+        self._states = [optimizer.state[weight] for weight in self._weights]
+        self._first = [state["exp_avg"] for state in self._states]
+        self._second = [state["exp_avg_sq"] for state in self._states]
         device = features.device
         self._features = features.new_empty(n_images, *features.shape[1:])
         self._labels = torch.zeros(n_images, dtype=torch.int64, device=device)
@@ -129,20 +153,11 @@ class RecordedStep:
         with torch.no_grad():
             torch.index_select(features, 0, rows, out=self._features)
             torch.index_select(labels, 0, rows, out=self._labels)
-            self._factors.copy_(torch.tensor(self._next_factors()), non_blocking=True)
+            factors = next_factors(self._states, self._group)
+            self._factors.copy_(torch.tensor(factors), non_blocking=True)
         self._module.seed_dropout(self._module.step_seed(number))
         self._graph.replay()
         self._module.count(len(rows), number, *self._means.clone())
-
-    def _next_factors(self) -> tuple[float, float, float]:
-        """Return what the step multiplies by, and count it in the optimizer's state."""
-        state = [self._optimizer.state[weight] for weight in self._weights]
-        n_steps, product = int(state[0]["step"]) + 1, float(state[0]["mu_product"])
-        of_gradient, of_mean, of_second, product = nadam_factors(n_steps, product, self._group)
-        for one in state:
-            one["step"].fill_(n_steps)
-            one["mu_product"].fill_(product)
-        return of_gradient, of_mean, of_second
 
     def _record(self) -> None:
         """Run the step a few times, as recording wants, undo that, and record it."""

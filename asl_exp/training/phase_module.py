@@ -162,6 +162,15 @@ class PhaseModule(pl.LightningModule):
 
     def loss_of(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return what a step makes smaller, and count the batch."""
+        loss, hits = self.fit_to(batch, batch_idx)
+        penalty = self.l2_penalty()
+        n_own = self._own_images(len(batch[1]), batch_idx)
+        self.count(n_own, batch_idx, loss, hits, penalty)
+        of_loss, of_penalty = self._weights(n_own, batch_idx)
+        return of_loss * loss + of_penalty * penalty
+
+    def fit_to(self, batch: Batch, batch_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the cross-entropy of a batch and the share of hits."""
         inputs, labels, rows = batch
         targets, seed = labels, self.step_seed(batch_idx)
         if self.cut is None and self.network.sees_pixels:
@@ -173,14 +182,9 @@ class PhaseModule(pl.LightningModule):
             beside["joints"] = self.joint_augmentation(joints, seed=seed)
         self.seed_dropout(seed)
         logits = self._scores(inputs, beside)
-        loss = self.loss(logits, targets)
-        penalty = self.l2_penalty()
-        n_own = self._own_images(len(labels), batch_idx)
         with torch.no_grad():
             hits = (logits.argmax(1) == labels).float().mean()
-        self.count(n_own, batch_idx, loss, hits, penalty)
-        of_loss, of_penalty = self._weights(n_own, batch_idx)
-        return of_loss * loss + of_penalty * penalty  # type: ignore[no-any-return]
+        return self.loss(logits, targets), hits
 
     def _beside(self, split: str, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return what the network sees beside the pixels of these rows."""

@@ -327,15 +327,15 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_epoch(
     tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Epoch 2 blows up: its second batch is given a weight that is not a number."""
-    step = PhaseModule.loss_of
+    step = PhaseModule.fit_to
 
-    def poisoned(module: PhaseModule, batch: Any, batch_idx: int) -> torch.Tensor:
+    def poisoned(module: PhaseModule, batch: Any, batch_idx: int) -> Any:
         if module.epoch == 2 and batch_idx == 1:
             with torch.no_grad():
                 next(iter(module.model.head.parameters())).fill_(math.nan)
         return step(module, batch, batch_idx)
 
-    monkeypatch.setattr(PhaseModule, "loss_of", poisoned)
+    monkeypatch.setattr(PhaseModule, "fit_to", poisoned)
     config = compose_config([*tiny, "schedule.transfer.epochs=4", f"runs_dir={tmp_path}"])
     folder = tmp_path / "run"
     with pytest.raises(NonFiniteLossError) as caught:

@@ -58,6 +58,7 @@ PARTS = {
     "torch": (
         "torch.nn.modules.batchnorm._NormBase",
         "torch.cuda.default_generators",
+        "torch._fused_adam_",
         "torch.optim.optimizer.Optimizer.add_param_group.__wrapped__",
         "torch.distributed.elastic.multiprocessing.DefaultLogsSpecs",
         "torch.distributed.elastic.multiprocessing.errors.ChildFailedError",

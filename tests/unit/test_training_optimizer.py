@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,13 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.own_weights import resolve_preprocessing
-from asl_exp.training.optimizer import Nadam, make_optimizer, nadam_factors, nadam_step
+from asl_exp.training.optimizer import (
+    Nadam,
+    NadamInOnePass,
+    make_optimizer,
+    nadam_factors,
+    nadam_step,
+)
 from asl_exp.training.phase_module import PhaseModule
 
 N_STEPS = 200
@@ -97,6 +104,39 @@ def test_nadam_with_l2_is_that_of_keras(l2: float) -> None:
     differences = difference_from_keras("lr.transfer=1e-3", l2=l2)
     assert len(differences) == 4
     assert max(differences.values()) < 1e-9, differences
+
+
+def one_pass(weights: list[nn.Parameter], l2: float, **options: Any) -> NadamInOnePass:
+    """Return what takes the second step and those after it; l2 is of the first weight."""
+    optimizer = Nadam(weights, **options)
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    return NadamInOnePass(optimizer, {weights[0]: l2})
+
+
+@pytest.mark.parametrize("l2", [0.0, 1e-2])
+def test_nadam_in_one_pass_is_that_of_keras(l2: float) -> None:
+    """Also as the rate changes, and where steps of both kinds follow each other."""
+    generator = torch.Generator().manual_seed(0)
+    kernel, bias = (torch.randn(n, dtype=torch.float64, generator=generator) for n in (70, 9))
+    weights = [nn.Parameter(kernel.clone()), nn.Parameter(bias.clone())]
+    keras = [KerasNadam(kernel, lr=1e-3, l2=l2), KerasNadam(bias, lr=1e-3, l2=0.0)]
+    keras[0].l2 = 0.0
+    for one in keras:  # the first step moves nothing: no gradient, no penalty
+        one.step(torch.zeros_like(one.w))
+    keras[0].l2 = l2
+    options = {"lr": 1e-3, "eps": 1e-7, "momentum_decay": 1.0}
+    step = one_pass(weights, l2, **options)
+    for number in range(N_STEPS):
+        gradients = [torch.randn(w.shape, dtype=w.dtype, generator=generator) for w in weights]
+        rate = 1e-3 / (1 + number % 5)
+        step.group["lr"] = keras[0].lr = keras[1].lr = rate
+        step(gradients)
+        for one, gradient in zip(keras, gradients, strict=True):
+            one.step(gradient)
+    pairs = zip(weights, keras, strict=True)
+    assert max(float((w.detach() - one.w).abs().max()) for w, one in pairs) < 1e-9
 
 
 def test_nothing_else_would_be() -> None:
@@ -248,3 +288,26 @@ def test_our_nadam_equals_torch_to_the_bit_and_takes_its_state(
             taken.step()
     pairs = zip(theirs.parameters(), ours.parameters(), strict=True)
     assert all(torch.equal(mine, yours) for mine, yours in pairs)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.99)])
+def test_steps_in_one_pass_are_those_of_nadam_and_leave_its_state(
+    betas: tuple[float, float],
+) -> None:
+    start = torch.randn(300, 40, generator=torch.manual_seed(1))
+    theirs, ours = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    options = {"lr": 1e-3, "betas": betas, "eps": 1e-7, "momentum_decay": 1.0}
+    reference, step = Nadam([theirs], **options), one_pass([ours], 0.01, **options)
+    theirs.grad = torch.zeros_like(start)
+    reference.step()
+    for number in range(100):
+        gradient = torch.randn(40, 300, generator=torch.manual_seed(number)).T  # of another layout
+        theirs.grad = gradient + 2 * 0.01 * theirs.detach()
+        reference.step()
+        step([gradient])
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(ours, start, atol=1e-2)
+    (left,), expected = step.states, reference.state[theirs]
+    assert left.keys() == expected.keys()
+    for name in expected:
+        assert torch.allclose(left[name], expected[name], rtol=1e-4, atol=1e-6), name
