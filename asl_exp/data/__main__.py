@@ -203,6 +203,11 @@ def _run(command: str, overrides: list[str], predictions: Path | None = None) ->
 
     config = compose_config(overrides)
     check_source(config.data)
+    answers = None
+    if predictions:
+        from asl_exp.data.audit.run import read_predictions
+
+        answers = read_predictions(predictions)
 
     from asl_exp.config.console import Console
     from asl_exp.data.dataset import load_letters
@@ -223,7 +228,7 @@ def _run(command: str, overrides: list[str], predictions: Path | None = None) ->
 
     from asl_exp.data.audit.run import audit, audit_folder, show
 
-    findings = audit(data, config, predictions)
+    findings = audit(data, config, answers)
     show(findings, audit_folder(config), Console())
     return int(findings.leaks)
 

@@ -216,14 +216,16 @@ def test_a_wrong_label_is_shown_beside_the_answer(tmp_path: Path) -> None:
     assert "labelled <b>B</b> (0.080), answered <b>A</b> (0.920)" in page
 
 
-def test_predictions_for_rows_of_joints_are_refused(
+def test_predictions_for_rows_of_joints_are_refused_before_images_are_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pd.DataFrame({"path": ["data.joints:7", "data.joints:9"], "label": ["A", "B"]})
     file = tmp_path / "predictions.parquet"
     table.assign(**{"probability/A": 0.9, "probability/B": 0.1}).to_parquet(file)
     assert main(["audit", "--predictions", str(file), "data=synthetic"]) == 2
-    assert "rows of data.joints, which have no images to look at" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "rows of data.joints, which have no images to look at" in said
+    assert "drawing" not in said
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,17 +24,24 @@ FIGURES: Final = "audit.json"
 _COPIES: Final = ("exact\ncopies", "near\ncopies", "of groups\nin train")
 
 
-def audit(data: LetterData, config: Config, predictions: Path | None = None) -> Findings:
+class Predictions(NamedTuple):
+    """Answers of models that did not see the images, and the file that holds them."""
+
+    file: Path
+    table: pd.DataFrame
+
+
+def audit(data: LetterData, config: Config, predictions: Predictions | None = None) -> Findings:
     """Write runs_dir/audit/ and return what was found.
 
     Args:
         data: with its splits.
         config: of the experiment.
-        predictions: answers of models that did not see the images, by which labels are suspected.
+        predictions: by which labels are suspected.
 
     Raises:
         DataError: the folder cannot be written.
-        UserError: the predictions are none, or not of these images.
+        UserError: the predictions are not of these images.
     """
     suspects = likely_wrong_labels(predictions, data) if predictions else None
     total = sum(len(split) for split in data.splits.values())
@@ -104,7 +111,7 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
 _PREFIX = "probability/"
 
 
-def likely_wrong_labels(file: Path, data: LetterData) -> pd.DataFrame:
+def likely_wrong_labels(predictions: Predictions, data: LetterData) -> pd.DataFrame:
     """Return images whose labels are likely wrong, the most suspected first.
 
     Confident learning (Northcutt, Jiang, Chuang, JAIR 2021) by cleanlab: an image is suspected
@@ -117,14 +124,15 @@ def likely_wrong_labels(file: Path, data: LetterData) -> pd.DataFrame:
         predicted class), own (of the label).
 
     Raises:
-        UserError: the file holds no predictions, or of none of these images; or cleanlab is not
-            installed.
+        UserError: the predictions are of none of these images; or cleanlab is not installed.
     """
-    known = _known(_read(file), file, data)
+    known = _known(predictions, data)
     classes = sorted(set(known["label"]))
     columns = [_PREFIX + name for name in classes]
     if absent := [name for name in columns if name not in known]:
-        raise UserError(f"{file}: it has no column {absent[0]}, and images of that label")
+        raise UserError(
+            f"{predictions.file}: it has no column {absent[0]}, and images of that label"
+        )
     answers = known[columns].to_numpy(np.float64)
     answers = (answers + 1e-9) / (answers + 1e-9).sum(axis=1, keepdims=True)
     labels = pd.Index(classes).get_indexer(pd.Index(known["label"]))
@@ -138,7 +146,8 @@ def likely_wrong_labels(file: Path, data: LetterData) -> pd.DataFrame:
     return found.iloc[order].reset_index(drop=True)
 
 
-def _read(file: Path) -> pd.DataFrame:
+def read_predictions(file: Path) -> Predictions:
+    """Return what the file holds; a UserError where it holds no predictions of images."""
     try:
         table = pd.read_parquet(file)
         columns = [str(name) for name in table if str(name).startswith(_PREFIX)]
@@ -156,11 +165,12 @@ def _read(file: Path) -> pd.DataFrame:
             f"--predictions {file}: its hands are rows of data.joints, which have no images to "
             f"look at; the column path says which rows, {kept['path'].iloc[0]} for example"
         )
-    return kept
+    return Predictions(file, kept)
 
 
-def _known(table: pd.DataFrame, file: Path, data: LetterData) -> pd.DataFrame:
+def _known(predictions: Predictions, data: LetterData) -> pd.DataFrame:
     """Return the predictions of images of the data, with where each is."""
+    file, table = predictions
     places = pd.concat(
         [
             pd.DataFrame(
