@@ -83,16 +83,19 @@ def test_a_loss_that_is_not_finite_ends_with_status_1(
 
 @pytest.mark.heavy
 def test_two_runs_at_once_in_one_folder(tiny: tuple[str, ...], tmp_path: Path) -> None:
-    """Both make the store, which a forked one would copy."""
+    """One of them makes the store, while the other waits."""
     runs = tmp_path / "runs"
     length = ("schedule.transfer.epochs=1", "schedule.finetune.epochs=1", f"runs_dir={runs}")
     own = [override for override in tiny if not override.startswith("data.cache_dir")]
+    made = tmp_path / "made"  # empty: there is no store yet that could be copied
+    made.mkdir()
     with (
-        Command(tmp_path, *own, *length, "seed=1") as one,
-        Command(tmp_path, *own, *length, "seed=2") as other,
+        Forked(tmp_path, *own, *length, "seed=1", ASL_EXP_TEST_MADE=str(made)) as one,
+        Forked(tmp_path, *own, *length, "seed=2", ASL_EXP_TEST_MADE=str(made)) as other,
     ):
         for run in (one, other):
             assert run.wait(240) == 0, run.text()
+    assert (made / "mlflow.db").is_file()
     results = [result_of(path.parent) for path in runs.glob("*/result.json")]
     assert [result["status"] for result in results] == ["FINISHED", "FINISHED"]
     statuses = {mlflow_status(runs, result["mlflow_run_id"]) for result in results}

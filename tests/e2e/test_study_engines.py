@@ -84,7 +84,7 @@ def test_joblib_starts_the_agents(studied: Path) -> None:
 def test_ray_starts_the_agents(tiny: tuple[str, ...], tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # no token, no call home
-    said = finish(tmp_path, *tiny, "sweep.agents=2", "hydra/launcher=ray", **quiet)
+    said = finish(tmp_path, *tiny, "sweep.agents=2", "hydra/launcher=ray", kind=Forked, **quiet)
     assert "Started a local Ray instance" in said
     require_each_trial_once(tmp_path, f"sqlite:///{tmp_path}/runs/studies.db")
 
@@ -97,7 +97,7 @@ def test_slurm_starts_the_agents(tiny: tuple[str, ...], tmp_path: Path) -> None:
         pytest.skip(reason)
     with slurm.cluster(tmp_path / "slurm") as variables:
         finish(tmp_path, *tiny, "sweep.agents=2", "hydra/launcher=submitit_slurm",
-               "hydra.launcher.mem_gb=0", **variables)  # fmt: skip
+               "hydra.launcher.mem_gb=0", kind=Forked, **variables)  # fmt: skip
     jobs = list((tmp_path / "runs" / "engines" / "agents").glob(".submitit/*/*_result.pkl"))
     assert len(jobs) == 2
     require_each_trial_once(tmp_path, f"sqlite:///{tmp_path}/runs/studies.db")
