@@ -111,7 +111,9 @@ def test_what_was_written_before_survives_a_full_disk(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: the same error, another number."""
     write(tmp_path, 2)
     before = states(tmp_path)
-    writer = multiprocessing.get_context("spawn").Process(target=write_limited, args=(tmp_path,))
+    writer = multiprocessing.get_context("forkserver").Process(
+        target=write_limited, args=(tmp_path,)
+    )
     writer.start()
     writer.join(120)
     assert writer.exitcode == 1
