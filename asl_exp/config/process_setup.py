@@ -8,7 +8,8 @@ Signals become an exception that is not lost. A handler runs wherever the signal
 thread; inside a destructor or a weak reference's callback Python prints what it raised and goes on,
 so there the signal is sent once more. Inside a transaction of the local record it would leave
 SQLite's lock with a connection that nobody closes, and the run could not say any more that it was
-killed: there signals wait.
+killed; inside a call of a study's storage SQLAlchemy makes it an error of the database, which is
+waited out: there signals wait.
 """
 
 import atexit
@@ -17,6 +18,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -91,25 +93,42 @@ def end_silently(*signals: signal.Signals) -> None:
         signal.signal(one, signal.SIG_DFL)
 
 
+_INSISTS_S = 2.0  # after which a further signal is a person's who waits, not the same one's echo
+
+
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Hold interrupts back inside; the first that came is answered at the end."""
+    """Hold interrupts back inside; the first that came is answered at the end, also of a failure.
+
+    A further one, seconds later, is answered at once: what is inside may wait for a server.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[tuple[int, FrameType | None]] = []
-    before = {
-        number: signal.signal(number, lambda *got: came.append(got))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    came: list[tuple[float, int, FrameType | None]] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        came.append((time.monotonic(), signum, frame))
+        if came[-1][0] - came[0][0] > _INSISTS_S:
+            came.clear()
+            answer(signum, frame)
+
+    def answer(signum: int, frame: FrameType | None) -> None:
+        handler = before[signal.Signals(signum)]
+        if callable(handler):
+            handler(signum, frame)
+        elif handler == signal.SIG_DFL:
+            signal.signal(signum, handler)
+            os.kill(os.getpid(), signum)
+
+    before: dict[signal.Signals, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.getsignal(number)
+        signal.signal(number, note)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        handler = before[signal.Signals(came[0][0])]
-        if callable(handler):
-            handler(*came[0])
-        elif handler == signal.SIG_DFL:
-            os.kill(os.getpid(), came[0][0])
+        if came:
+            answer(*came[0][1:])

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from asl_exp.compat.optuna import enqueued_values, trial_id
 from asl_exp.config.errors import RunError
+from asl_exp.config.process_setup import signals_deferred
 from asl_exp.config.redact import without_login
 from asl_exp.study.heartbeat import PROCESS, StaleTrials, this_process
 from asl_exp.study.study import OpenStudy
@@ -82,7 +83,7 @@ class Budget:
         store.require_there()
         what = f"study '{name}' was"
         with suppress(KeyError):
-            kept = store.storage.get_n_trials(store.storage.get_study_id_from_name(name))
+            kept = store.unread.get_n_trials(store.unread.get_study_id_from_name(name))
             if kept >= self._known:
                 self._known = kept
                 return
@@ -106,6 +107,7 @@ class Budget:
             return "wait" if running else "done"
         return "wait" if wanted is not None and counted + running >= wanted else None
 
+    @signals_deferred()
     def finish(
         self,
         trial: Trial,

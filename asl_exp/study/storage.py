@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from asl_exp.compat.optuna import cached, calling
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import RunError, UserError, first_line
+from asl_exp.config.process_setup import signals_deferred
 from asl_exp.config.redact import without_login
 
 _PROBE_S = 5
@@ -46,14 +48,20 @@ giving up would lose a trial that took longer."""
 T = TypeVar("T")
 
 
+@signals_deferred()
+def _whole(attempt: Callable[[], T]) -> T:
+    """Hold signals back: one inside would come out as an error of the storage, and be lost."""
+    return attempt()
+
+
 def _patiently(attempt: Callable[[], T]) -> T:
     """Try again for some minutes while the storage is out of reach: a trial took longer."""
     for pause_s in _PAUSES_S:
         try:
-            return attempt()
+            return _whole(attempt)
         except LOST:
             time.sleep(pause_s)
-    return attempt()
+    return _whole(attempt)
 
 
 def lost(error: Exception) -> str:
@@ -72,6 +80,7 @@ class Store:
         url: as the user gave it.
         storage: Optuna's; calls to a server are tried again for some minutes.
         at_once: the same, where a call that fails is given up.
+        unread: the same, which remembers no trial that it read before.
         file: None for a server.
         engine: of a database; None for a journal.
         mark: tells the file that was opened from another in its place.
@@ -81,6 +90,7 @@ class Store:
     url: str
     storage: BaseStorage
     at_once: BaseStorage
+    unread: BaseStorage
     file: Path | None = None
     engine: Engine | None = None
     mark: tuple[int, int] | None = None
@@ -139,7 +149,7 @@ class Store:
 
         def held() -> bool:
             try:
-                connection.execute(text("SELECT 1"))
+                _whole(lambda: connection.execute(text("SELECT 1")))
             except LOST:
                 return False
             return True
@@ -170,8 +180,8 @@ def open_store(url: str) -> Store:
     if url.startswith("journal:"):
         return _open_journal(url)
     server = _open_server(url)
-    at_once = cached(server)
-    return Store(url, calling(at_once, _patiently), at_once, engine=server.engine)
+    at_once, unread = calling(cached(server), _whole), calling(server, _patiently)
+    return Store(url, calling(at_once, _patiently), at_once, unread, engine=server.engine)
 
 
 def _open_sqlite(url: str) -> Store:
@@ -183,7 +193,9 @@ def _open_sqlite(url: str) -> Store:
     except OSError as error:
         raise _unreachable(url, error) from None
     _write_ahead(storage)
-    return Store(url, storage, storage, file, storage.engine, _mark(file), lambda: _damage(file))
+    whole, unread = calling(cached(storage), _whole), calling(storage, _whole)
+    damage = partial(_damage, file)
+    return Store(url, whole, whole, unread, file, storage.engine, _mark(file), damage)
 
 
 def _mark(file: Path) -> tuple[int, int] | None:
@@ -262,9 +274,10 @@ def _open_tables(shown: str, url: str, connect_args: dict[str, Any]) -> RDBStora
 def _open_journal(url: str) -> Store:
     file = _file(url, "journal:")
     try:
-        storage = JournalStorage(_Journal(str(file), lock_obj=_AppendLock(file)))
+        journal = JournalStorage(_Journal(str(file), lock_obj=_AppendLock(file)))
+        whole = calling(journal, _whole)
         mark, damage = _mark(file), _AppendedTo(file).damage
-        return Store(url, storage, storage, file, mark=mark, damage=damage)
+        return Store(url, whole, whole, whole, file, mark=mark, damage=damage)
     except OSError as error:
         raise _unreachable(url, error) from None
     except (KeyError, TypeError, AttributeError, *LOST):

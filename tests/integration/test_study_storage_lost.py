@@ -14,9 +14,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from asl_exp.config.compose import asks_for_study
-from asl_exp.config.errors import Interrupted, RunError
+from asl_exp.config.errors import RunError
 from asl_exp.config.study_plan import plan_study
-from asl_exp.study import agent, claims
+from asl_exp.study import agent
 from asl_exp.study.study import OpenStudy, open_study
 from asl_exp.study.trial import Outcome
 
@@ -177,51 +177,3 @@ def require_told(
     with pytest.raises(RunError, match=r"sweep\.storage: .*(deleted|out of reach)"):
         agent.work(opened, "a command", lambda: None)
     assert len(tried) == when, "no trial is tried in vain"
-
-
-GRID = """# @package _global_
-defaults: [base@sweep, override /hydra/sweeper: asl_exp]
-sweep: {sampler: {name: grid}, n_trials: null, space: {regularization.l2: "choice(1e-4,1e-3)"}}
-"""
-
-
-@pytest.mark.parametrize("died", [False, True], ids=["interrupted", "died"])
-def test_a_trial_is_tried_again_though_it_could_not_be_put_in_line(
-    died: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever told that it ended was cut off before it could do more: here every grid point counts.
-
-    A process that died is one whose trial another process gives up, and is cut off itself then.
-    """
-    tried = []
-
-    def trial(opened: OpenStudy, claimed: Any) -> Outcome:
-        (parameter,) = opened.plan.space
-        tried.append(claimed.suggest_categorical(parameter.key, parameter.choices))
-        if len(tried) == 1:
-            raise KeyboardInterrupt if died else Interrupted(143)
-        return Outcome(optuna.trial.TrialState.COMPLETE, [0.5])
-
-    def cut_off(*_: Any, **__: Any) -> None:
-        raise optuna.exceptions.StorageInternalError
-
-    monkeypatch.setattr(agent, "run_trial", trial)
-    monkeypatch.setattr(agent, "_require_same_data", lambda _: None)
-    monkeypatch.setattr(claims.StaleTrials, "includes", lambda *_: True)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own" / "sweep").mkdir(parents=True)
-    (tmp_path / "own" / "sweep" / "mine.yaml").write_text(GRID)
-    plan = plan_study(["sweep=mine"], [f"file://{tmp_path / 'own'}"])
-    with monkeypatch.context() as ending:
-        ending.setattr(optuna.Study, "enqueue_trial", cut_off)
-        with pytest.raises((optuna.exceptions.StorageInternalError, KeyboardInterrupt)):
-            agent.work(open_study(plan), "a command", lambda: None)
-        if died:
-            with pytest.raises(optuna.exceptions.StorageInternalError):
-                agent.work(open_study(plan), "another", lambda: None)
-    assert len(tried) == 1
-
-    agent.work(open_study(plan), "the same again", lambda: None)
-    assert sorted(tried[1:]) == [1e-4, 1e-3]
-    ended = open_study(plan).study.get_trials()
-    assert [trial.state.name for trial in ended].count("COMPLETE") == len(ended) - 1 == 2
