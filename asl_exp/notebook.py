@@ -34,8 +34,6 @@ class TrainedRun:
     """A run that is done.
 
     Attributes:
-        folder: of the run.
-        config: of the experiment.
         result: what result.json says.
     """
 
@@ -205,7 +203,6 @@ def load(run: RunLike, hand_model: str | Path | None = None) -> Model:
     """Return the kept model of a run folder, model folder, checkpoint, .onnx file or MLflow run id.
 
     Args:
-        run: where it is.
         hand_model: file of the hand detector, where the model looks for hands.
 
     Raises:
@@ -233,7 +230,6 @@ def evaluate(
         overrides: of the group data, such as ``"data=folder", "data.root=photos"``.
         renamed: label of the data to the class that it means.
         soup: average weights, not answers.
-        hand_model: file of the hand detector.
 
     Raises:
         UserError: no kept model there, or unusable data.

@@ -44,7 +44,6 @@ def opened(config_dir: str, searchpath: Sequence[str] = ()) -> Iterator[None]:
     Hydra has one global instance; the outer one is put aside and back.
 
     Args:
-        config_dir: the main folder.
         searchpath: addresses of folders that come before it, as with ``--config-dir``.
     """
     hydra = GlobalHydra.instance()
@@ -135,8 +134,6 @@ def composed(
     """Return a composition without the group hydra, and the choices of all groups.
 
     Args:
-        name: of the main file.
-        overrides: choices and values.
         with_hydras: some are of the group hydra, so it is composed as well.
     """
     loader = GlobalHydra.instance().config_loader()

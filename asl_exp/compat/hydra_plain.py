@@ -36,7 +36,6 @@ def composed_plainly(
 
     Args:
         loader: of an opened Hydra.
-        name: of the main file.
         overrides: none of the group hydra.
 
     Raises:

@@ -73,7 +73,6 @@ def shared_view(key: str, view: dict[str, Any]) -> dict[str, str]:
     """Return the experiment tag that a link with ``viewStateShareKey=key`` opens.
 
     Args:
-        key: of the view.
         view: name, createdAt, updatedAt (milliseconds), and state as the UI writes it; keys of the
             state that the UI does not find get its own defaults.
     """

@@ -65,7 +65,6 @@ class RecentTrials:
     """As much of a study as the median pruner reads, read from the storage once in a while.
 
     Args:
-        study: the whole.
         seconds: for which what was read is good.
     """
 

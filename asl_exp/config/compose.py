@@ -83,7 +83,6 @@ class Composition(NamedTuple):
         config: the composition with every applicable override.
         choices: group to the option chosen.
         swept: the overrides with several values.
-        faults: of the overrides.
     """
 
     config: DictConfig

@@ -58,7 +58,6 @@ def raise_interrupts(*signals: signal.Signals, once: bool = False) -> None:
     """Raise Interrupted in the main thread at each of these signals.
 
     Args:
-        signals: to be answered.
         once: what follows the first is ignored, whichever of them it is, also where the handler was
             put back meanwhile, as Lightning does at the end of a training.
     """

@@ -35,7 +35,6 @@ class Parameter:
 
     Attributes:
         key: of the configuration, or a group.
-        text: as it was written, to compare and to show.
         kind: a real number, a whole number, or one of some values.
         low, high: both included.
         step: between numbers; None: every number.

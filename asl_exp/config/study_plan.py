@@ -46,8 +46,6 @@ class Plan:
     """One study, checked.
 
     Attributes:
-        name: of the study.
-        sweep: its settings.
         space: in an order in which conditions follow the keys that they name.
         overrides: what every trial is composed from, before its own values.
         searchpath: folders of the user's own configuration files.

@@ -92,8 +92,6 @@ def content_fault(content: Any, groups: Iterable[str], *, outside: bool) -> str 
     """Return what a file has beside keys of asl_exp and choices of groups.
 
     Args:
-        content: of the file.
-        groups: that there are.
         outside: it is a preset that lies outside conf/, whose keys are those of an experiment.
     """
     if not isinstance(content, dict):

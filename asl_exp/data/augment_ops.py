@@ -28,7 +28,6 @@ class BatchRandom:
 
     Attributes:
         n_images: B.
-        device: where the tensors are put.
     """
 
     def __init__(self, seed: int, n_images: int, device: torch.device) -> None:

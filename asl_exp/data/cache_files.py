@@ -53,7 +53,6 @@ class CacheFile:
         folder: a folder of the cache folder.
         name: from a digest.
         ending: of the bytes' file.
-        n_bytes: its size.
         what: it holds, in the plural, for messages.
         otherwise: what one can do without it, for messages.
     """

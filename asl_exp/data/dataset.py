@@ -47,11 +47,9 @@ def load_letters(
     """Load the data of an experiment; decodes what is not stored yet, with the progress shown.
 
     Args:
-        config: the group `data`.
         image_size: side in pixels.
         interpolation: nearest, bilinear, bicubic or lanczos.
         seed: decides who is in which split, where that is left to chance.
-        hand: the group `hand`.
 
     Raises:
         DataError: with what is wrong and how to mend it.
@@ -118,7 +116,6 @@ def load_whole(
         classes: in the order of their indices, those of a model.
         geometry: of the stored pixels.
         renamed: label to the class that it means.
-        hand: the group `hand`, of the model.
 
     Raises:
         DataError: with what is wrong and how to mend it.

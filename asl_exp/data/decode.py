@@ -141,7 +141,6 @@ def read_upright(
     """Decode a whole image into (H, W, 3) RGB, by the same rules as read_image.
 
     Args:
-        source: what to decode.
         enough: pixels: a JPEG comes at 1/2, 1/4 or 1/8 where both sides are still no smaller.
         max_megapixels: larger images are not decoded.
 

@@ -45,7 +45,6 @@ def for_chunks(
 
     Args:
         work: a function of a module, or a partial of one, so that it can be sent to a process.
-        items: what to work on.
         workers: processes; 0 means one a core.
         what: is done, for the terminal.
         few: under so many items no process is started.

@@ -43,7 +43,6 @@ def drawable(text: str, *, default_alone: bool = False) -> str:
     r"""Return the text with ``\u4f60`` for what no font can draw, ``\x1b`` for what none may.
 
     Args:
-        text: any.
         default_alone: only the default font is at hand.
     """
     kept = []

@@ -40,9 +40,6 @@ def splits_with_hands(
 
     Args:
         splits: with joints, where hands were looked for.
-        listing: for its classes.
-        config: the group `data`.
-        hand: the group `hand`.
 
     Returns:
         The splits, and what is to be added to the digest of the data: "" without hands.
@@ -83,9 +80,7 @@ def joint_sets(
     """Return the external sets that have joints and no images, by their names.
 
     Args:
-        listing: of the experiment.
         classes: in the order of their indices.
-        hand: the group `hand`.
         side: of the pictures that figures show in place of images, in pixels.
 
     Raises:
@@ -118,9 +113,7 @@ def joint_fold(
     """Return the test split where data.folds=joints: the hands of one source of data.joints.
 
     Args:
-        config: the group `data`.
         classes: in the order of their indices.
-        hand: the group `hand`.
         side: of the pictures that figures show in place of images, in pixels.
 
     Raises:

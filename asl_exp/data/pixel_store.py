@@ -110,7 +110,6 @@ class StoredPixels(Rows):
     """The pixels of one store: gathers (B, S, S, 3) uint8.
 
     Attributes:
-        digest: of all of them.
         unreadable: reason by row; those rows are black and must not be used.
     """
 
@@ -126,7 +125,6 @@ class Store:
     """The place of one store, whether built or not.
 
     Attributes:
-        folder: where stores are kept.
         paths: what each row is decoded from.
         pixel_digest: of the images' bytes, in order.
         geometry: how they become squares.
@@ -159,7 +157,6 @@ class Store:
         Args:
             max_megapixels: larger images are not decoded.
             workers: decoding processes; 0 means one a core.
-            limit_gb: of the cache folder.
             keep: names of stores that must not go.
 
         Raises:
@@ -194,7 +191,6 @@ def fill_pixels(
     """Decode some rows into their place in a file of pixels; may run in another process.
 
     Args:
-        part: the file.
         size: S, side of each row's square.
         decode: returns the pixels (S, S, 3) of an item, or raises an UnreadableImageError.
         start: the row of the first item.

@@ -44,9 +44,6 @@ def write_certificate(
     """Write ``evaluation/certificate.json`` of a run that has been scored; return its path.
 
     Args:
-        run_folder: of the run.
-        config: of the run.
-        result: of the run.
         data: of the run; None: what an earlier certificate says of its splits stays.
     """
     evaluation = run_folder / Artifact.EVALUATION
@@ -76,8 +73,6 @@ def write_folds_certificate(folder: Path, config: Config, folds: Mapping[str, Re
     """Write the same of the pooled answers of folds; each fold's run has one of its own.
 
     Args:
-        folder: of the folds.
-        config: of all.
         folds: name to the outcome of its run.
     """
     content = {

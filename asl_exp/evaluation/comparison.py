@@ -108,7 +108,6 @@ class Compared:
     """One finished run.
 
     Attributes:
-        folder: of the run.
         label: by which the report calls it, different for every run.
         sets: "test" and "external/<set>" to what it is worth there.
     """

@@ -24,7 +24,6 @@ class Cost:
     """Of one run; None where it is not known.
 
     Attributes:
-        parameters: of the whole network.
         flops: of one image: two for each multiplication with its addition, of matrix products and
             convolutions alone.
         images_per_second: in training, the median of the last phase's epochs.
@@ -41,9 +40,7 @@ def cost(config: Config, n_classes: int, result: Result, history: pd.DataFrame) 
     """Return what a run's network and training cost.
 
     Args:
-        config: of the run.
         n_classes: that it tells apart.
-        result: of the run.
         history: a row an epoch, as in epochs.csv; may be empty.
     """
     key = (_shape(config), n_classes)

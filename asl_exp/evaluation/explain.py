@@ -57,7 +57,6 @@ def explain(
     """Return what an answer for an image rested on.
 
     Args:
-        recognizer: the model.
         source: the image, a file or its bytes.
         letter: the class that is asked for; None: the model's answer.
 
@@ -212,7 +211,6 @@ def picture(explained: Explanation, *, heat: bool = True, joints: bool = True) -
     """Return an RGB picture of SIDE pixels on its longer side.
 
     Args:
-        explained: what is drawn.
         heat: whether places that spoke for the letter are coloured, from blue to red.
         joints: whether the hand is drawn; larger and redder joints mattered more where the
             network saw joints.

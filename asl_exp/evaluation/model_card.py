@@ -42,9 +42,6 @@ class Facts:
     """What a card is made of.
 
     Attributes:
-        kept: the model.
-        result: of its run.
-        data: of its run.
         evaluation: the run's folder of that name.
         command: that trains it again; empty where none could.
     """

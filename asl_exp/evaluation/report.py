@@ -61,8 +61,6 @@ class Part:
     """One group or source of a set.
 
     Attributes:
-        images: of it.
-        accuracy: on them.
         interval: of the accuracy; None where all its images are of one group.
     """
 
@@ -99,12 +97,8 @@ class Report:
     """What a model is worth on one set, to be written.
 
     Attributes:
-        name: of the set.
-        totals: scores of the whole set.
         table: a row a class, see `class_table`.
         confusion: `(C, C)`, the row is the true class.
-        intervals: of the scores.
-        curve: risk by coverage.
         parts: "group" and "source" to the accuracy of each, the lowest first.
         caution: what must stand beside them.
     """

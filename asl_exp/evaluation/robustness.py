@@ -34,7 +34,6 @@ class Row:
     """One disturbance at one strength.
 
     Attributes:
-        disturbance: its name.
         strength: 1 to 3; 0 for the undisturbed pictures.
         accuracy, flips: shares of 0 to 1.
         accuracy_interval, flips_interval: 95 %, by bootstrap over groups; None for one group.
@@ -55,7 +54,6 @@ class Robustness:
     """One model on the disturbed pictures of one set.
 
     Attributes:
-        name: of the set.
         n_images: disturbed.
         rows: the undisturbed pictures first.
         left_out: disturbance to why it was not tried.

@@ -75,7 +75,6 @@ def write_model(kept: KeptModel, folder: Path, beside: Iterable[str] = ()) -> No
     """Write weights.safetensors and, as the last file, model.json.
 
     Args:
-        kept: the model.
         folder: exists.
         beside: names of further files there that the model is used with; they get a digest.
     """

@@ -73,7 +73,6 @@ class KeptModel:
         model: in eval mode, on the CPU.
         classes: names of its C outputs.
         preprocessing: how an image becomes its input.
-        config: of the experiment that trained it.
         phase, epoch: where it was kept; the epoch counts across phases.
         detector: digest of what found the hands; "" where none were looked for.
         calibration: of its probabilities; a checkpoint alone has none.

@@ -60,7 +60,6 @@ class Recognizer:
     """A kept model, ready to be shown images.
 
     Args:
-        kept: the model.
         detector: what finds hands; None where the model looks for none.
     """
 
@@ -73,7 +72,6 @@ class Recognizer:
         """Load from a run folder, a model folder or a checkpoint.
 
         Args:
-            where: the model.
             hand_model: file of the hand detector; None: the model folder's, else the one that was
                 trained with, else the cache's.
 
@@ -177,7 +175,6 @@ def hand_settings(kept: KeptModel, checkpoint: Path, hand_model: Path | None = N
     """Return how a kept model finds hands on this machine: with the detector it was trained with.
 
     Args:
-        kept: the model.
         checkpoint: where it was read; a model folder has the detector's file beside it.
         hand_model: file of the detector; None: the one beside, else the one that was trained
             with, else the cache's.

@@ -41,9 +41,6 @@ def tasks_named(
     """Return what is to be done for runs that were named.
 
     Args:
-        client: of the local store.
-        ledger: of the same folder.
-        run_ids: of the local store.
         address: of the replica; None: those that each run was started with or sent to before.
         skip_others: pass over runs that have no replica, where others have one.
 
@@ -148,9 +145,6 @@ def undelivered(
     """Return the ids of ended runs that wait for delivery, oldest first.
 
     Args:
-        client: of the local store.
-        ledger: of the same folder.
-        address: of the replica.
         compare: look also whether runs that were delivered whole have changed since.
     """
     known = {e.run_id: e for e in ledger.entries("address = ?", address)}

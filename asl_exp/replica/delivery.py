@@ -60,7 +60,6 @@ class Delivery:
         """Send what the replica lacks of a run; its parent run first.
 
         Args:
-            run_id: of the local store.
             again: ask the replica what it has still, and try also what it refused before.
 
         Raises:

@@ -159,7 +159,6 @@ def dagshub_login(host: str, address: str, *, interactive: bool) -> MlflowHostCr
     """Return the login to a repository, after DagsHub has said whose token it is.
 
     Args:
-        host: of DagsHub.
         address: of the repository's MLflow server.
         interactive: open the browser if there is no token and a person looks on.
 

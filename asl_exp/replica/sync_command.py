@@ -171,8 +171,6 @@ def find_runs(client: MlflowClient, ledger: Ledger, given: str) -> list[Run]:
     """Return the local runs that a person means.
 
     Args:
-        client: of the local store.
-        ledger: of the same folder.
         given: a run's folder or a file in it, a folder of runs, the id of a run here or on a
             replica, or ``all``.
 

@@ -47,7 +47,6 @@ class Result:
         split, split_leaks: the rule of the split, and whether near-copies may be on both sides.
         cautions: split or external set to what must stand beside its score.
         monitor, objective: the metric that chose the kept checkpoint, and its value.
-        seconds: by stage.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)

@@ -56,7 +56,6 @@ def checkpoints_on_disk(run_folder: Path, phases: Iterable[str] = ()) -> dict[st
     """Return phase to path within the folder of every kept checkpoint, in the phases' order.
 
     Args:
-        run_folder: of the run.
         phases: in their order; where none are given, those of the saved configuration, or, where
             that cannot be read, whatever there is, the oldest first.
     """

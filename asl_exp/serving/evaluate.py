@@ -44,7 +44,6 @@ class Member:
     """One model of those that are scored.
 
     Attributes:
-        given: what the user named it by.
         kept: the network and how it was trained.
         hand: how it finds hands on this machine.
         folder: its run folder; None for a model folder or a checkpoint alone.
@@ -250,9 +249,7 @@ def load_sets(
     """Return a model's sets by name, and the labels left out of each.
 
     Args:
-        member: the model.
         asked: what `asked_keys` returns: keys of its own data, or None for the data of `config`.
-        config: composed from the overrides.
         renamed: label of the data to class of the model.
     """
     kept, own = member.kept, member.kept.config

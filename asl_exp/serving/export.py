@@ -115,7 +115,6 @@ def export(run: str, wish: Wish, runs_dir: Path = Path("runs")) -> Exported:
 
     Args:
         run: run folder, MLflow run id, model folder or checkpoint.
-        wish: what is asked for.
         runs_dir: where MLflow run ids are known.
 
     Raises:

@@ -19,7 +19,6 @@ def write_int8(network: Path, file: Path, batches: Iterator[dict[str, Any]]) -> 
 
     Args:
         network: the file with 32 bits.
-        file: to write.
         batches: images to calibrate on, as the file takes them.
     """
     require_extra("export", "onnx", "onnxruntime")

@@ -49,7 +49,6 @@ class KeptFeatures:
     """The images of a run and their features.
 
     Attributes:
-        config: of the run.
         data: its splits and external sets.
         of: split or set to features, labels and table.
     """
@@ -75,7 +74,6 @@ def kept_features(folder: Path, *, frozen: bool) -> KeptFeatures:
     """Return the features of all images of a run.
 
     Args:
-        folder: of the run.
         frozen: by the network as the first phase left it, whose backbone must have been frozen,
             and without drawn signers, who are no people; else by the network that the run offers.
 

@@ -45,7 +45,6 @@ def close_dead_runs(runs_dir: Path, *, of_study: str | None = None) -> list[Clos
     """Mark every RUNNING run that has no process as KILLED; a living one is left alone.
 
     Args:
-        runs_dir: folder of all runs.
         of_study: id of a study's run, to look at its children alone.
     """
     client = open_store(runs_dir)

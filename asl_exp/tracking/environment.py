@@ -123,7 +123,6 @@ def dataset_inputs(data: LetterData, source: str) -> list[DatasetInput]:
     The context is train, val, test or external: the UI's table shows it beside the name.
 
     Args:
-        data: of the run.
         source: the name of the images that are split; external sets have their own.
     """
     inputs = []

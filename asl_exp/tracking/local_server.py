@@ -75,8 +75,6 @@ def run_server(
     """Run it until Ctrl-C; return its exit status, 0 where the user ended it.
 
     Args:
-        command: of the server.
-        env: its environment.
         page: the address that a person opens.
         asked: host and port that take connections once it is there.
         browser: open the page, where this is a terminal.

@@ -44,8 +44,6 @@ def save_model_folder(
     """Make the folder, in one step; one that is there is replaced.
 
     Args:
-        kept: the model.
-        folder: to make.
         card: what the model is worth and was made of, in Markdown.
         example: an image that the model knows, as PNG.
         hand_model: the file of its hand detector, where it looks for hands in photos.

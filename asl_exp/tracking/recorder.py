@@ -397,7 +397,6 @@ class EpochLog:
     A write that failed is raised by the next one, or where the block ends.
 
     Args:
-        recorder: of the run.
         phases: names in their order; the metric ``phase`` counts them.
 
     A run that is killed in between loses nothing: its state has the metrics of all epochs, and

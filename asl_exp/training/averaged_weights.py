@@ -42,7 +42,6 @@ def keep_best_mix(run: Run, kept: PhaseResult) -> PhaseResult:
 
     Args:
         run: in progress; its network has the weights that the phase kept.
-        kept: what the phase came to.
     """
     earlier = run.phases[-1]
     checkpoint = f"{Artifact.CHECKPOINTS}/{kept.name}_mixed.ckpt"

@@ -53,7 +53,6 @@ class StateWriter(Checkpoint):
 
     Args:
         run: in progress; the state has its epochs so far.
-        phase: its name.
         apart_s: an epoch that ends sooner than this after the last state writes none, unless the
             phase ends with it.
     """

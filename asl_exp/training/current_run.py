@@ -50,7 +50,6 @@ class PhaseResult:
     """What a finished phase came to.
 
     Attributes:
-        name: of the phase.
         first_epoch, n_epochs: counted across phases; early stopping may end before the plan.
         kept_epoch: whose weights are kept, counted across phases.
         monitor, kept_value: the metric that decided, and its value then.
@@ -82,10 +81,7 @@ class Run:
         recorder: of the MLflow run; on all ranks but 0 it writes nothing.
         result: what becomes ``result.json``.
         stages: the clock of the run's stages.
-        observer: told of each epoch.
         evaluate: how much is made of the kept checkpoint.
-        state: from which the run goes on, if it was resumed.
-        phases: what is finished.
         epochs: epoch, phase and metrics of each epoch so far.
         epoch_log: takes the epochs to MLflow.
     """

@@ -39,7 +39,6 @@ def set_up(device: torch.device, trainer: TrainerConfig, threads: int | None = N
     """Set the threads, memory and environment of this process for its device.
 
     Args:
-        device: of this process.
         trainer: says how many devices share the cores.
         threads: on the CPU; None: all of this device's cores.
     """

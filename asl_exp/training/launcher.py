@@ -91,7 +91,6 @@ def _launch_config(config: Config, folder: Path | None) -> LaunchConfig:
     """Return how workers are started.
 
     Args:
-        config: of the run.
         folder: where its processes find each other, on one machine; None for several.
     """
     trainer, first = config.trainer, is_first(config.trainer)

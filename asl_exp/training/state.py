@@ -73,7 +73,6 @@ def find_state(
     """Return the newest state that is whole, or the one before it, or None.
 
     Args:
-        run_folder: of the run.
         model: whose weights it has to fit.
         warn: told of each file that is no state, and what follows.
     """

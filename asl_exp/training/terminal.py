@@ -63,7 +63,6 @@ class PhaseProgress(Callback):
     """A line for each epoch that stays, and at a terminal a bar for the phase with the time left.
 
     Args:
-        name: of the phase.
         phase: for its number of epochs and its monitor.
         earlier: the monitor's values in the epochs before a resume.
     """
@@ -166,7 +165,6 @@ def show_result(
     """Print the scores of the kept checkpoint, a row for each split.
 
     Args:
-        title: of the table.
         rows: split name to any of loss, accuracy, f1_macro, ece, images and hands_found.
         intervals: metric key to low and high.
     """

@@ -93,7 +93,6 @@ class Findings:
         groups: given, inferred or unknown.
         caution: what must stand beside a score of val or test; "" where all is well.
         cautions: the same of every split and external set that has one.
-        digest: of the data.
         unreadable: "path: reason" of each image left out.
         suspects: images whose label is likely wrong; None where no answers to them are known.
     """

@@ -35,8 +35,6 @@ def audit(data: LetterData, config: Config, predictions: Predictions | None = No
     """Write runs_dir/audit/ and return what was found.
 
     Args:
-        data: with its splits.
-        config: of the experiment.
         predictions: by which labels are suspected.
 
     Raises:

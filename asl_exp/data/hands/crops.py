@@ -71,12 +71,7 @@ def _at_least(path: Source, scale: float, size: tuple[int, int], max_megapixels:
 
 @dataclass(frozen=True)
 class CropStore(Store):
-    """The place of the crops of N images, whether made or not.
-
-    Attributes:
-        hands: of the images, from their store.
-        margin: of a crop.
-    """
+    """The place of the crops of N images, whether made or not."""
 
     hands: Hands
     margin: float

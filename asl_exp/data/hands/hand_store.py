@@ -53,7 +53,6 @@ class HandSource:
 
     Attributes:
         model: the file of its networks.
-        settings: what may be chosen.
     """
 
     model: ModelFile
@@ -124,10 +123,7 @@ class HandStore:
     """The place of the hands of N images, whether found or not.
 
     Attributes:
-        folder: where they are kept.
-        paths: of the images.
         digests: of each image's bytes.
-        source: of the detector.
     """
 
     folder: Path
@@ -166,7 +162,6 @@ class HandStore:
         Args:
             max_megapixels: larger images are not decoded.
             workers: processes; 0 means one a core.
-            limit_gb: of the cache folder.
             keep: names of files that must not go.
 
         Raises:

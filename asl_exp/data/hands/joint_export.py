@@ -76,7 +76,6 @@ class Clip:
     """A recording of one person who shows one letter.
 
     Attributes:
-        label: the letter.
         signer: what the person is called in the file: its source and its group.
         frames: its images, as the bytes of image files.
     """

@@ -56,8 +56,6 @@ def read_joint_rows(given: str, classes: Sequence[str], key: str = "data.joints"
     """Read one file; rows of classes that the experiment leaves out are left out.
 
     Args:
-        given: the file.
-        classes: of the experiment.
         key: what the file was given as, for messages.
 
     Raises:

@@ -35,7 +35,6 @@ class ModelFile:
     """A file whose two networks are there and whole.
 
     Attributes:
-        path: of the file.
         digest: sha256 of its bytes.
     """
 

@@ -33,7 +33,6 @@ class ExactJoints:
     Attributes:
         joints: (N, 21, 3) float32 in centimetres round the wrist: x to the right, y down, z
             away from the camera, as a camera at 35 to 90 cm projects them.
-        labels: of each.
         signers: (N,) from 1.
     """
 

@@ -43,7 +43,6 @@ def list_folder(
     """List the images under a folder of classes, or of a known layout.
 
     Args:
-        root: the folder given by the user.
         key: the configuration key that named it, for messages.
         source: the source's name; None: the folder's own.
         wanted: the classes asked for; None: all that are there.
@@ -433,7 +432,6 @@ def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[st
     """Yield the image files below a folder, following links but entering no folder twice.
 
     Args:
-        folder: where to look.
         others: gets the number of files that are no images, by their ending.
     """
     seen: set[tuple[int, int]] = set()

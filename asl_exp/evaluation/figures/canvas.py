@@ -62,7 +62,6 @@ def panels(
 
     Args:
         size: width and height in inches, of a figure whose title has two lines.
-        what, line: of the title.
         shares: of the height, a panel each.
         above: inches between the title and the first panel.
     """

@@ -33,7 +33,6 @@ def learning_curves(
     Args:
         history: a row an epoch, with columns epoch (counted across phases), phase, and the keys
             of `names.EPOCH_METRICS`; a column may be missing, a value NaN.
-        path: the PNG to write.
         kept: phase to the epoch (counted across phases) whose checkpoint was kept.
         caution: what must stand beside a score of val.
         augmented: train's images were changed at random, which val's never are.

@@ -179,10 +179,7 @@ def pairs_figure(
     """Draw each pair's images in a row: of the true class, the mistakes, of the other class.
 
     Args:
-        path: of the PNG.
         pairs: each with the images of its rows.
-        classes: names.
-        what: title.
         line: below it; may have several lines.
     """
     rows = [what, *line.split("\n")] + ([] if pairs else ["no mistakes"])

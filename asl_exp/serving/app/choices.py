@@ -168,7 +168,6 @@ class Loaded:
     """A model and its lock.
 
     Attributes:
-        recognizer: of the model.
         lock: held while it works: the hand detector does one picture at a time.
     """
 

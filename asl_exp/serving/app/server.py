@@ -37,8 +37,6 @@ def serve_app(
     Args:
         runs_dir: folder of the runs to choose from.
         models: further run folders, model folders or checkpoints.
-        address: that it listens on.
-        port: likewise.
         headless: whether no browser is opened.
 
     Raises:

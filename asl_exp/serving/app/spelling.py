@@ -34,7 +34,6 @@ class Speller:
     """A word that grows.
 
     Attributes:
-        text: what was typed.
         letter: what the last frame showed; None where it was no sign, or not sure.
         held: 0 to 1, how much of a second it has been held.
     """
@@ -120,7 +119,6 @@ def answered(recognizer: Recognizer, speller: Speller, frame: Mapping[str, Any])
     """Recognise a frame, tell the speller, and return what camera/index.html shows.
 
     Args:
-        recognizer: the model.
         speller: grows its word.
         frame: id, at_ms, jpeg (base64) and pressed (keys), as camera/index.html sends them.
 
