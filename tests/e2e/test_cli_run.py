@@ -1,6 +1,5 @@
 """The command line in processes of its own: a whole run, its end by signals, two at once."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from processes import Command, Forked, ended
+from processes import Command, Forked, ended, result_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = ("schedule.transfer.epochs=10000", "schedule.finetune.epochs=0", "data.external=[]")
@@ -20,11 +19,6 @@ LONG = ("schedule.transfer.epochs=10000", "schedule.finetune.epochs=0", "data.ex
 def run_folder(runs: Path) -> Path:
     (result,) = runs.glob("*/result.json")
     return result.parent
-
-
-def result_of(folder: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads((folder / "result.json").read_text())
-    return content
 
 
 def mlflow_status(runs: Path, run_id: object) -> str:

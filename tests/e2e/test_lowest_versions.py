@@ -21,7 +21,7 @@ QUICK = (
     "tests/unit/test_data_decode.py",
     "tests/unit/test_evaluation_curves.py",
     "tests/unit/test_study_outcome_figures.py::test_what_can_be_drawn_is_drawn_and_the_rest_is_said",
-    "tests/integration/test_run_accumulate.py",
+    "tests/integration/test_run_options.py",
 )
 """What calls the most of other packages in the least time."""
 

@@ -1,4 +1,4 @@
-"""Options of the machine that change how numbers are computed, on the CPU: close, but not equal."""
+"""Options that change how numbers are computed, on the CPU: close, but not equal."""
 
 import math
 import shutil
@@ -58,3 +58,13 @@ def test_lightning_trains_on_the_device_that_the_run_chose(
     monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: True))
     found = metrics(tmp_path, *tiny, *EXACT, "trainer.accelerator=auto")
     assert found[names.TRAIN_LOSS] == plain[names.TRAIN_LOSS]
+
+
+@pytest.mark.parametrize("batch_size", [16, 20])
+def test_parts_train_as_the_whole(tiny: tuple[str, ...], tmp_path: Path, batch_size: int) -> None:
+    """Also where the last step is incomplete: there are 24 images."""
+    asked = (*tiny, *EXACT, "schedule.transfer.features=auto", f"data.batch_size={batch_size}")
+    at_once = metrics(tmp_path / "once", *asked)
+    in_parts = metrics(tmp_path / "parts", *asked, "trainer.accumulate=4")
+    for name in (names.TRAIN_LOSS, names.TRAIN_L2_PENALTY, names.VAL_LOSS, "test/ece"):
+        assert in_parts[name] == pytest.approx(at_once[name], abs=1e-4), name

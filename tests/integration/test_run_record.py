@@ -1,6 +1,5 @@
 """What one finished run leaves behind: folder, MLflow run, model folder, predictions."""
 
-import base64
 import json
 import os
 import shlex
@@ -286,20 +285,6 @@ def test_predict_by_folder_file_and_pattern(
             assert f"{max(expected):.3f}" in line
 
 
-def test_predict_lists_what_it_cannot_read(
-    finished: Finished, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "notes.png").write_text("no image")
-    (tmp_path / "empty.jpg").touch()
-    (tmp_path / "good.png").write_bytes(photo.read_bytes())
-    assert predict([str(finished.folder), str(tmp_path)]) == 1
-    shown = capsys.readouterr()
-    assert "good.png" in shown.out
-    assert "2 could not be read" in shown.err
-    assert "notes.png" in shown.err
-    assert "empty.jpg" in shown.err
-
-
 def test_predict_says_what_predictions_parquet_says(
     finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,45 +299,6 @@ def test_predict_says_what_predictions_parquet_says(
     for name in finished.data.classes:
         given = [row["probabilities"][name] for row in told]
         assert given == pytest.approx(expected[f"probability/{name}"].tolist(), abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    "damage", ["missing", "empty folder", "text", "page", "other", "cut", "list"]
-)
-def test_predict_says_what_is_no_model(
-    finished: Finished, photo: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    where = tmp_path / "model.ckpt"
-    whole = (finished.folder / "checkpoints" / "finetune.ckpt").read_bytes()
-    if damage == "empty folder":
-        where.mkdir()
-    elif damage == "other":
-        torch.save({"state_dict": {}}, where)
-    elif damage == "list":
-        torch.save([1, 2], where)
-    elif damage != "missing":
-        wrong = {"text": b"some text", "page": b"<html></html>", "cut": whole[: len(whole) // 2]}
-        where.write_bytes(wrong[damage])
-    assert predict([str(where), str(photo)]) == 2
-    assert str(where) in capsys.readouterr().err
-
-
-def test_predict_says_that_an_image_is_not_there(
-    finished: Finished, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert predict([str(finished.folder), "nowhere/*.jpg"]) == 2
-    assert "nowhere/*.jpg: no such file" in capsys.readouterr().err
-
-
-def test_the_model_takes_base64_of_another_size(finished: Finished, tmp_path: Path) -> None:
-    from asl_exp.model.recognizer import Recognizer
-
-    recognizer = Recognizer.load(finished.folder)
-    path = tmp_path / "large.png"
-    Image.new("RGB", (300, 200), (200, 150, 120)).save(path)
-    data = base64.b64decode(base64.b64encode(path.read_bytes()))
-    assert (recognizer.read(path) == recognizer.read(data)).all()
-    assert recognizer.read(path).shape == (32, 32, 3)
 
 
 def test_tracking_off_leaves_the_run_folder_alone(tiny: tuple[str, ...], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 Each variant happens to a real store while a real run trains, or lies there before it begins.
 """
 
-import json
 import os
 import shutil
 import sqlite3
@@ -18,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _tracking_store_registry
+from processes import result_of
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import UserError
@@ -37,11 +37,6 @@ SHORT = (
 
 def config_of(tiny: tuple[str, ...], runs: Path, *more: str) -> Config:
     return compose_config([*tiny, *SHORT, f'runs_dir="{runs}"', *more])
-
-
-def result_of(folder: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return result
 
 
 class Looker:

@@ -191,7 +191,9 @@ def test_names_are_shown_as_written(
     assert capsys.readouterr().out.count(shown) == 4
 
 
-@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@SUM", "\tx", "\rx"])
+@pytest.mark.parametrize(
+    "name", ["=HYPERLINK(1)", "+1", "-1", "@SUM", " =1", "\tx", "\rx", "\uff1d1", "\uff0b1"]
+)
 def test_no_cell_is_a_formula(name: str) -> None:
     assert csv_cell(name) == f"'{name}"
     assert csv_cell(f"a{name}") == f"a{name}"

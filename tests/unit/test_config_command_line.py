@@ -45,32 +45,6 @@ def test_faults_end_with_status_2_before_torch_is_imported(cli: Cli, tmp_path: P
     assert not list(tmp_path.iterdir()), "a faulty command leaves nothing behind"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["data=folder", "data.root=nowhere", "backbone.pretrained=false"], "nowhere"),
-        (["data=manifest", "data.manifest=nowhere.csv", "backbone.pretrained=false"], "nowhere"),
-        (["trainer.devices=2", "backbone.pretrained=false"], "trainer.devices: got 2"),
-        (["runs_dir=/dev/null/runs"], "runs_dir: cannot write"),
-        (["hydra.run.dir=/dev/null/run"], "hydra.run.dir: cannot write"),
-        (["--config-dir", "nowhere"], "--config-dir: no folder 'nowhere'"),
-        (["--multirun", "lr.transfer=1e-3,-1"], "lr.transfer: got -1"),
-        (["lr.transfer=1e-3,1e-4"], "add --multirun"),
-        (["backbone.name=efficientnet_b99"], "timm has no model 'efficientnet_b99'"),
-        (["backbone.weights=w.pth"], "backbone.weights: no file 'w.pth'"),
-    ],
-)
-def test_what_is_missing_is_told_without_a_traceback(
-    cli: Cli, arguments: list[str], told: str
-) -> None:
-    before = cpu_s()
-    done = cli(*arguments)
-    assert done.returncode == 2, done.stderr
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
-    assert cpu_s() - before < 6.0
-
-
 def test_help_comes_at_once(cli: Cli) -> None:
     before = cpu_s()
     done = cli("--help", options=("-X", "importtime"))
@@ -122,14 +96,6 @@ def options_there() -> dict[str, set[str]]:
 def test_help_is_in_step_with_the_files() -> None:
     template = yaml.safe_load((ROOT / "conf/hydra/help/asl_exp.yaml").read_text())["template"]
     assert options_told("\n" + template) == options_there()
-
-
-def test_shows_the_composed_configuration(cli: Cli) -> None:
-    done = cli("--cfg", "job", "backbone=vgg16", "lr.transfer=3e-4", "--resolve")
-    assert done.returncode == 0, done.stderr
-    shown = yaml.safe_load(done.stdout)
-    assert shown["backbone"]["name"] == "vgg16"
-    assert shown["schedule"]["transfer"]["lr"] == 3e-4
 
 
 def test_a_users_own_files_are_found_and_checked(cli: Cli, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ BASE = ("backbone.pretrained=false",)
     [
         "trainer.accelerator=cpu", "data.cache_dir=/tmp/elsewhere", "data.cache_limit_gb=1",
         "data.workers=3", "data.store=false", "runs_dir=elsewhere", "name=mine", "tracking=off",
-        "tracking.experiment=other",
+        "tracking.experiment=other", "trainer.devices=2",
     ],
 )  # fmt: skip
 def test_the_machine_is_not_in_it(override: str) -> None:
@@ -31,14 +31,6 @@ def test_the_machine_is_not_in_it(override: str) -> None:
 )  # fmt: skip
 def test_everything_else_is(override: str) -> None:
     assert signature(compose_config([*BASE, override])) != signature(compose_config(BASE))
-
-
-def test_devices_are_not_in_it() -> None:
-    one, two = ({"trainer.devices": n} for n in (1, 2))
-    configs = [
-        compose_config([*BASE, f"trainer.devices={d['trainer.devices']}"]) for d in (one, two)
-    ]
-    assert signature(configs[0]) == signature(configs[1])
 
 
 def test_settings_are_flat_and_whole() -> None:

@@ -127,32 +127,11 @@ def test_a_manifest_is_relative_to_its_own_folder(tmp_path: Path) -> None:
     check_source(given)
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["file,label", "a,A"], "has no column 'path'; call the column 'file' path; it has file"),
-        (["path,labels", "a,A"], "has no column 'label'; did you mean 'labels'?"),
-        (["path,label"], "has a header but no rows"),
-        (["path,label", "a,A", ",B"], "has no path in 1 rows (lines 3)"),
-        (["path,label,group", "a,A,", "b,B,g"], "has no group in 1 rows (lines 2); fill them, or"),
-        (["path,label", "a,A", "b,A", "a,B"], "has 'a' in lines 2, 4 (labels: A, B)"),
-        (["path,label,split", "a,A,later", "b,B,val"], "has later in the column split"),
-        (["path,label", 'a,"A', "b,B"], "cannot be read as a UTF-8 CSV"),
-    ],
-)
-def test_faulty_manifests_say_where(lines: list[str], message: str, tmp_path: Path) -> None:
-    said = refused(rows(tmp_path / "m.csv", *lines))
-    assert said.startswith(f"data.manifest: '{tmp_path / 'm.csv'}'")
-    assert message in said
-
-
 def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
     said = refused(config(source="manifest", manifest=str(tmp_path / "m.csv")))
     assert "there is no file" in said
     assert "is empty; it needs the columns" in refused(rows(tmp_path / "e.csv", ""))
     assert "is a folder" in refused(config(source="manifest", manifest=str(tmp_path)))
-    (tmp_path / "l.csv").write_bytes("path,label\nä,A".encode("latin-1"))
-    assert "UTF-8" in refused(config(source="manifest", manifest=str(tmp_path / "l.csv")))
 
 
 def test_missing_images_are_counted_before_any_is_read(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Scores against counts made by hand and against formulas written out a second time."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
@@ -155,20 +157,6 @@ def test_a_single_image() -> None:
     assert scores.expected_calibration_error(probabilities, labels) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_probabilities_that_are_not_finite_are_refused(broken: float) -> None:
-    probabilities, labels = answers(5, 3)
-    probabilities[3, 1] = broken
-
-    with pytest.raises(ValueError, match="1 of 5 images have probabilities that are NaN or infini"):
-        scores.accuracy(probabilities, labels)
-
-
-def test_logits_are_refused() -> None:
-    with pytest.raises(ValueError, match="row 1 is no probability distribution"):
-        scores.accuracy(np.array([[0.5, 0.5], [3.0, -2.0]]), np.array([0, 1]))
-
-
 def test_half_precision_softmax_is_accepted() -> None:
     probabilities, labels = answers(50, 29)
     expected = scores.accuracy(probabilities, labels)
@@ -176,22 +164,21 @@ def test_half_precision_softmax_is_accepted() -> None:
     assert scores.accuracy(probabilities.astype(np.float16), labels) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("shape", "n_labels"), [((4, 3), 5), ((4,), 4), ((4, 3, 1), 4), ((0, 3), 0), ((4, 0), 4)]
-)
-def test_wrong_shapes_are_refused(shape: tuple[int, ...], n_labels: int) -> None:
-    with pytest.raises(ValueError, match=r"probabilities \(.*and labels"):
-        scores.accuracy(np.full(shape, 0.5), np.zeros(n_labels, dtype=np.int64))
+THIRDS = np.full((2, 3), 1 / 3)
+REFUSED = [
+    *((np.array([[0.5, 0.5], [broken, 0.5]]), [0, 1], "1 of 2 images have probabilities that are")
+      for broken in (np.nan, np.inf)),
+    (np.array([[0.5, 0.5], [3.0, -2.0]]), [0, 1], "row 1 is no probability distribution"),
+    *((np.full(shape, 0.5), np.zeros(n_labels, np.int64), r"probabilities \(.*and labels")
+      for shape, n_labels in (((4, 3), 5), ((4,), 4), ((4, 3, 1), 4), ((0, 3), 0), ((4, 0), 4))),
+    *((THIRDS, [0, label], f"the first is {label} at row 1; with 3 classes") for label in (-1, 3)),
+    (THIRDS, [0.0, 1.0], "labels must be integers, indices of classes; got float64"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("label", [-1, 3])
-def test_a_label_that_is_no_class_is_refused(label: int) -> None:
-    with pytest.raises(ValueError, match=f"the first is {label} at row 1; with 3 classes"):
-        scores.accuracy(np.full((2, 3), 1 / 3), np.array([0, label]))
-
-
-def test_labels_that_are_not_integers_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match="labels must be integers, indices of classes; got float64"
-    ):
-        scores.accuracy(np.full((2, 3), 1 / 3), np.array([0.0, 1.0]))
+@pytest.mark.parametrize(("probabilities", "labels", "told"), REFUSED)
+def test_what_are_no_answers_is_refused(
+    probabilities: np.ndarray, labels: Sequence[float], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        scores.accuracy(probabilities, np.asarray(labels))

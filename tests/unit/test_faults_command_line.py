@@ -422,6 +422,8 @@ def test_habits_from_other_programs_are_told_the_way_here(
         ("--multirun data=folder data.root=a,b", "there is no folder 'a'"),
         ("data=folder data.root=nowhere runs_dir=made", "there is no folder 'nowhere'"),
         ("experiment=..", "experiment=..: no such choice"),
+        ("hydra.run.dir=/dev/null/run", "hydra.run.dir: cannot write"),
+        ("--config-dir nowhere", "--config-dir: no folder 'nowhere'"),
     ],
 )
 def test_options_and_keys_are_answered_in_our_words(

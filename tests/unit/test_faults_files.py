@@ -301,6 +301,7 @@ SAVED = {
     "hub": (lambda text: text.replace("name: asl_small_cnn", "name: hf-hub:a/b"), "no address"),
     "binary": (lambda text: "\x00\x01", "damaged"),
     "empty": (lambda text: "", "damaged"),
+    "type": (lambda text: text.replace("seed: 0", "seed: many"), "damaged"),
     "list": (lambda text: "[1, 2]", "damaged"),
 }
 
@@ -314,7 +315,9 @@ def test_a_saved_configuration_is_checked_too(name: str, config: Config, tmp_pat
     file.write_text(change(file.read_text()))
     with pytest.raises(UserError, match=told) as caught:
         read_config(tmp_path)
-    assert str(file) in str(caught.value)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "the run's MLflow artifacts have a copy" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -49,18 +49,6 @@ def test_a_damaged_result_is_one_sentence_that_names_the_file(
     assert "MLflow artifacts" in str(said.value)
 
 
-@pytest.mark.parametrize("content", ["", "a: [", "seed: many", b"\xff\xfe", "- 1"])
-def test_a_damaged_configuration_is_one_sentence_that_names_the_file(
-    run: Path, content: str | bytes
-) -> None:
-    file = run / "config" / "resolved.yaml"
-    file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match="MLflow artifacts") as said:
-        read_config(run)
-    assert str(said.value).startswith(f"{file}: ")
-    assert "\n" not in str(said.value)
-
-
 def test_a_folder_without_a_configuration(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"it has no config/resolved\.yaml"):
         read_config(tmp_path)
