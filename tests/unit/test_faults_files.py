@@ -64,6 +64,14 @@ PRESETS = {
     "missing": ("name: ???", "has no value"),
     "a number": ("3", "cannot be read"),
     "text": ("just words", "just words: unknown key"),
+    "nothing": ("", "holds no keys"),
+    "a list": ("[1, 2]", "holds no keys"),
+    "an open list": ("lr: [1,\n transfer: 2", "experiment=got.yaml: cannot be read"),
+    "a key twice": ("lr: {}\nlr: {}", "experiment=got.yaml: cannot be read"),
+    "a name in defaults": ("defaults: [demo]", "demo is not found from a file outside conf/"),
+    "a table of defaults": ("defaults: {head: dense}", "'defaults' must be a list"),
+    "key of a group": ("regularization: {dropuot: 0.3}", "regularization.dropuot: unknown key"),
+    "no such choice": ("defaults: [{override /head: dens}]", "Could not find 'head/dens'"),
 }  # fmt: skip
 
 
