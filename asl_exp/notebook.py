@@ -31,11 +31,7 @@ RunLike = Union[str, Path, "TrainedRun"]
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run that is done.
-
-    Attributes:
-        result: what result.json says.
-    """
+    """A run that is done."""
 
     folder: Path
     config: "Config" = field(repr=False)
@@ -192,7 +188,7 @@ def read(run: RunLike) -> TrainedRun:
     from asl_exp.runs.run_folder import read_config
     from asl_exp.tracking.store import folder_of
 
-    folder = Path(run) if Path(run).exists() else folder_of(str(run), Path("runs"))
+    folder = folder_of(str(run), Path("runs"))
     result = Result.read(folder)
     if result is None:
         raise UserError(f"{folder}: no run has begun there (it has no result.json)")
@@ -212,8 +208,7 @@ def load(run: RunLike, hand_model: str | Path | None = None) -> Model:
     from asl_exp.tracking.store import folder_of
 
     (where,) = _places(run if isinstance(run, str | Path | TrainedRun) else [run])
-    path = Path(where) if Path(where).exists() else folder_of(where, Path("runs"))
-    return Model(Recognizer.load(path, _detector(hand_model)), where)
+    return Model(Recognizer.load(folder_of(where, Path("runs")), _detector(hand_model)), where)
 
 
 def evaluate(

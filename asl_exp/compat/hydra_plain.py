@@ -35,7 +35,6 @@ def composed_plainly(
     """Return a composition without the group hydra, and the choices of all groups.
 
     Args:
-        loader: of an opened Hydra.
         overrides: none of the group hydra.
 
     Raises:

@@ -22,6 +22,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 from yaml import YAMLError
@@ -30,7 +31,7 @@ from asl_exp.compat import hydra as compat
 from asl_exp.config import schema
 from asl_exp.config.conf_folder import conf_dir, exists_at, is_file_at
 from asl_exp.config.errors import ConfigError, nearest
-from asl_exp.config.keys import GROUPS, nearest_key, takes_fractions, value_kind
+from asl_exp.config.keys import GROUPS, model_at, nearest_key, takes_fractions, value_kind
 from asl_exp.config.machine_checks import known_backbones, preflight
 from asl_exp.config.names import network_word
 from asl_exp.config.overrides import (
@@ -52,21 +53,6 @@ from asl_exp.config.yaml_file import check_own_folder
 
 _MOST_JOBS: Final = 64
 """Of a grid are all checked: a millisecond each, a tenth of a second where groups differ."""
-
-_BASES: dict[str, type[schema.Group]] = {
-    "backbone": schema.BackboneConfig,
-    "hand": schema.HandConfig,
-    "head": schema.HeadConfig,
-    "regularization": schema.RegularizationConfig,
-    "optimizer": schema.OptimizerConfig,
-    "lr": schema.LearningRateConfig,
-    "augmentation": schema.AugmentationConfig,
-    "data": schema.DataConfig,
-    "trainer": schema.TrainerConfig,
-    "tracking": schema.TrackingConfig,
-    "debug": schema.DebugConfig,
-    "sweep": SweepConfig,
-}
 
 _NO_KEY: Final = re.compile(r"Could not override '([^']+)'")
 _DECIMAL_COMMA: Final = re.compile(r"[-+]?\d+,\d+")
@@ -114,7 +100,10 @@ def register_bases() -> None:
     compat.keep_store_whole()
     compat.compose_no_more_than_needed()
     store = ConfigStore.instance()
-    for group, model in _BASES.items():
+    for group in GROUPS:
+        model = SweepConfig if group == "sweep" else model_at((group,))
+        if model is None:  # its files say all
+            continue
         node: Any = _defaults(model)
         if group == "backbone":
             node = OmegaConf.create(node)
@@ -125,7 +114,7 @@ def register_bases() -> None:
     store.store(group="hydra/sweeper", name="asl_exp_grid", node=grid)
 
 
-def _defaults(model: type[schema.Group]) -> dict[str, Any]:
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
     """Return a group's defaults without making its validator, which takes as long as importing it.
 
     A whole configuration has a validator of its own.

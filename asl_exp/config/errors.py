@@ -99,8 +99,9 @@ def rebuilt(kind: str, message: str) -> Exception | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says; its kind where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """Return the first line of what an error says, of several faults the first; else its kind."""
+    said = error.faults[0] if isinstance(error, ConfigError) else str(error)
+    return next(iter(said.strip().splitlines()), type(error).__name__).strip()
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

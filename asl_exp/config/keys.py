@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import BaseModel
 
 from asl_exp.config.conf_folder import conf_dir
-from asl_exp.config.schema import Config, PhaseConfig
+from asl_exp.config.schema import MACHINE_KEYS, Config, PhaseConfig
 from asl_exp.config.study_schema import Study
 
 Kind = Literal["text", "texts", "other", "unknown"]
@@ -131,6 +131,11 @@ def _parts(annotation: Any) -> Iterator[Any]:
         yield list
         for one in typing.get_args(annotation):
             yield from _parts(one)
+
+
+def is_machine_key(key: str) -> bool:
+    """Tell whether a key says where or how fast a run goes, and nothing of what it computes."""
+    return any(key == machine or key.startswith(f"{machine}.") for machine in MACHINE_KEYS)
 
 
 @cache

@@ -105,9 +105,10 @@ def _devices(config: Config) -> list[str]:
             f"machine shows {_counted(gpus)}; use trainer.accelerator=cpu or fewer devices"
         ]
     if trainer.accelerator == "auto" and trainer.devices > max(1, gpus):
+        fewer = "one device" if gpus < 2 else f"at most {gpus}"
         return [
             f"trainer.devices: got {trainer.devices}, but this machine shows {_counted(gpus)}; "
-            f"use {_at_most(gpus)}, or trainer.accelerator=cpu for processes on the CPU"
+            f"use {fewer}, or trainer.accelerator=cpu for processes on the CPU"
         ]
     return []
 
@@ -154,10 +155,6 @@ def _is_device(name: str, n_devices: int) -> bool:
     if name.startswith(("GPU-", "MIG-")):
         return True
     return name.isdecimal() and int(name) < n_devices
-
-
-def _at_most(gpus: int) -> str:
-    return "one device" if gpus < 2 else f"at most {gpus}"
 
 
 def _counted(gpus: int) -> str:

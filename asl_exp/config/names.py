@@ -191,10 +191,14 @@ def _known() -> Iterator[str]:
     yield _FOLDS_MEAN
 
 
+def falls(metric: str) -> bool:
+    """Tell whether less of a metric is better."""
+    return metric.rpartition("/")[2] in _FALLING
+
+
 def direction(objective: Objective) -> Direction:
     """Return which way is better: as given, else by what the metric is."""
-    falls = objective.metric.rpartition("/")[2] in _FALLING
-    return objective.direction or ("minimize" if falls else "maximize")
+    return objective.direction or ("minimize" if falls(objective.metric) else "maximize")
 
 
 def is_of_folds(metric: str) -> bool:

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.documents import markdown_table
-from asl_exp.config.keys import key_facts, model_at, opening_line, shown
-from asl_exp.config.schema import MACHINE_KEYS, Config, PhaseConfig
+from asl_exp.config.keys import is_machine_key, key_facts, model_at, opening_line, shown
+from asl_exp.config.schema import Config, PhaseConfig
 from asl_exp.config.study_schema import Objective, SweepConfig
 
 _OPENING: Final = """# Reference
@@ -113,7 +113,7 @@ def _rows(model: type[BaseModel], prefix: str, names: list[str]) -> str:
         told = key_facts(name, model)
         assert told is not None
         key = f"{prefix}{name}"
-        machine = " *" if key.split(".")[0] in MACHINE_KEYS or key in MACHINE_KEYS else ""
+        machine = " *" if is_machine_key(key) else ""
         default = "required" if told.default is None else f"`{told.default}`"
         rows.append([f"`{key}`{machine}", told.allowed, default, told.about])
     return _text_table(["key", "takes", "default", "what for"], rows)

@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from asl_exp.config.keys import is_machine_key
 from asl_exp.config.names import network_word
-from asl_exp.config.schema import LATER_KEYS, MACHINE_KEYS, Config
+from asl_exp.config.schema import LATER_KEYS, Config
 
 
 def signature(config: Config) -> str:
@@ -38,7 +39,7 @@ def signature(config: Config) -> str:
 
 def compared_settings(config: Config) -> dict[str, Any]:
     """Return the settings that decide what is computed, as ``group.key`` to value."""
-    return {k: v for k, v in flatten(config.model_dump()).items() if not _is_machine_key(k)}
+    return {k: v for k, v in flatten(config.model_dump()).items() if not is_machine_key(k)}
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -76,10 +77,6 @@ _FILES: Final = (
 
 def _name(path: str | None) -> str | None:
     return path if path is None or not Path(path).is_absolute() else Path(path).name
-
-
-def _is_machine_key(key: str) -> bool:
-    return any(key == machine or key.startswith(machine + ".") for machine in MACHINE_KEYS)
 
 
 _PLAIN: Final = re.compile(r"[A-Za-z_./][\w./-]*")

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from asl_exp.config.compose import (
     Checked,
@@ -27,9 +27,10 @@ from asl_exp.config.compose import (
     parse_overrides,
 )
 from asl_exp.config.errors import ConfigError, nearest
+from asl_exp.config.keys import is_machine_key
 from asl_exp.config.machine_checks import preflight
 from asl_exp.config.rules import machine_faults, sweep_faults
-from asl_exp.config.schema import MACHINE_KEYS, Config
+from asl_exp.config.schema import Config
 from asl_exp.config.search_space import (
     Category,
     Parameter,
@@ -219,7 +220,7 @@ def _key_fault(key: str, composed: Composition) -> str | None:
     if not key_exists(composed.config, key) or key.startswith("sweep"):
         known = [k for k in known_keys(composed.config) if not k.startswith("sweep")]
         return f"sweep.space.{key}: unknown key{nearest(key, known)}"
-    if any(key == machine or key.startswith(f"{machine}.") for machine in MACHINE_KEYS):
+    if is_machine_key(key):
         return (
             f"sweep.space.{key}: changes where or how fast a run goes, not what it computes; "
             "give one value for all trials"
@@ -293,7 +294,9 @@ def group_faults(space: Sequence[Parameter], overrides: Sequence[str]) -> list[s
         for choice in parameter.choices if _is_group(parameter.key) else ():
             composed = compose_parts([*overrides, parameter.override(choice)])
             faults += [*composed.faults, *typed(composed.config)[1]]
-            settings = OmegaConf.to_yaml(_without_sweep(composed.config), resolve=True)
+            others = [str(key) for key in composed.config if key != "sweep"]
+            own = OmegaConf.masked_copy(composed.config, others)
+            settings = OmegaConf.to_yaml(own, resolve=True)
             if settings in seen and not composed.faults:
                 faults.append(
                     f"sweep.space.{parameter.key}: {seen[settings]} and {choice} come to the same "
@@ -306,10 +309,6 @@ def group_faults(space: Sequence[Parameter], overrides: Sequence[str]) -> list[s
 
 def _is_group(key: str) -> bool:
     return key in GlobalHydra.instance().config_loader().list_groups("")
-
-
-def _without_sweep(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(k) for k in config if k != "sweep"])
 
 
 def extreme_faults(space: Sequence[Parameter], composed: Composition) -> list[str]:

@@ -240,6 +240,15 @@ def _last_use(description: Path) -> float:
         return 0.0
 
 
+def unwritable_cache(place: Path, error: Exception) -> DataError:
+    """Return what is said where a part of the cache folder takes nothing."""
+    reason = getattr(error, "strerror", None) or error
+    return DataError(
+        f"data.cache_dir: '{place}' cannot be written: {reason}; make room, or give another folder "
+        "with data.cache_dir="
+    )
+
+
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Hold the lock; says so once where another process has it for more than a second.
@@ -256,10 +265,7 @@ def locked(file: Path) -> Iterator[None]:
             print(f"waiting for another process that holds {file}", file=sys.stderr, flush=True)
             lock.acquire()
     except OSError as error:
-        raise DataError(
-            f"data.cache_dir: '{file.parent}' cannot be written: {error.strerror or error}; "
-            "give a folder that can be, data.cache_dir=FOLDER"
-        ) from error
+        raise unwritable_cache(file.parent, error) from error
     try:
         yield
     finally:
@@ -281,10 +287,7 @@ def open_database(file: Path, create: str) -> Iterator[sqlite3.Connection]:
         with closing(_sound(file, create)) as database:
             yield database
     except sqlite3.Error as error:
-        raise DataError(
-            f"data.cache_dir: '{file}' cannot be written: {error}; make room, or give another "
-            "folder with data.cache_dir="
-        ) from error
+        raise unwritable_cache(file, error) from error
 
 
 def _sound(file: Path, create: str) -> sqlite3.Connection:

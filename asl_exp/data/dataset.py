@@ -47,8 +47,6 @@ def load_letters(
     """Load the data of an experiment; decodes what is not stored yet, with the progress shown.
 
     Args:
-        image_size: side in pixels.
-        interpolation: nearest, bilinear, bicubic or lanczos.
         seed: decides who is in which split, where that is left to chance.
 
     Raises:
@@ -114,7 +112,6 @@ def load_whole(
     Args:
         config: the group `data`; its split is not looked at.
         classes: in the order of their indices, those of a model.
-        geometry: of the stored pixels.
         renamed: label to the class that it means.
 
     Raises:

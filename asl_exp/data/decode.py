@@ -98,7 +98,6 @@ class UnreadableImageError(DataError):
 
     Attributes:
         path: the file, or "<bytes>".
-        reason: why, in a few words.
     """
 
     def __init__(self, path: str, reason: str) -> None:

@@ -181,9 +181,5 @@ def _columns(facts: list[Fact], max_megapixels: float) -> Facts:
         tiny=np.frombuffer(b"".join([fact.tiny or _NO_TINY for fact in facts]), np.uint8).reshape(
             -1, SIDE, SIDE, 3
         ),
-        fault=[_fault(fact, max_megapixels) for fact in facts],
+        fault=[too_large(f.width, f.height, max_megapixels) or f.fault or "" for f in facts],
     )
-
-
-def _fault(fact: Fact, max_megapixels: float) -> str:
-    return too_large(fact.width, fact.height, max_megapixels) or fact.fault or ""

@@ -80,7 +80,6 @@ def joint_sets(
     """Return the external sets that have joints and no images, by their names.
 
     Args:
-        classes: in the order of their indices.
         side: of the pictures that figures show in place of images, in pixels.
 
     Raises:
@@ -111,10 +110,6 @@ def joint_fold(
     config: DataConfig, classes: tuple[str, ...], hand: HandConfig, side: int
 ) -> dict[str, Split]:
     """Return the test split where data.folds=joints: the hands of one source of data.joints.
-
-    Args:
-        classes: in the order of their indices.
-        side: of the pictures that figures show in place of images, in pixels.
 
     Raises:
         DataError: a file cannot be used, or has no such source.

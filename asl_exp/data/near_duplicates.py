@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from asl_exp.config.conf_folder import home_expanded
-from asl_exp.config.errors import DataError
+from asl_exp.data.cache_files import unwritable_cache
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.decode_pool import n_cores
 from asl_exp.runs.writing import replaced
@@ -169,7 +169,4 @@ def _keep(file: Path, found: NDArray[np.int64]) -> None:
         with replaced(file) as part, part.open("wb") as opened:
             np.save(opened, found)
     except OSError as error:
-        raise DataError(
-            f"data.cache_dir: '{file}' cannot be written: {error.strerror}; make room, or give "
-            "another folder with data.cache_dir="
-        ) from error
+        raise unwritable_cache(file, error) from error

@@ -127,7 +127,6 @@ class Store:
     Attributes:
         paths: what each row is decoded from.
         pixel_digest: of the images' bytes, in order.
-        geometry: how they become squares.
     """
 
     folder: Path
@@ -178,11 +177,8 @@ class Store:
         """Return what decodes an item, the items, each of one row, and what is shown meanwhile."""
         drawn = self.paths[:1] and not is_file_key(self.paths[0])
         what = "drawing hands" if drawn else "storing pixels"
-        return partial(_decoded, self.geometry, max_megapixels), self.paths, what
-
-
-def _decoded(geometry: Geometry, max_megapixels: float, path: str) -> Pixels:
-    return pixels_of(path, geometry, max_megapixels)
+        decode = partial(pixels_of, geometry=self.geometry, max_megapixels=max_megapixels)
+        return decode, self.paths, what
 
 
 def fill_pixels(

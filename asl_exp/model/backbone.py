@@ -52,7 +52,6 @@ class Backbone:
         feature_shape: of one image's feature map, channels first: ``(C, H, W)`` or ``(N, C)``.
         channels_last: the network gives ``(B, H, W, C)``.
         n_prefix_tokens: leading tokens that are no patches, for transformers.
-        weights: what was loaded.
     """
 
     network: nn.Module

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from asl_exp.config.errors import UserError
+from asl_exp.config.errors import UserError, first_line
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.folder import DESCRIPTION, read_model
-from asl_exp.model.kept import KeptModel, faults_of, kept_model, one_line
+from asl_exp.model.kept import KeptModel, faults_of, kept_model
 from asl_exp.runs.writing import replaced
 
 _PREFIX = "model."  # the network's name within the LightningModule
@@ -85,7 +85,7 @@ def _read(path: Path) -> Any:
         raise
     except Exception as error:  # damaged bytes make torch.load raise eight kinds of errors
         raise UserError(
-            f"{path}: damaged or not a checkpoint of asl_exp ({one_line(error)})"
+            f"{path}: damaged or not a checkpoint of asl_exp ({first_line(error)[:200]})"
         ) from error
 
 

@@ -18,7 +18,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from asl_exp.config.errors import UserError
+from asl_exp.config.errors import UserError, first_line
 from asl_exp.config.signature import without_places
 from asl_exp.data.cache_files import file_digest
 from asl_exp.model.kept import (
@@ -26,7 +26,6 @@ from asl_exp.model.kept import (
     checkpoint_metadata,
     faults_of,
     kept_model,
-    one_line,
     read_calibration,
 )
 from asl_exp.runs.writing import flush, replaced
@@ -126,7 +125,7 @@ def _tensors(weights: Path) -> dict[str, torch.Tensor]:
     try:
         tensors: dict[str, torch.Tensor] = safetensors.torch.load_file(weights)
     except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
-        raise UserError(f"damaged, no safetensors file ({one_line(error)})") from error
+        raise UserError(f"damaged, no safetensors file ({first_line(error)[:200]})") from error
     return tensors
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from pydantic import ValidationError
 
-from asl_exp.config.errors import ConfigError, UserError
+from asl_exp.config.errors import UserError, first_line
 from asl_exp.config.saved import read_saved
 from asl_exp.config.schema import BackboneConfig, Config, HeadConfig
 from asl_exp.model.backbone import Preprocessing, build_backbone, planned_weights
@@ -72,7 +72,6 @@ class KeptModel:
     Attributes:
         model: in eval mode, on the CPU.
         classes: names of its C outputs.
-        preprocessing: how an image becomes its input.
         phase, epoch: where it was kept; the epoch counts across phases.
         detector: digest of what found the hands; "" where none were looked for.
         calibration: of its probabilities; a checkpoint alone has none.
@@ -106,9 +105,10 @@ def faults_of(file: Path) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{file}: {one_line(error)}") from None
+        raise UserError(f"{file}: {first_line(error)[:200]}") from None
     except Exception as error:  # timm's networks raise what they like at sizes they cannot have
-        raise UserError(f"{file}: its network cannot be made ({one_line(error)})") from error
+        reason = first_line(error)[:200]
+        raise UserError(f"{file}: its network cannot be made ({reason})") from error
 
 
 def kept_model(
@@ -290,14 +290,6 @@ def _of_another_kind(expected: torch.Tensor, given: torch.Tensor) -> bool:
 def _is_endless(expected: torch.Tensor, given: torch.Tensor) -> bool:
     """Tell whether a value is none; a tensor of another shape may be too long to look through."""
     return expected.shape == given.shape and not bool(torch.isfinite(given).all())
-
-
-def one_line(error: BaseException) -> str:
-    """Return the reason alone: a traceback's worth of text helps nobody here."""
-    if isinstance(error, ConfigError):
-        return error.faults[0].splitlines()[0][:200]
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
 
 
 def _plain(value: Any) -> Any:

@@ -200,7 +200,7 @@ def _fill(
     ]
     if missing or unknown or misshapen or strange:
         raise WeightsError(_mismatch(source, missing, unknown, misshapen, strange))
-    infinite = [n for n in sorted(expected.keys() & given.keys()) if not _is_finite(given[n])]
+    infinite = [n for n in sorted(expected.keys() & given.keys()) if not given[n].isfinite().all()]
     if infinite:
         raise WeightsError(
             f"backbone.weights: {source} holds infinite or NaN values in {len(infinite)} tensors: "
@@ -222,10 +222,6 @@ def _classifier_names(network: nn.Module) -> set[str]:
     return {
         name for name in network.state_dict() if any(name.startswith(p + ".") for p in prefixes)
     }
-
-
-def _is_finite(tensor: torch.Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
 
 
 def _mismatch(

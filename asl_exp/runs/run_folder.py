@@ -87,7 +87,8 @@ def kept_checkpoint(run_folder: Path) -> Path | None:
 
 def run_folders(path: Path) -> list[Path]:
     """Return the nearest run folder at or above a path, else those up to two levels below it."""
-    above = [folder for folder in (path, *path.resolve().parents) if _is_run(folder)][:1]
+    around = (path, *path.resolve().parents)
+    above = [folder for folder in around if (folder / Artifact.RESULT).is_file()][:1]
     below = (*path.glob(f"*/{Artifact.RESULT}"), *path.glob(f"*/*/{Artifact.RESULT}"))
     return above or [file.parent for file in sorted(below)]  # grids and studies nest
 
@@ -105,10 +106,6 @@ def resumed_run(given: str) -> Result:
             "goes on with the newest unfinished run of the same settings"
         )
     return result
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / Artifact.RESULT).is_file()
 
 
 def _saved_phases(run_folder: Path) -> list[str]:

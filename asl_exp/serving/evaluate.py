@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asl_exp.config import names, readable
+from asl_exp.config import names
 from asl_exp.config.compose import compose_config
-from asl_exp.config.console import Console, score_table, set_cell
 from asl_exp.config.debug import debug_caution, joined
 from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
@@ -35,6 +34,7 @@ from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.tracking.store import folder_of, store_above
 from asl_exp.training.device import set_up
 from asl_exp.training.shared_inputs import letters_for
+from asl_exp.training.terminal import console, show_result
 
 _BATCH = 64
 
@@ -47,7 +47,6 @@ class Member:
         kept: the network and how it was trained.
         hand: how it finds hands on this machine.
         folder: its run folder; None for a model folder or a checkpoint alone.
-        result: what its run came to.
     """
 
     given: str
@@ -146,9 +145,7 @@ def open_member(given: str, runs_dir: Path, hand_model: Path | None) -> Member:
     Raises:
         UserError: there is none.
     """
-    where = Path(given)
-    if not where.exists():
-        where = folder_of(given, runs_dir)
+    where = folder_of(given, runs_dir)
     folder = where if (where / Artifact.RESULT).is_file() else None
     if folder is None and (where.parent / Artifact.RESULT).is_file():
         folder = where.parent
@@ -340,16 +337,13 @@ def _record(scored: Scored, runs: Sequence[str], member: Member | None, config: 
 
 def show(scored: Scored) -> None:
     """Print the scores with their intervals, and what was left out."""
-    console = Console()
-    table = score_table("set")
-    columns = ["images", "accuracy", "95 %", "f1_macro", "ece"]
-    if any(names.HANDS_FOUND in one.scores for one in scored.sets.values()):
-        columns.append(names.HANDS_FOUND)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, evaluation in scored.sets.items():
-        table.add_row(set_cell(name), *(_cell(evaluation, column) for column in columns))
-    console.print(table)
+    rows = {name: {"images": one.n_images, **one.scores} for name, one in scored.sets.items()}
+    intervals = {
+        names.score_key(name, "accuracy"): one.intervals.of["accuracy"]
+        for name, one in scored.sets.items()
+        if "accuracy" in one.intervals.of
+    }
+    show_result("", rows, intervals)
     for name, evaluation in scored.sets.items():
         console.say(f"{name}: {evaluation.intervals.described()}")
         if told := scored.trained_on[name]:
@@ -364,11 +358,3 @@ def show(scored: Scored) -> None:
             warning=True,
         )
     console.say(f"files: {scored.folder / Artifact.EVALUATION}")
-
-
-def _cell(evaluation: Evaluation, column: str) -> str:
-    if column == "images":
-        return f"{evaluation.n_images:,}"
-    if column == "95 %":
-        return readable.interval(evaluation.intervals.of.get("accuracy"))
-    return readable.score(evaluation.scores.get(column))

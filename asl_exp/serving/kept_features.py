@@ -64,7 +64,7 @@ def run_folder(given: str, runs_dir: Path) -> Path:
     Raises:
         UserError: there is none with a result.
     """
-    folder = Path(given) if Path(given).exists() else folder_of(given, runs_dir)
+    folder = folder_of(given, runs_dir)
     if Result.read(folder) is None:
         raise UserError(f"{given}: not a run folder")
     return folder

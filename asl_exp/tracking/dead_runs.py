@@ -52,8 +52,9 @@ def close_dead_runs(runs_dir: Path, *, of_study: str | None = None) -> list[Clos
     if of_study is not None:
         condition += f" and tags.`{MLFLOW_PARENT_RUN_ID}` = '{of_study}'"
     running = list(every_run(client, condition))
-    parents = {r.info.run_id for r in running if Tag.STUDY in r.data.tags and not _is_trial(r)}
-    parents |= {r.data.tags[MLFLOW_PARENT_RUN_ID] for r in running if _is_child(r)}
+    tags = {run.info.run_id: run.data.tags for run in running}
+    parents = {one for one, of in tags.items() if Tag.STUDY in of and Tag.TRIAL not in of}
+    parents |= {of[MLFLOW_PARENT_RUN_ID] for of in tags.values() if MLFLOW_PARENT_RUN_ID in of}
     closed: list[Closed] = []
     for run in running:
         folder = folder_of(run, runs_dir)
@@ -148,11 +149,3 @@ def _lives(client: MlflowClient, parent: Run, runs_dir: Path, dead: set[str]) ->
         return False
     signs = [parent.info.start_time, *(child.info.end_time or 0 for child in children)]
     return time.time() - float(max(signs)) / 1000 < _BETWEEN_TRIALS_S
-
-
-def _is_trial(run: Run) -> bool:
-    return Tag.TRIAL in run.data.tags
-
-
-def _is_child(run: Run) -> bool:
-    return MLFLOW_PARENT_RUN_ID in run.data.tags

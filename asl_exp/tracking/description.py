@@ -58,7 +58,7 @@ def description(story: Story) -> str:
 def _outcome(story: Story) -> Iterator[str]:
     result = story.result
     if result.status not in ("FINISHED", "RUNNING"):
-        reason = f": {_one_line(result.failure)}" if result.failure else ""
+        reason = f": {' '.join(result.failure.split())[:500]}" if result.failure else ""
         yield f"**{result.status}**{reason}"
     if result.cautions:
         yield f"**{spelled_cautions(result.cautions)}**"
@@ -124,7 +124,3 @@ def _in_lines(words: Sequence[str]) -> str:
             lines.append(" ")
         lines[-1] += f" {word}" if lines[-1] else word
     return " \\\n".join(lines)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]

@@ -274,19 +274,21 @@ def every_run(client: MlflowClient, condition: str = "") -> Iterator[Run]:
             return
 
 
-def folder_of(run_id: str, runs_dir: Path) -> Path:
-    """Return the folder of a run of the local store by its MLflow id.
+def folder_of(given: str, runs_dir: Path) -> Path:
+    """Return the path that is given, or the folder of the run of the local store with that id.
 
     Raises:
-        UserError: there is no such run.
+        UserError: there is neither.
     """
+    if Path(given).exists():
+        return Path(given)
     if (runs_dir / DATABASE).is_file():
         try:
-            return Path(open_store(runs_dir).get_run(run_id).data.tags[names.Tag.RUN_FOLDER])
+            return Path(open_store(runs_dir).get_run(given).data.tags[names.Tag.RUN_FOLDER])
         except (MlflowException, KeyError):
             pass
     raise UserError(
-        f"{run_id}: no such folder, and no run of the store in {runs_dir}; give a run folder, or "
+        f"{given}: no such folder, and no run of the store in {runs_dir}; give a run folder, or "
         "name the folder of runs in which the id is known"
     )
 

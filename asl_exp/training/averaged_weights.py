@@ -72,7 +72,7 @@ def _best(run: Run, earlier: Path, kept: PhaseResult) -> tuple[float, dict[str, 
     for share in SHARES:
         run.model.load_state_dict(mixed(start, own, share))
         tried.append((share, _scores(run)))
-    sign = -1 if kept.monitor == names.VAL_LOSS else 1
+    sign = -1 if names.falls(kept.monitor) else 1
     best = max(tried, key=lambda one: (sign * one[1][kept.monitor], -one[1][names.VAL_LOSS]))
     run.model.load_state_dict(mixed(start, own, best[0]))
     return best

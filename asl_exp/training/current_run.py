@@ -74,16 +74,12 @@ class Run:
     Attributes:
         config: with ``data.batch_size=auto`` replaced by what was found.
         folder: of the run; rank 0 writes there.
-        device: of this rank.
         data: with the splits ``train`` and ``val``, and those that are scored at the end.
         model: the network; a phase starts from its weights and leaves those that it kept.
-        preprocessing: how an image becomes the network's input.
         recorder: of the MLflow run; on all ranks but 0 it writes nothing.
         result: what becomes ``result.json``.
-        stages: the clock of the run's stages.
         evaluate: how much is made of the kept checkpoint.
         epochs: epoch, phase and metrics of each epoch so far.
-        epoch_log: takes the epochs to MLflow.
     """
 
     config: Config

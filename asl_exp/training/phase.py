@@ -219,7 +219,7 @@ def _keepers(run: Run, name: str, *, part: bool) -> Iterator[ModelCheckpoint]:
 
 def best_is(monitor: str) -> str:
     """Return ``min`` for a loss and ``max`` for a score."""
-    return "min" if monitor.endswith("loss") else "max"
+    return "min" if names.falls(monitor) else "max"
 
 
 def _stopper(phase: PhaseConfig) -> Iterator[EarlyStopping]:

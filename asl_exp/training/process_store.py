@@ -43,7 +43,6 @@ class Rendezvous:
         folder: of the files, on one machine; None for several.
         address: host:port of the first machine.
         first: this is that machine.
-        machines: how many there are.
         wait_s: how long the others are waited for.
     """
 

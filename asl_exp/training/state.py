@@ -30,7 +30,6 @@ class State:
 
     Attributes:
         path: of the checkpoint, for ``Trainer.fit(ckpt_path=...)``.
-        phase: in which it was written.
         phase_done: that phase had ended (all epochs, or early stopping).
         stopped: it had ended by early stopping; states of before this was noted count as such.
         batch: of the epoch that had begun, the next to train; 0 at an epoch's end.

@@ -13,7 +13,6 @@ from typing import Any, Final
 import psutil
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from rich.console import ConsoleOptions
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -72,10 +71,8 @@ class PhaseProgress(Callback):
         self.n_epochs = phase.epochs
         self.n_earlier = len(earlier)
         self.monitor = phase.monitor
-        if phase.monitor == names.VAL_LOSS:
-            self.best = min(earlier, default=math.inf)
-        else:
-            self.best = max(earlier, default=-math.inf)
+        self.sign = -1 if names.falls(phase.monitor) else 1
+        self.best = max((self.sign * value for value in earlier), default=-math.inf)
         self.progress: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -118,8 +115,8 @@ class PhaseProgress(Callback):
 
     def show_epoch(self, epoch_in_phase: int, metrics: Mapping[str, float]) -> None:
         """Show the metrics of a finished epoch, and whether it is the best so far."""
-        value = metrics[self.monitor]
-        better = value < self.best if self.monitor == names.VAL_LOSS else value > self.best
+        value = self.sign * metrics[self.monitor]
+        better = value > self.best
         self.best = value if better else self.best
         keys = (names.TRAIN_LOSS, names.TRAIN_ACCURACY, names.VAL_LOSS, names.VAL_ACCURACY)
         train_loss, train_accuracy, val_loss, val_accuracy = (
@@ -154,6 +151,10 @@ class PhaseProgress(Callback):
         self._close()
 
 
+_INTERVAL: Final = "95 %"
+_COLUMNS: Final = (
+    "images", "loss", "accuracy", _INTERVAL, "f1_macro", "ece", names.HANDS_FOUND,
+)  # fmt: skip
 _SPARE: Final = ("loss", "f1_macro", "ece")
 """Columns that a narrow terminal goes without, before names of sets are broken; result.json has
 them all."""
@@ -162,25 +163,21 @@ them all."""
 def show_result(
     title: str, rows: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Sequence[float]]
 ) -> None:
-    """Print the scores of the kept checkpoint, a row for each split.
+    """Print scores, a row for each split or set.
 
     Args:
-        rows: split name to any of loss, accuracy, f1_macro, ece, images and hands_found.
+        rows: name to any of loss, accuracy, f1_macro, ece, images and hands_found.
         intervals: metric key to low and high.
     """
-    columns = ["images", "loss", "accuracy", "95 %", "f1_macro", "ece"]
-    if any(names.HANDS_FOUND in scores for scores in rows.values()):
-        columns.append(names.HANDS_FOUND)
+    known = {_INTERVAL, *(key for scores in rows.values() for key in scores)}
+    columns = [column for column in _COLUMNS if column in known]
+    unbounded = console.options.update(width=10_000)
     for n_left_out in range(len(_SPARE) + 1):
         shown = [column for column in columns if column not in _SPARE[:n_left_out]]
         table = _score_table(title, shown, rows, intervals)
-        if console.measure(table, options=_unbounded()).maximum <= console.width:
+        if console.measure(table, options=unbounded).maximum <= console.width:
             break
     console.print(table)
-
-
-def _unbounded() -> ConsoleOptions:
-    return console.options.update(width=10_000)
 
 
 def _score_table(
@@ -195,7 +192,7 @@ def _score_table(
     for split, scores in rows.items():
         cells = [_cell(column, scores.get(column)) for column in columns]
         if interval := intervals.get(names.score_key(split, "accuracy")):
-            cells[columns.index("95 %")] = readable.interval(interval)
+            cells[columns.index(_INTERVAL)] = readable.interval(interval)
         table.add_row(split, *cells)
     return table
 
@@ -216,7 +213,6 @@ def show_outcome(
     """Print the result table and the places to look.
 
     Args:
-        config, data, result, run_folder: of the run.
         kept: phase and epoch of the kept checkpoint.
         address: of the run in MLflow's UI; None where it is not recorded.
     """

@@ -92,9 +92,6 @@ def test_rows_are_the_images_in_order(
     assert hands.sizes.tolist() == [[40, 30]] * 5
     np.testing.assert_allclose(hands.left[[0, 4]], 0.25)
     np.testing.assert_allclose(hands.metres[0], hands.joints[0] / 100)
-    boxes = hands.boxes(0.5)
-    np.testing.assert_allclose(boxes[0], [16, 1, 24, 9])
-    assert boxes[3].tolist() == [0, 0, 40, 30]
 
 
 def test_a_hand_is_looked_for_once(

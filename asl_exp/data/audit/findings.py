@@ -218,16 +218,11 @@ def _pairs(images: pd.DataFrame, looks: Looks) -> pd.DataFrame:
     bytes_of = images["sha256"].to_numpy(str)
     bits = np.bitwise_count(looks.hashes[near[:, 0]] ^ looks.hashes[near[:, 1]]).sum(1)
     same = bytes_of[near[:, 0]] == bytes_of[near[:, 1]]
-    found = pd.DataFrame(
-        {"first": near[:, 0], "second": near[:, 1], "kind": _kinds(same), "bits": bits}
-    )
+    kinds = np.where(same, "exact", "near")
+    found = pd.DataFrame({"first": near[:, 0], "second": near[:, 1], "kind": kinds, "bits": bits})
     with_train = (splits[near[:, 0]] == TRAIN) | (splits[near[:, 1]] == TRAIN)
     order = np.lexsort((bits, ~same, ~with_train))
     return found.iloc[order].reset_index(drop=True)
-
-
-def _kinds(same: NDArray[np.bool_]) -> NDArray[np.str_]:
-    return np.where(same, "exact", "near")
 
 
 def _cut_groups(images: pd.DataFrame) -> tuple[str, ...]:

@@ -28,10 +28,6 @@ N_LOOKS: Final = 5
 """Of a detector that looks again at the hand that it found, four times."""
 
 
-def _no_looks() -> Floats:
-    return np.empty((0, N_JOINTS, 3), np.float32)
-
-
 @dataclass(frozen=True, eq=False)
 class Hand:
     """The hand of one image; where none was found, every number but the image's size is NaN.
@@ -56,7 +52,7 @@ class Hand:
     left: float
     width: int
     height: int
-    looks: Floats = field(default_factory=_no_looks)
+    looks: Floats = field(default_factory=lambda: np.empty((0, N_JOINTS, 3), np.float32))
 
     @property
     def found(self) -> bool:
@@ -106,19 +102,6 @@ class Hands:
     def found(self) -> NDArray[np.bool_]:
         """(N,): whether the image shows a hand."""
         return np.isfinite(self.joints[:, 0, 0])
-
-    @property
-    def shares(self) -> Floats:
-        """(N, 21, 3): the joints in shares of the image: x and z of its width, y of its height."""
-        width, height = self.sizes[:, :1], self.sizes[:, 1:]
-        scale = np.stack([width, height, width], 2).astype(np.float32)
-        return (self.joints / scale).astype(np.float32)
-
-    def boxes(self, margin: float) -> Floats:
-        """Return (N, 4) left, top, right, bottom in pixels: see `box_round`."""
-        each = zip(self.joints, self.sizes.tolist(), strict=True)
-        boxes = [box_round(joints, width, height, margin) for joints, (width, height) in each]
-        return np.array(boxes, np.float32).reshape(-1, 4)
 
     def take(self, rows: NDArray[np.int64]) -> "Hands":
         """Return the hands of some images."""

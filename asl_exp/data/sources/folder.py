@@ -246,18 +246,14 @@ class _Reader:
 
     def _people_above_splits(self, folder: Path, below: dict[str, "_Inside"]) -> bool:
         """Tell whether these folders hold splits that hold the classes: signer1/train/A."""
-        if not self._splits_below(below) or words.letterlike(list(below)):
+        names = {name for inside in below.values() for name in inside.folders}
+        splits = bool(names) and all(name.lower() in words.SPLITS for name in names)
+        if not splits or words.letterlike(list(below)):
             return False
         inner = [
             folder / name / split for name, inside in below.items() for split in inside.folders
         ]
         return all(_Inside.of(one, None).folders for one in inner)
-
-    def _splits_below(self, below: dict[str, "_Inside"]) -> dict[str, str]:
-        names = {name for inside in below.values() for name in inside.folders}
-        if not names or not all(name.lower() in words.SPLITS for name in names):
-            return {}
-        return {name: words.SPLITS[name.lower()] for name in names}
 
     def _require_one_version(self, folder: Path, below: dict[str, "_Inside"]) -> None:
         """Refuse classes that each hold several versions of the same images."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
-from asl_exp.data.cache_files import file_digest, locked
+from asl_exp.data.cache_files import file_digest, locked, unwritable_cache
 from asl_exp.data.decode_pool import progress
 from asl_exp.data.sources.asl_alphabet import downloaded
 from asl_exp.data.sources.folder import existing_folder
@@ -112,10 +112,7 @@ def _unpack(file: Path, folder: Path) -> None:
                 advance(row + 1)
         (folder / _WHOLE).touch()
     except OSError as error:
-        raise DataError(
-            f"data.cache_dir: '{folder}' cannot be written: {error.strerror or error}; make room, "
-            "or give another folder with data.cache_dir="
-        ) from error
+        raise unwritable_cache(folder, error) from error
 
 
 def _values(file: Path) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":

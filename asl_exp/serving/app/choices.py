@@ -30,7 +30,6 @@ class Choice:
     """A kept model.
 
     Attributes:
-        name: of its run, or of its folder.
         path: what a Recognizer is loaded from.
         evaluation: the folder of its scores, whether it is there or not.
         metrics: of the kept checkpoint, under the metric keys; empty where there is no run.
