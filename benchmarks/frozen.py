@@ -219,7 +219,7 @@ def compared(
 ) -> list[Figure]:
     """Return the ratios of so many epochs, pair by pair."""
     what, many = f"{epochs} epochs of the frozen phase", f"{views} views"
-    goal = {1: 70.0, 3: 30.0} if epochs == 100 else {}
+    goal = {1: 55.0, 3: 30.0} if epochs == 100 else {}
 
     def whole(name: str) -> list[float]:
         return [epochs * one for one in seconds[name]]

@@ -91,7 +91,7 @@ def main() -> None:
         Figure(f"a study of {asked.trials} trials, {asked.epochs} frozen epochs each",
                "the same as separate commands",
                [a / b for a, b in zip(apart, seconds["study"], strict=True)],
-               goal=100.0 if (asked.trials, asked.epochs) == (20, 100) else None,
+               goal=50.0 if (asked.trials, asked.epochs) == (20, 100) else None,
                note=f"best val/accuracy {best:.3f}"),
         Figure("a trial beside its training (wall)", "nothing", [statistics.median(beside)],
                "s", 0.5, "least"),
