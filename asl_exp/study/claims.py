@@ -83,7 +83,7 @@ class Budget:
         store.require_there()
         what = f"study '{name}' was"
         with suppress(KeyError):
-            kept = store.unread.get_n_trials(store.unread.get_study_id_from_name(name))
+            kept = store.uncached.get_n_trials(store.uncached.get_study_id_from_name(name))
             if kept >= self._known:
                 self._known = kept
                 return

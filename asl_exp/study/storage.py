@@ -80,7 +80,7 @@ class Store:
         url: as the user gave it.
         storage: Optuna's; calls to a server are tried again for some minutes.
         at_once: the same, where a call that fails is given up.
-        unread: the same, which remembers no trial that it read before.
+        uncached: the same, which reads every trial anew.
         file: None for a server.
         engine: of a database; None for a journal.
         mark: tells the file that was opened from another in its place.
@@ -90,7 +90,7 @@ class Store:
     url: str
     storage: BaseStorage
     at_once: BaseStorage
-    unread: BaseStorage
+    uncached: BaseStorage
     file: Path | None = None
     engine: Engine | None = None
     mark: tuple[int, int] | None = None
@@ -180,8 +180,8 @@ def open_store(url: str) -> Store:
     if url.startswith("journal:"):
         return _open_journal(url)
     server = _open_server(url)
-    at_once, unread = calling(cached(server), _whole), calling(server, _patiently)
-    return Store(url, calling(at_once, _patiently), at_once, unread, engine=server.engine)
+    at_once, uncached = calling(cached(server), _whole), calling(server, _patiently)
+    return Store(url, calling(at_once, _patiently), at_once, uncached, engine=server.engine)
 
 
 def _open_sqlite(url: str) -> Store:
@@ -193,9 +193,9 @@ def _open_sqlite(url: str) -> Store:
     except OSError as error:
         raise _unreachable(url, error) from None
     _write_ahead(storage)
-    whole, unread = calling(cached(storage), _whole), calling(storage, _whole)
+    whole, uncached = calling(cached(storage), _whole), calling(storage, _whole)
     damage = partial(_damage, file)
-    return Store(url, whole, whole, unread, file, storage.engine, _mark(file), damage)
+    return Store(url, whole, whole, uncached, file, storage.engine, _mark(file), damage)
 
 
 def _mark(file: Path) -> tuple[int, int] | None:
