@@ -17,13 +17,7 @@ from asl_exp.config.errors import nearest
 from asl_exp.config.machine_checks import known_backbones, visible_gpus
 from asl_exp.config.names import EVERY_EPOCH, FOLDS, is_of_folds, metric_fault
 from asl_exp.config.redact import SECRET_KEPT, holds_secret, without_login
-from asl_exp.config.schema import (
-    BackboneConfig,
-    Config,
-    DataConfig,
-    PhaseConfig,
-    TrackingConfig,
-)
+from asl_exp.config.schema import BackboneConfig, Config, DataConfig, PhaseConfig, TrackingConfig
 from asl_exp.config.study_schema import SweepConfig
 
 if TYPE_CHECKING:
@@ -32,34 +26,27 @@ if TYPE_CHECKING:
 
 def contradictions(config: Config) -> list[str]:
     """Return one sentence for each contradiction, beginning with the key to change."""
-    faults = [
+    return [
         *_backbone(config),
         *_hand(config),
         *_head(config),
         *_schedule(config),
         *_stored(config),
         *_trainer(config),
-        *([] if config.name is None else _label_faults("name", config.name)),
-        *data_faults(config.data),
+        *_label("name", config.name),
+        *_data(config.data),
         *_folds(config),
         *tracking_faults(config.tracking),
+        *_secrets(config),
+        *_optimizer(config),
     ]
-    faults += secret_faults(config)
-    if config.optimizer.momentum and config.optimizer.name != "sgd":
-        faults.append(
-            f"optimizer.momentum: {config.optimizer.momentum} has no meaning for "
-            f"{config.optimizer.name}; set it to 0 or choose optimizer=sgd"
-        )
-    return faults
 
 
-def secret_faults(config: Config) -> list[str]:
-    """Return a fault for each value that holds a secret: a run's record keeps all of them."""
-    return [
-        f"{key}: {SECRET_KEPT}"
-        for key, text in _texts(config.model_dump(), "")
-        if key != "tracking.uri" and holds_secret(text)
-    ]
+def _secrets(config: Config) -> Iterator[str]:
+    """Yield a fault for each value that holds a secret: a run's record keeps all of them."""
+    for key, text in _texts(config.model_dump(), ""):
+        if key != "tracking.uri" and holds_secret(text):
+            yield f"{key}: {SECRET_KEPT}"
 
 
 def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
@@ -73,14 +60,21 @@ def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
         yield key, value
 
 
-def _backbone(config: Config) -> list[str]:
-    backbone, faults = config.backbone, network_faults(config.backbone)
-    if backbone.weights is not None and not backbone.pretrained:
-        faults.append(
+def _optimizer(config: Config) -> Iterator[str]:
+    if config.optimizer.momentum and config.optimizer.name != "sgd":
+        yield (
+            f"optimizer.momentum: {config.optimizer.momentum} has no meaning for "
+            f"{config.optimizer.name}; set it to 0 or choose optimizer=sgd"
+        )
+
+
+def _backbone(config: Config) -> Iterator[str]:
+    yield from network_faults(config.backbone)
+    if config.backbone.weights is not None and not config.backbone.pretrained:
+        yield (
             "backbone.weights: a file is given but backbone.pretrained=false would not load it; "
             "leave one of the two out"
         )
-    return faults
 
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
@@ -88,44 +82,40 @@ _OPTION: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _NO_OPTIONS: Final = {
     "num_classes": "the classes are those of the data; leave it out",
     "in_chans": "images have three channels (RGB), grey ones as well; leave it out",
-    "img_size": "write backbone.image_size",
-    "input_size": "write backbone.image_size",
     "global_pool": "write head.pooling",
     "drop_rate": "write regularization.dropout",
-    "features_only": "the last feature map is what the head is made for; leave it out",
-    "out_indices": "the last feature map is what the head is made for; leave it out",
-    "feature_cfg": "the last feature map is what the head is made for; leave it out",
-    "feature_cls": "the last feature map is what the head is made for; leave it out",
-    "exportable": "changes the network for other programs; leave it out",
-    "scriptable": "changes the network for other programs; leave it out",
-    "no_jit": "changes the network for other programs; leave it out",
-    "model_name": "write backbone.name",
-    "name": "write backbone.name",
-    "variant": "write backbone.name",
     "kwargs_filter": "changes how the network is made; leave it out",
     "device": "write trainer.accelerator",
     "dtype": "write trainer.precision",
     "state_dict": "weights are loaded from backbone.weights=FILE alone",
+    **dict.fromkeys(("img_size", "input_size"), "write backbone.image_size"),
+    **dict.fromkeys(("model_name", "name", "variant"), "write backbone.name"),
+    **dict.fromkeys(
+        ("features_only", "out_indices", "feature_cfg", "feature_cls"),
+        "the last feature map is what the head is made for; leave it out",
+    ),
+    **dict.fromkeys(
+        ("exportable", "scriptable", "no_jit"),
+        "changes the network for other programs; leave it out",
+    ),
 }
 _LOADING: Final = re.compile(r"pretrained|checkpoint|cache_dir|hf_hub|url|custom_load|weight(s|$)")
 
 
-def network_faults(backbone: BackboneConfig) -> list[str]:
-    """Return faults of a network's name and options: what reaches out, loads or breaks the head."""
-    faults = []
+def network_faults(backbone: BackboneConfig) -> Iterator[str]:
+    """Yield faults of a network's name and options: what reaches out, loads or breaks the head."""
     if not _NAME.fullmatch(backbone.name):
-        faults.append(f"backbone.name: got '{backbone.name}'; {_name_hint(backbone.name)}")
+        yield f"backbone.name: got '{backbone.name}'; {_name_hint(backbone.name)}"
     for option, value in backbone.options.items():
         if not _OPTION.fullmatch(option):
-            faults.append(f"backbone.options.{option}: is no argument of timm.create_model")
+            yield f"backbone.options.{option}: is no argument of timm.create_model"
         elif _LOADING.search(option):
             why = "weights are loaded from backbone.weights=FILE or, with backbone.pretrained, "
-            faults.append(f"backbone.options.{option}: {why}from timm's hub, and from nowhere else")
+            yield f"backbone.options.{option}: {why}from timm's hub, and from nowhere else"
         elif option in _NO_OPTIONS:
-            faults.append(f"backbone.options.{option}: {_NO_OPTIONS[option]}")
+            yield f"backbone.options.{option}: {_NO_OPTIONS[option]}"
         elif fault := _number_fault(option, value):
-            faults.append(f"backbone.options.{option}: got {value}; {fault}")
-    return faults
+            yield f"backbone.options.{option}: got {value}; {fault}"
 
 
 _LARGEST_OPTION: Final = 8192.0
@@ -168,119 +158,110 @@ _MOST_WEIGHTS: Final = 1_000_000_000
 _MOST_DRAWN: Final = 10_000_000
 
 
-def _folds(config: Config) -> list[str]:
+def _folds(config: Config) -> Iterator[str]:
     if config.data.folds is not None and config.data.fold is None and config.resume:
-        return [
+        yield (
             "resume: one fold can be gone on with, not all of data.folds; give data.fold=NAME as "
             "well"
-        ]
-    return []
+        )
 
 
-def _hand(config: Config) -> list[str]:
+def _hand(config: Config) -> Iterator[str]:
     hand, data = config.hand, config.data
-    faults = []
     if hand.mode == "none" and hand.model is not None:
-        faults.append(
+        yield (
             f"hand.model: '{hand.model}' is given, but hand=none looks for no hand; choose "
             "hand=crop, joints or both, or leave it out"
         )
     for key in ("joints", "drawn_signers", "detected_signers"):
         if hand.mode not in ("joints", "both") and getattr(data, key):
-            faults.append(
+            yield (
                 f"data.{key}: given, but hand={hand.mode} sees no joints; choose hand=joints or "
                 "both, or leave it out"
             )
     if hand.mode == "both" and data.folds == "joints":
-        faults.append(
+        yield (
             "data.folds: joints tests on hands without images, and a network with hand=both looks "
             "at images; choose hand=joints, or data.folds=source, group or a number"
         )
     if hand.mode in ("crop", "both") and not data.store:
-        faults.append(
+        yield (
             f"data.store: off, but hand={hand.mode} shows squares that are cut out once and "
             "stored; leave it on, or choose hand=joints"
         )
     if hand.mode != "none" and hand.detector == "exact":
         tables = {name for name in data.external if name.endswith((".csv", ".gz", ".parquet"))}
         if data.source != "synthetic" or set(data.external) - tables - {SYNTHETIC_EXTERNAL}:
-            faults.append(EXACT_ALONE)
+            yield EXACT_ALONE
         if hand.model is not None:
-            faults.append(
+            yield (
                 f"hand.model: '{hand.model}' is given, but hand.detector=exact reads no file; "
                 "leave one of the two out"
             )
-    return faults + (_joints_alone(config) if hand.mode == "joints" else _both(config))
+    if hand.mode == "joints":
+        yield from _joints_alone(config)
+    mixes = config.augmentation.mixup or config.augmentation.cutmix
+    if hand.mode in ("joints", "both") and mixes:
+        yield (
+            f"augmentation.mixup, augmentation.cutmix: joints cannot be mixed, and hand="
+            f"{hand.mode} sees them; set both to 0"
+        )
 
 
-def _joints_alone(config: Config) -> list[str]:
-    """Return what contradicts hand=joints: there are no pixels and no backbone."""
-    faults = []
+def _joints_alone(config: Config) -> Iterator[str]:
+    """Yield what contradicts hand=joints: there are no pixels and no backbone."""
     if config.hand.on_missing == "image":
-        faults.append(
+        yield (
             "hand.on_missing: image contradicts hand=joints, which sees no pixels; use reject, or "
             "choose hand=crop or both"
         )
     if config.backbone.weights is not None:
-        faults.append(
+        yield (
             f"backbone.weights: '{config.backbone.weights}' is given, but hand=joints has no "
             "backbone; choose hand=crop or both, or leave it out"
         )
     for name, phase in config.schedule.items():
         if phase.trainable == "last":
-            faults.append(
+            yield (
                 f"schedule.{name}.trainable: last contradicts hand=joints, which has no backbone; "
                 "use all"
             )
         if phase.features == "always" or phase.views is not None:
-            faults.append(
+            yield (
                 f"schedule.{name}: features of images are to be stored (features="
                 f"{phase.features}, views={phase.views}), but hand=joints sees no images; leave "
                 "it out"
             )
-    return faults + _both(config)
 
 
-def _both(config: Config) -> list[str]:
-    mixes = config.augmentation.mixup or config.augmentation.cutmix
-    if config.hand.mode in ("joints", "both") and mixes:
-        return [
-            f"augmentation.mixup, augmentation.cutmix: joints cannot be mixed, and hand="
-            f"{config.hand.mode} sees them; set both to 0"
-        ]
-    return []
-
-
-def _head(config: Config) -> list[str]:
+def _head(config: Config) -> Iterator[str]:
     dropout, hidden = config.regularization.dropout, config.head.hidden
     for first, second in pairwise(hidden):
         if first * second > _MOST_WEIGHTS:
-            return [
+            yield (
                 f"head.hidden: {first} and {second} units would be {first * second:,} weights; at "
                 f"most {_MOST_WEIGHTS:,} are taken"
-            ]
+            )
+            return
     if isinstance(dropout, list) and len(dropout) != len(hidden):
-        return [
+        yield (
             f"regularization.dropout: {len(dropout)} values for {len(hidden)} hidden layers "
             f"(head.hidden={hidden}); give one value, or one for each layer"
-        ]
-    return []
+        )
 
 
-def _schedule(config: Config) -> list[str]:
-    faults = []
+def _schedule(config: Config) -> Iterator[str]:
     if all(phase.epochs == 0 for phase in config.schedule.values()):
         phases = ", ".join(config.schedule)
-        faults.append(f"schedule: every phase has 0 epochs ({phases}); give one of them epochs")
+        yield f"schedule: every phase has 0 epochs ({phases}); give one of them epochs"
     for name, phase in config.schedule.items():
-        faults += _phase(f"schedule.{name}", phase)
+        yield from _phase(f"schedule.{name}", phase)
     first = next((name for name, phase in config.schedule.items() if phase.epochs), None)
     if first is not None and config.schedule[first].mix:
-        faults.append(
+        yield (
             f"schedule.{first}.mix: no phase comes before it, so there is nothing to mix its "
             "weights with; set it to false, or give an earlier phase epochs"
         )
-    return faults
 
 
 def _stored(config: Config) -> Iterator[str]:
@@ -292,62 +273,57 @@ def _stored(config: Config) -> Iterator[str]:
             )
 
 
-def _phase(key: str, phase: PhaseConfig) -> list[str]:
-    faults = []
+def _phase(key: str, phase: PhaseConfig) -> Iterator[str]:
     if (phase.trainable == "last") != (phase.last_layers is not None):
-        faults.append(
+        yield (
             f"{key}.last_layers: got {phase.last_layers} with trainable={phase.trainable}; "
             "it is the number of layers for trainable=last, and null otherwise"
         )
     if phase.trainable == "head" and phase.norm_statistics == "trained":
-        faults.append(
+        yield (
             f"{key}.norm_statistics: 'trained' contradicts trainable=head, which freezes the "
             "backbone with its statistics; use held"
         )
-    return faults + _features(key, phase)
+    yield from _features(key, phase)
 
 
-def _features(key: str, phase: PhaseConfig) -> list[str]:
-    faults = []
+def _features(key: str, phase: PhaseConfig) -> Iterator[str]:
     if phase.trainable == "all" and (phase.features == "always" or phase.views is not None):
         wrong = f"features: {phase.features}" if phase.views is None else f"views: {phase.views}"
-        faults.append(
+        yield (
             f"{key}.{wrong} contradicts trainable=all, where no part stays the same and can be "
             "stored; leave it out"
         )
     if phase.views is not None and phase.views > max(1, phase.epochs):
-        faults.append(
+        yield (
             f"{key}.views: {phase.views} views in {phase.epochs} epochs; epoch e sees view e mod "
             "views, so more views than epochs are never seen; give at most the epochs"
         )
-    return faults
 
 
-def _trainer(config: Config) -> list[str]:
+def _trainer(config: Config) -> Iterator[str]:
     trainer, batch_size = config.trainer, config.data.batch_size
-    faults = []
     if trainer.precision == "16-mixed" and trainer.accelerator == "cpu":
-        faults.append("trainer.precision: 16-mixed needs a GPU; on the CPU use 32-true")
+        yield "trainer.precision: 16-mixed needs a GPU; on the CPU use 32-true"
     if trainer.num_nodes > 1 and trainer.rendezvous is None and "SLURM_JOB_ID" not in os.environ:
-        faults.append(
+        yield (
             f"trainer.rendezvous: {trainer.num_nodes} machines need an address to meet; give the "
             "same host:port of the first machine on all, or start under SLURM"
         )
     if trainer.rendezvous is not None and not _is_address(trainer.rendezvous):
-        faults.append(
+        yield (
             f"trainer.rendezvous: got '{trainer.rendezvous}'; must be host:port of the first "
             "machine, such as 192.168.1.10:29500"
         )
     parts = trainer.devices * trainer.num_nodes * trainer.accumulate
     if batch_size != "auto" and batch_size % parts:
-        faults.append(
+        yield (
             f"data.batch_size: {batch_size} images cannot be shared equally by "
             f"{trainer.devices * trainer.num_nodes} devices in {trainer.accumulate} parts; "
             f"choose a multiple of {parts}"
         )
     if trainer.sync_batchnorm and trainer.accelerator == "cpu":
-        faults.append("trainer.sync_batchnorm: needs GPUs; set it to false on the CPU")
-    return faults
+        yield "trainer.sync_batchnorm: needs GPUs; set it to false on the CPU"
 
 
 def _is_address(given: str) -> bool:
@@ -371,108 +347,99 @@ EXACT_ALONE: Final = (
 )
 
 
-def data_faults(data: DataConfig) -> list[str]:
-    """Return one sentence a fault, each beginning with the key."""
+def _data(data: DataConfig) -> Iterator[str]:
     drawn = data.synthetic.signers * data.synthetic.images_per_letter * len(LETTERS)
-    faults = [*_source_faults(data), *_class_faults(data), *_split_faults(data)]
+    yield from _source(data)
+    try:
+        parse_classes(data.classes)
+    except ValueError as error:
+        yield f"data.classes: {error}"
+    yield from _split(data)
     if data.balance_at_most is not None and data.balance == "none":
-        faults.append(
+        yield (
             f"data.balance_at_most: {data.balance_at_most} is given, but data.balance=none does "
             "not read it; choose data.balance=label or source, or leave it out"
         )
     if data.source == "synthetic" and drawn > _MOST_DRAWN:
-        faults.append(
+        yield (
             f"data.synthetic: {data.synthetic.signers:,} signers with "
             f"{data.synthetic.images_per_letter:,} images of a letter are {drawn:,} drawn hands; "
             f"at most {_MOST_DRAWN:,} are taken"
         )
-    return faults
 
 
-def _source_faults(data: DataConfig) -> list[str]:
-    faults = []
+def _source(data: DataConfig) -> Iterator[str]:
     if data.source == "folder" and not data.root:
-        faults.append(
+        yield (
             "data.root: not given, but data.source=folder reads it; "
             "give data.root=FOLDER with a sub-folder per class"
         )
     if data.source == "manifest" and not data.manifest:
-        faults.append(
+        yield (
             "data.manifest: not given, but data.source=manifest reads it; "
             "give data.manifest=FILE.csv with the columns path and label"
         )
     if data.source != "manifest" and data.manifest:
-        faults.append(
+        yield (
             f"data.manifest: '{data.manifest}' is given, but data.source={data.source} does not "
             "read it; choose data=manifest or leave it out"
         )
     if data.source not in ("folder", "asl_alphabet", "sign_mnist") and data.root:
-        faults.append(
+        yield (
             f"data.root: '{data.root}' is given, but data.source={data.source} does not read it; "
             "choose data=folder or data=asl_alphabet, or leave it out"
         )
     if data.source != "manifest" and data.sources:
-        faults.append(
+        yield (
             f"data.sources: {data.sources} is given, but data.source={data.source} has no column "
             "source; choose data=manifest or leave it out"
         )
     both = sorted(set(data.sources) & set(data.external))
     if both:
-        faults.append(
+        yield (
             f"data.external: {', '.join(both)} is also in data.sources; "
             "an external set is never trained on, so name it in one of the two"
         )
     if len(set(data.external)) < len(data.external):
-        faults.append(f"data.external: {data.external} names a set twice; name each once")
-    return faults
+        yield f"data.external: {data.external} names a set twice; name each once"
 
 
-def _class_faults(data: DataConfig) -> list[str]:
-    try:
-        parse_classes(data.classes)
-    except ValueError as error:
-        return [f"data.classes: {error}"]
-    return []
-
-
-def _split_faults(data: DataConfig) -> list[str]:
-    faults = []
+def _split(data: DataConfig) -> Iterator[str]:
     if data.folds is not None and data.split != "group":
-        faults.append(
+        yield (
             f"data.folds: {data.folds} says who is tested on, and data.split={data.split} does as "
             "well; leave one of the two out"
         )
     if data.folds == "joints" and not data.joints:
-        faults.append(
+        yield (
             "data.folds: joints, but data.joints names no file whose people could be tested on; "
             "give data.joints=[FILE,...], or data.folds=source, group or a number"
         )
     if data.fold is not None and data.folds is None:
-        faults.append(
+        yield (
             f"data.fold: '{data.fold}' is given, but data.folds is not; give data.folds=source, "
             "group, joints or a number, or leave it out"
         )
     if data.val_fraction + data.test_fraction >= 1:
-        faults.append(
+        yield (
             f"data.val_fraction: {data.val_fraction} and data.test_fraction={data.test_fraction} "
             "leave nothing to train on; their sum must be below 1"
         )
     if data.split == "leave_out" and not data.leave_out:
-        faults.append(
+        yield (
             "data.leave_out: empty, but data.split=leave_out tests on the groups it names; "
             "give data.leave_out=[GROUP,...]"
         )
     if data.split != "leave_out" and data.leave_out:
-        faults.append(
+        yield (
             f"data.leave_out: {data.leave_out} is given, but data.split={data.split} does not "
             "read it; choose data.split=leave_out or leave it out"
         )
     if data.split == "column" and data.source not in ("manifest", "folder", "sign_mnist"):
-        faults.append(
+        yield (
             f"data.split: column needs a manifest with the column split, but data.source="
             f"{data.source}; choose data=manifest or another data.split"
         )
-    return faults
 
 
 _REPO: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -482,57 +449,54 @@ _HOW_TO_LOG_IN: Final = (
 )
 
 
-def tracking_faults(tracking: TrackingConfig) -> list[str]:
-    """Return one sentence for each contradiction, beginning with the key to change."""
-    faults = []
+def tracking_faults(tracking: TrackingConfig) -> Iterator[str]:
+    """Yield one sentence for each contradiction, beginning with the key to change."""
     if tracking.mode == "server":
-        faults += _address_faults(tracking.uri)
+        yield from _address(tracking.uri)
     elif tracking.uri is not None:
-        faults.append(f"tracking.uri: has no meaning for tracking={tracking.mode}; "
-                      "add tracking=server, or leave it out")  # fmt: skip
+        yield (f"tracking.uri: has no meaning for tracking={tracking.mode}; "
+               "add tracking=server, or leave it out")  # fmt: skip
     if tracking.mode != "dagshub" and tracking.repo is not None:
-        faults.append(f"tracking.repo: has no meaning for tracking={tracking.mode}; "
-                      "add tracking=dagshub, or leave it out")  # fmt: skip
+        yield (f"tracking.repo: has no meaning for tracking={tracking.mode}; "
+               "add tracking=dagshub, or leave it out")  # fmt: skip
     if tracking.repo is not None and not _REPO.fullmatch(tracking.repo):
-        faults.append(
+        yield (
             f"tracking.repo: got '{without_login(tracking.repo)}'; must be OWNER/NAME, the last "
             "two parts of the repository's address"
         )
-    faults += _label_faults("tracking.experiment", tracking.experiment)
-    if tracking.register is not None:
-        faults += _label_faults("tracking.register", tracking.register)
+    yield from _label("tracking.experiment", tracking.experiment)
+    yield from _label("tracking.register", tracking.register)
     if tracking.register is not None and tracking.mode == "off":
-        faults.append("tracking.register: nothing is recorded with tracking=off; leave it out")
+        yield "tracking.register: nothing is recorded with tracking=off; leave it out"
     if tracking.register is not None and set("/:") & set(tracking.register):
-        faults.append(f"tracking.register: got '{tracking.register}'; a name without / and :")
-    return faults
+        yield f"tracking.register: got '{tracking.register}'; a name without / and :"
 
 
-def _label_faults(key: str, label: str) -> list[str]:
-    """Return a fault where a name cannot be one of a folder or a page."""
-    if label.strip() in ("", ".", "..") or not label.isprintable():
-        return [f"{key}: got {label!r}; must be a name of printable characters"]
-    return []
+def _label(key: str, label: str | None) -> Iterator[str]:
+    """Yield a fault where a name cannot be one of a folder or a page."""
+    if label is not None and (label.strip() in ("", ".", "..") or not label.isprintable()):
+        yield f"{key}: got {label!r}; must be a name of printable characters"
 
 
-def _address_faults(uri: str | None) -> list[str]:
+def _address(uri: str | None) -> Iterator[str]:
     if uri is None:
-        return ["tracking.uri: is missing; tracking=server needs the address of an MLflow server, "
-                "tracking.uri=http://host:5000"]  # fmt: skip
+        yield ("tracking.uri: is missing; tracking=server needs the address of an MLflow server, "
+               "tracking.uri=http://host:5000")  # fmt: skip
+        return
     shown = without_login(uri)
     try:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        return [f"tracking.uri: got '{shown}', which is no address ({error})"]
+        yield f"tracking.uri: got '{shown}', which is no address ({error})"
+        return
     if "@" in parts.netloc:
-        return [f"tracking.uri: holds a user or a password ({shown}); {_HOW_TO_LOG_IN}"]
-    if parts.scheme not in ("http", "https") or not host:
-        return [f"tracking.uri: got '{shown}'; must begin with http:// or https:// and name a host"]
-    if parts.query or parts.fragment:
-        return [f"tracking.uri: got '{shown.partition('?')[0]}?...'; must end with the path of "
-                "the server"]  # fmt: skip
-    return []
+        yield f"tracking.uri: holds a user or a password ({shown}); {_HOW_TO_LOG_IN}"
+    elif parts.scheme not in ("http", "https") or not host:
+        yield f"tracking.uri: got '{shown}'; must begin with http:// or https:// and name a host"
+    elif parts.query or parts.fragment:
+        yield (f"tracking.uri: got '{shown.partition('?')[0]}?...'; must end with the path of "
+               "the server")  # fmt: skip
 
 
 STORAGES = ("sqlite:///", "journal:", "postgresql://")
@@ -625,24 +589,23 @@ def _storage(sweep: SweepConfig) -> Iterator[str]:
         )
 
 
-def machine_faults(sweep: SweepConfig, base: Config) -> list[str]:
-    """Return the contradictions between a study and the experiment of each of its trials."""
-    trainer, gpus, faults = base.trainer, visible_gpus(), []
+def machine_faults(sweep: SweepConfig, base: Config) -> Iterator[str]:
+    """Yield the contradictions between a study and the experiment of each of its trials."""
+    trainer, gpus = base.trainer, visible_gpus()
     if trainer.num_nodes > 1:
-        faults.append(
+        yield (
             f"trainer.num_nodes: a trial runs on one machine, got {trainer.num_nodes}; start the "
             "same study on each machine with sweep.storage=postgresql://..."
         )
     if base.resume is not False:
-        faults.append("resume: a study goes on where it was left by itself; leave resume out")
-    faults += _objectives_of_folds(sweep, base.data)
+        yield "resume: a study goes on where it was left by itself; leave resume out"
+    yield from _objectives_of_folds(sweep, base.data)
     on_gpus = trainer.accelerator != "cpu" and gpus > 0
     if on_gpus and trainer.devices > 1 and sweep.agents * trainer.devices > gpus:
-        faults.append(
+        yield (
             f"sweep.agents: {sweep.agents} agents with {trainer.devices} devices each need "
             f"{sweep.agents * trainer.devices} GPUs, but this machine shows {gpus}"
         )
-    return faults
 
 
 def _objectives_of_folds(sweep: SweepConfig, data: DataConfig) -> Iterator[str]:

@@ -30,8 +30,8 @@ def read_saved(values: Any) -> Config:
         raise UserError(_reason(error)) from None
     except RecursionError:
         raise UserError("its configuration is nested too deeply") from None
-    if faults := network_faults(config.backbone):
-        raise UserError(faults[0])
+    for fault in network_faults(config.backbone):
+        raise UserError(fault)
     return config
 
 
