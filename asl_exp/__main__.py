@@ -129,7 +129,7 @@ def _help(asked: Sequence[str]) -> None:
 
 def _refuse_several(checked: "Checked | None", line: CommandLine) -> None:
     """Refuse to show the configuration of what has many."""
-    from asl_exp.config.compose import parse_overrides
+    from asl_exp.config.overrides import parse
 
     if checked is not None and len(checked.jobs) > 1:
         told = (
@@ -137,7 +137,7 @@ def _refuse_several(checked: "Checked | None", line: CommandLine) -> None:
             "see one of them"
         )
         raise ConfigError([f"--cfg {line.cfg}: {told}"])
-    for override in parse_overrides(line.overrides)[0]:
+    for override in parse(line.overrides).overrides:
         if checked is None and override.is_sweep_override():
             told = "is shown before a trial has its values; leave it out, or give one value"
             raise ConfigError([f"--cfg {line.cfg}: a study {told} ({override.input_line})"])

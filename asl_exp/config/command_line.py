@@ -6,7 +6,7 @@ pickle with ``--experimental-rerun``, and ends in tracebacks where two options c
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final, NoReturn
@@ -113,7 +113,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         raise ConfigError([_unknown(option) for option in unknown])
     overrides = [_DEBUG.sub("debug=", word) for word in words]
     line = CommandLine(overrides=overrides, **vars(given))
-    if faults := _contradictions(line):
+    if faults := list(_contradictions(line)):
         raise ConfigError(faults)
     return line
 
@@ -154,31 +154,26 @@ def _in_our_words(message: str) -> str:
         return "--help: write the key or group after a blank, such as --help lr"
     if "ignored explicit argument" in message:
         return f"{option}: is a switch and takes no value; write {option} alone"
-    if option == "--cfg":
-        return f"--cfg: give what to show: {', '.join(_CFG)}"
-    if option == "--info":
-        return f"--info: give what to show: {', '.join(_INFO)}"
-    if option == "--config-dir":
-        return "--config-dir: give a folder, --config-dir FOLDER"
-    if option == "--package":
-        return "--package: give a group of the configuration, such as --package data"
-    if option == "--shell-completion":
-        return _NO_COMPLETION
-    return message
+    told = {
+        "--cfg": f"--cfg: give what to show: {', '.join(_CFG)}",
+        "--info": f"--info: give what to show: {', '.join(_INFO)}",
+        "--config-dir": "--config-dir: give a folder, --config-dir FOLDER",
+        "--package": "--package: give a group of the configuration, such as --package data",
+        "--shell-completion": _NO_COMPLETION,
+    }
+    return told.get(option, message)
 
 
-def _contradictions(line: CommandLine) -> list[str]:
-    faults = []
+def _contradictions(line: CommandLine) -> Iterator[str]:
     if line.resolve and line.cfg != "job":
-        faults.append("--resolve: belongs to --cfg job; add it, or leave --resolve out")
+        yield "--resolve: belongs to --cfg job; add it, or leave --resolve out"
     if line.package is not None and line.cfg != "job":
-        faults.append("--package: belongs to --cfg job; add it, or leave --package out")
+        yield "--package: belongs to --cfg job; add it, or leave --package out"
     if line.info and (line.cfg or line.multirun):
-        faults.append("--info: shows and runs nothing; give it without --cfg and --multirun")
+        yield "--info: shows and runs nothing; give it without --cfg and --multirun"
     if line.shell_completion and not _COMPLETED.fullmatch(line.shell_completion):
-        faults.append(_NO_COMPLETION)
+        yield _NO_COMPLETION
     if line.hydra_help and (line.overrides or line.cfg):
-        faults.append("--hydra-help: shows Hydra's own options; give it alone")
+        yield "--hydra-help: shows Hydra's own options; give it alone"
     if line.run and line.multirun:
-        faults.append("--run: is one run and --multirun many; leave one of the two out")
-    return faults
+        yield "--run: is one run and --multirun many; leave one of the two out"

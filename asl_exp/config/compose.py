@@ -48,8 +48,8 @@ from asl_exp.config.overrides import (
 )
 from asl_exp.config.preset_file import is_file, register_file
 from asl_exp.config.study_schema import SweepConfig
-from asl_exp.config.validate import validate, without
-from asl_exp.config.yaml_file import check_own_folder
+from asl_exp.config.validate import flat_keys, validate, without
+from asl_exp.config.yaml_file import own_folder_faults
 
 _MOST_JOBS: Final = 64
 """Of a grid are all checked: a millisecond each, a tenth of a second where groups differ."""
@@ -140,7 +140,7 @@ def compose_config(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> 
     config, more = validate(composed.config)
     if config is None or composed.faults:
         more = _not_said(more, composed.faults)
-        faults = text_hint([*composed.faults, *more], parse_overrides(overrides)[0])
+        faults = text_hint([*composed.faults, *more], parse(overrides).overrides)
         raise ConfigError(list(dict.fromkeys(faults)))
     return config
 
@@ -167,31 +167,26 @@ def check_experiments(
     if not faults:
         faults += folder_faults(composed, overrides)
     if faults:
-        parsed = parse_overrides(overrides)[0]
-        raise ConfigError(list(dict.fromkeys(text_hint(faults, parsed))))
+        raise ConfigError(list(dict.fromkeys(text_hint(faults, parse(overrides).overrides))))
     return Checked(composed, configs)
 
 
 def _not_said(more: list[str], faults: Sequence[str]) -> list[str]:
     """Return further faults without those that only follow from a value that was not taken."""
+    said = ("must be quoted", "cannot be read", "a pattern", "by a study")
+    not_taken = (fault for fault in faults if any(words in fault for words in said))
+    told = {fault.partition(":")[0].partition("=")[0] for fault in not_taken}
     several = {f.partition(":")[0] for f in faults if "got several values" in f}
     return [
         fault
-        for fault in without(more, _told_keys(faults))
+        for fault in without(more, told)
         if ": got" in fault or fault.partition(":")[0] not in several
     ]
 
 
-def _told_keys(faults: Sequence[str]) -> set[str]:
-    """Return the keys whose value could not be taken, of which nothing else can be said."""
-    said = ("must be quoted", "cannot be read", "a pattern", "by a study")
-    told = (fault for fault in faults if any(words in fault for words in said))
-    return {fault.partition(":")[0].partition("=")[0] for fault in told}
-
-
 def asks_for_study(overrides: Sequence[str]) -> bool:
     """Return whether a command line chooses a sweep."""
-    return any(o.key_or_group == "sweep" and o.value() for o in parse_overrides(overrides)[0])
+    return any(o.key_or_group == "sweep" and o.value() for o in parse(overrides).overrides)
 
 
 def folder_faults(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -204,22 +199,16 @@ def folder_faults(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
 def hydra_opened(searchpath: Sequence[str] = ()) -> Iterator[None]:
     """Open Hydra; the folders of ``searchpath`` come before conf/, as with ``--config-dir``."""
     register_bases()
-    _check_own_files(searchpath)
+    own = [Path(folder.removeprefix("file://")) for folder in searchpath]
+    if faults := [fault for folder in own for fault in own_folder_faults(folder)]:
+        raise ConfigError(faults)
     with compat.opened(str(conf_dir()), searchpath):
         yield
 
 
-def _check_own_files(searchpath: Sequence[str]) -> None:
-    faults: list[str] = []
-    for folder in searchpath:
-        faults += check_own_folder(Path(folder.removeprefix("file://")), GROUPS)
-    if faults:
-        raise ConfigError(faults)
-
-
 def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Composition:
     """Compose what can be composed, in an opened Hydra, and collect the faults."""
-    parsed, faults = parse_overrides(overrides)
+    parsed, faults = parse(overrides)
     hydras = any(is_hydras(override.key_or_group) for override in parsed)
     if hydras:
         compat.load_launchers()
@@ -249,17 +238,14 @@ def compose_parts(overrides: Sequence[str], *, multirun: bool = False) -> Compos
         composed, choices = compat.composed("config", chosen, with_hydras=hydras)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError([*faults, _in_our_words(error)]) from None
-    faults += _presets_fault(parsed)
+    presets = [str(o.input_line) for o in parsed if o.key_or_group == "experiment"]
+    if len(presets) > 1:
+        told = f"one preset is taken, not {len(presets)} ({', '.join(presets)})"
+        faults.append(f"experiment: {told}")
     for override in values:
         faults += _apply(composed, override)
     swept = [o for o in values if o.is_sweep_override() and key_exists(composed, o.key_or_group)]
     return Composition(composed, choices, swept, faults)
-
-
-def _presets_fault(parsed: Sequence[Override]) -> list[str]:
-    presets = [str(o.input_line) for o in parsed if o.key_or_group == "experiment"]
-    told = f"experiment: one preset is taken, not {len(presets)} ({', '.join(presets)})"
-    return [told] if len(presets) > 1 else []
 
 
 def _in_our_words(error: Exception) -> str:
@@ -268,12 +254,6 @@ def _in_our_words(error: Exception) -> str:
     if unknown := _NO_KEY.match(text):
         return f"{unknown[1]}: unknown key"
     return " ".join(line.strip() for line in text.splitlines()[:3])
-
-
-def parse_overrides(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
-    """Return the overrides that can be read, and a fault for each that cannot."""
-    parsed = parse(overrides)
-    return parsed.overrides, parsed.faults
 
 
 def _unasked_grid(override: Override) -> str:
@@ -414,15 +394,7 @@ def key_exists(composed: DictConfig, key: str) -> bool:
 
 def known_keys(composed: DictConfig) -> Iterator[str]:
     """Yield every key, groups and their keys."""
-
-    def walk(node: Any, path: str) -> Iterator[str]:
-        yield path
-        if isinstance(node, dict):
-            for key, value in node.items():
-                yield from walk(value, f"{path}.{key}")
-
-    for key, value in OmegaConf.to_container(composed, resolve=False).items():  # type: ignore[union-attr]
-        yield from walk(value, str(key))
+    return flat_keys(OmegaConf.to_container(composed))  # type: ignore[arg-type]
 
 
 def expand_patterns(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> list[str]:
@@ -433,7 +405,7 @@ def expand_patterns(overrides: Sequence[str], searchpath: Sequence[str] = ()) ->
     with hydra_opened(searchpath):
         loader = GlobalHydra.instance().config_loader()
         for number, word in enumerate(words):
-            parsed = parse_overrides([word])[0]
+            parsed = parse([word]).overrides
             if parsed and is_glob(parsed[0]):
                 words[number] = expanded(parsed[0], loader) or word
     return words
@@ -447,7 +419,7 @@ def _jobs(
     The composition without them need not be: a grid may give what each job needs. Of a very large
     grid the first job is taken, then each other value of each key, one at a time.
     """
-    parsed, groups = parse_overrides(overrides)[0], _group_sweeps(overrides)
+    parsed, groups = parse(overrides).overrides, _group_sweeps(overrides)
     combinations = [
         list(combination)
         for combination in product(*([f"{o.key_or_group}={v}" for v in _listed(o)] for o in groups))
@@ -475,14 +447,15 @@ def _assignments(values: Sequence[list[tuple[str, Any]]]) -> Iterator[tuple[tupl
 
 
 def _group_sweeps(overrides: Sequence[str]) -> list[Override]:
-    parsed = parse_overrides(overrides)[0]
-    return [o for o in parsed if o.is_sweep_override() and _is_sound_group(o)]
-
-
-def _is_sound_group(override: Override) -> bool:
     loader = GlobalHydra.instance().config_loader()
-    group = override.key_or_group.split("@")[0]
-    return group in loader.list_groups("") and _group_fault(override, loader) is None
+    groups = loader.list_groups("")
+    return [
+        o
+        for o in parse(overrides).overrides
+        if o.is_sweep_override()
+        and o.key_or_group.split("@")[0] in groups
+        and _group_fault(o, loader) is None
+    ]
 
 
 def _listed(override: Override) -> list[str]:
@@ -496,7 +469,7 @@ def _own_folders(overrides: Sequence[str]) -> dict[str, str]:
     """Return the run folders that the user names with Hydra's own keys."""
     given = {
         o.key_or_group: str(o.value())
-        for o in parse_overrides(overrides)[0]
+        for o in parse(overrides).overrides
         if not o.is_sweep_override()
     }
     named = {key: given[key] for key in ("hydra.run.dir", "hydra.sweep.dir") if key in given}

@@ -114,12 +114,11 @@ def markdown_table(
 ) -> str:
     """Return a table; the first column stands left, the others right where they are numbers."""
     rule = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
-    lines = [[_markdown(cell) for cell in line] for line in (header, rule, *rows)]
+    lines = [
+        [markdown_text(str(cell)).replace("|", "\\|") for cell in line]
+        for line in (header, rule, *rows)
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _markdown(cell: object) -> str:
-    return markdown_text(str(cell)).replace("|", "\\|")
 
 
 def markdown_text(text: str) -> str:

@@ -135,7 +135,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 def is_machine_key(key: str) -> bool:
     """Tell whether a key says where or how fast a run goes, and nothing of what it computes."""
-    return any(key == machine or key.startswith(f"{machine}.") for machine in MACHINE_KEYS)
+    return f"{key}.".startswith(tuple(f"{machine}." for machine in MACHINE_KEYS))
 
 
 @cache
@@ -251,9 +251,9 @@ def shown(value: Any) -> str:
     """Return a value as it is written on the command line."""
     if isinstance(value, list) and value and isinstance(value[0], BaseModel):
         return str([one.model_dump(exclude_none=True) for one in value])
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if isinstance(
-        value, bool | None
-    ) else str(value)  # fmt: skip
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def _words(annotation: Any) -> str:

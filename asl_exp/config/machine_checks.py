@@ -5,6 +5,7 @@ Cheap on purpose: timm and torch take seconds to import, so neither is asked.
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 
@@ -19,43 +20,40 @@ def preflight(config: Config) -> list[str]:
     return [*_backbone(config), *_hand(config), *_devices(config), *_graphs(config)]
 
 
-def _hand(config: Config) -> list[str]:
-    hand, faults = config.hand, []
+def _hand(config: Config) -> Iterator[str]:
+    hand = config.hand
     if hand.mode != "none" and hand.detector == "mediapipe":
         if importlib.util.find_spec("ai_edge_litert") is None:
-            faults.append(
+            yield (
                 f"hand={hand.mode} needs the extra 'hands': pip install 'asl-exp[hands]' "
                 "(ai-edge-litert, 22 MB)"
             )
         if hand.model is not None and not is_file_at(hand.model):
-            faults.append(
+            yield (
                 f"hand.model: no file '{hand.model}'; give MediaPipe's hand_landmarker.task, or "
                 "leave it out and it is fetched"
             )
-    missing = [name for name in config.data.joints if not is_file_at(name)]
-    return faults + [f"data.joints: no file '{name}'" for name in missing]
+    for name in config.data.joints:
+        if not is_file_at(name):
+            yield f"data.joints: no file '{name}'"
 
 
-def _backbone(config: Config) -> list[str]:
+def _backbone(config: Config) -> Iterator[str]:
     if config.hand.mode == "joints":
-        return []  # there is none
-    faults = []
+        return  # there is none
     architecture, _, tag = config.backbone.name.partition(".")
     if tag and known_backbones(architecture) and (tags := _tags(architecture)) is not None:
         if tag not in tags:
             named = f"allowed: {', '.join(sorted(tags))}, or none" if tags else "it has none"
-            faults.append(
+            yield (
                 f"backbone.name: '{architecture}' has no weights '{tag}'{nearest(tag, tags)}; "
                 f"{named}"
             )
     elif not known_backbones(architecture) and (names := known_backbones()):
-        faults.append(
-            f"backbone.name: timm has no model '{architecture}'{nearest(architecture, names)}"
-        )
+        yield (f"backbone.name: timm has no model '{architecture}'{nearest(architecture, names)}")
     weights = config.backbone.weights
     if weights is not None and (fault := _weights_fault(weights)):
-        faults.append(f"backbone.weights: {fault}")
-    return faults
+        yield f"backbone.weights: {fault}"
 
 
 _OF_MODELS = ("result.json", "model.json", "MLmodel")
@@ -94,30 +92,28 @@ def _tags(architecture: str) -> set[str] | None:
     return published_tags(architecture)
 
 
-def _devices(config: Config) -> list[str]:
+def _devices(config: Config) -> Iterator[str]:
     trainer = config.trainer
     if trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and trainer.devices == 1):
-        return []  # the driver need not be asked
+        return  # the driver need not be asked
     gpus = visible_gpus()
     if trainer.accelerator == "gpu" and gpus < trainer.devices:
-        return [
+        yield (
             f"trainer.devices: got {trainer.devices} with trainer.accelerator=gpu, but this "
             f"machine shows {_counted(gpus)}; use trainer.accelerator=cpu or fewer devices"
-        ]
+        )
     if trainer.accelerator == "auto" and trainer.devices > max(1, gpus):
         fewer = "one device" if gpus < 2 else f"at most {gpus}"
-        return [
+        yield (
             f"trainer.devices: got {trainer.devices}, but this machine shows {_counted(gpus)}; "
             f"use {fewer}, or trainer.accelerator=cpu for processes on the CPU"
-        ]
-    return []
+        )
 
 
-def _graphs(config: Config) -> list[str]:
+def _graphs(config: Config) -> Iterator[str]:
     trainer = config.trainer
     if trainer.compile == "cuda_graphs" and (trainer.accelerator == "cpu" or visible_gpus() == 0):
-        return ["trainer.compile=cuda_graphs needs a GPU; trainer.compile=true is for any device"]
-    return []
+        yield "trainer.compile=cuda_graphs needs a GPU; trainer.compile=true is for any device"
 
 
 def visible_gpus() -> int:

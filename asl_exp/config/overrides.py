@@ -8,23 +8,16 @@ and have an option of asl_exp's in their place, or end in Hydra's own words.
 
 import math
 import re
-import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final
+from shlex import quote
+from typing import Any, Final, NamedTuple
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    Glob,
-    IntervalSweep,
-    Override,
-    RangeSweep,
-)
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from asl_exp.config.conf_folder import conf_dir
@@ -36,8 +29,7 @@ from asl_exp.config.rules import LARGEST_GRID
 _KEY: Final = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*")
 
 
-@dataclass
-class Parsed:
+class Parsed(NamedTuple):
     """What the words of a command line mean.
 
     Attributes:
@@ -46,19 +38,19 @@ class Parsed:
         faults: a sentence for each that cannot be read as it stands.
     """
 
-    overrides: list[Override] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    overrides: list[Override]
+    faults: list[str]
 
 
 def parse(words: Sequence[str]) -> Parsed:
     """Read the words of a command line, one by one."""
-    parser, parsed = OverridesParser.create(), Parsed()
+    parser, parsed = OverridesParser.create(), Parsed([], [])
     left = list(words)
     while left:
         word = left.pop(0)
         if rest := _rest_of_list(word, left):
             whole = re.sub(r"[\s,]+", ",", " ".join([word, *rest]))
-            told = in_shell(re.sub(r"(?<=[\[({]),|,(?=[\])}])", "", whole))
+            told = quote(re.sub(r"(?<=[\[({]),|,(?=[\])}])", "", whole))
             parsed.faults.append(f"{word.partition('=')[0]}: a blank ends a word; write {told}")
             del left[: len(rest)]
             continue
@@ -109,7 +101,7 @@ def _retyped(word: str, parser: OverridesParser) -> str | None:
     except HydraException:
         return None
     told = "has a blank too many, or characters that only look like those meant"
-    return f"{word}: {told}; write {in_shell(plain)}"
+    return f"{word}: {told}; write {quote(plain)}"
 
 
 def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
@@ -135,13 +127,13 @@ def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
         parsed.faults.append(_no_assignment(word, first=not parsed.overrides))
         return
     if kind != "unknown" and (key not in GROUPS or ".y" in value):  # no choice needs quotes
-        told = f"{key}: its value must be quoted; write {in_shell(quoted)}"
+        told = f"{key}: its value must be quoted; write {quote(quoted)}"
         parsed.faults.append(told)
 
 
 def _way_to_write(value: str) -> str:
     pairs = (value.count(opened) == value.count(closed) for opened, closed in ("()", "[]", "{}"))
-    if not all(pairs) or any(value.count(quote) % 2 for quote in "'\""):
+    if not all(pairs) or any(value.count(mark) % 2 for mark in "'\""):
         return "close every bracket and quote"
     return (
         "write one value, or [a,b] for a list; with --multirun a,b or range(START,STOP,STEP) for a "
@@ -156,7 +148,7 @@ def _no_assignment(word: str, *, first: bool) -> str:
     if not word.strip():
         return f"'{word}': an empty word among the arguments; leave it out (a variable unset?)"
     if "=" not in word and Path(word).is_dir():
-        given = f"photos in a folder are given as data=folder {in_shell(f'data.root={word}')}"
+        given = f"photos in a folder are given as data=folder {quote(f'data.root={word}')}"
         return f"{word}: is not of the form key=value; {given}, an unfinished run by resume={word}"
     if "=" not in word and (Path(word).suffix in (".yaml", ".yml") or "/" in word):
         hint = "; a preset is chosen by experiment=FILE.yaml"
@@ -167,7 +159,7 @@ def _no_assignment(word: str, *, first: bool) -> str:
     if word in usual_keys():
         return f"{word}: is not of the form key=value; write {word}=VALUE"
     if word[len(key) :].startswith(":") and key in (*usual_keys(), *GROUPS):
-        return f"{word}: is not of the form key=value; write {in_shell(word.replace(':', '=', 1))}"
+        return f"{word}: is not of the form key=value; write {quote(word.replace(':', '=', 1))}"
     if chosen := [
         f"{f.parent.name}={word}" for f in sorted(conf_dir().glob("*/*.yaml")) if f.stem == word
     ]:
@@ -188,19 +180,14 @@ def quoted_override(key: str, value: str) -> str:
     bare = value
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         bare = value[1:-1]  # quotes that hold an unescaped one
-    quote = '"' if '"' not in bare else "'"
+    mark = '"' if '"' not in bare else "'"
     text, backslashes = [], 0
     for character in bare:
-        if character == quote:
+        if character == mark:
             text.append("\\" * backslashes + "\\")  # each backslash before a quote counts twice
         text.append(character)
         backslashes = backslashes + 1 if character == "\\" else 0
-    return f"{key}={quote}{''.join(text)}{chr(92) * backslashes}{quote}".replace("${", "\\${")
-
-
-def in_shell(word: str) -> str:
-    """Return a word as a shell must be given it."""
-    return shlex.quote(word)
+    return f"{key}={mark}{''.join(text)}{chr(92) * backslashes}{mark}".replace("${", "\\${")
 
 
 def text_hint(faults: Iterable[str], overrides: Iterable[Override]) -> list[str]:
@@ -218,13 +205,13 @@ def _with_quoting(fault: str, given: dict[str, str]) -> str:
         return fault  # as a text it would mean nothing
     if value[:1] in ("'", '"') or value == "null" or value_kind(key) != "text":
         return fault
-    return f"{fault}; write {in_shell(quoted_override(key, value))}"
+    return f"{fault}; write {quote(quoted_override(key, value))}"
 
 
 def comma_hint(override: Override) -> str:
     """Return how a value with commas is given where it is one text."""
     key, _, value = str(override.input_line).partition("=")
-    return in_shell(quoted_override(key, value))
+    return quote(quoted_override(key, value))
 
 
 def grid_fault(overrides: Sequence[Override]) -> str | None:
@@ -328,7 +315,7 @@ def hydra_fault(override: Override, launchers: Sequence[str]) -> str | None:
 
 
 def _no_launcher(given: str, launchers: Sequence[str]) -> str:
-    extra = _EXTRAS.get(given)
-    hint = f"; it needs the extra '{extra}': pip install 'asl-exp[{extra}]'" if extra else ""
-    hint = hint or nearest(given, launchers)
+    hint = nearest(given, launchers)
+    if extra := _EXTRAS.get(given):
+        hint = f"; it needs the extra '{extra}': pip install 'asl-exp[{extra}]'"
     return f"hydra/launcher={given}: no such launcher{hint}; there are {', '.join(launchers)}"

@@ -4,7 +4,7 @@ A study's space is that of the file in sweeps/, as the command line leaves it: a
 (``lr.transfer=interval(1e-4,1e-3)``) or fixed (``lr.transfer=1e-3``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -24,11 +24,11 @@ from asl_exp.config.compose import (
     hydra_opened,
     key_exists,
     known_keys,
-    parse_overrides,
 )
 from asl_exp.config.errors import ConfigError, nearest
 from asl_exp.config.keys import is_machine_key
 from asl_exp.config.machine_checks import preflight
+from asl_exp.config.overrides import parse
 from asl_exp.config.rules import machine_faults, sweep_faults
 from asl_exp.config.schema import Config
 from asl_exp.config.search_space import (
@@ -105,7 +105,7 @@ def plan_study(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> Plan
     Raises:
         ConfigError: with every fault found.
     """
-    parsed, faults = parse_overrides(overrides)
+    parsed, faults = parse(overrides)
     plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     several = [str(o.input_line) for o in parsed if o.key_or_group == "sweep"]
     if len(several) > 1 or several[0] not in plain:
@@ -230,36 +230,27 @@ def _key_fault(key: str, composed: Composition) -> str | None:
 
 def _condition_faults(
     sweep: SweepConfig, space: Mapping[str, Parameter], composed: Composition
-) -> list[str]:
-    faults = []
+) -> Iterator[str]:
     for key, condition in sweep.conditions.items():
+        told = f"sweep.conditions.{key}"
         if key not in sweep.space:
-            faults.append(f"sweep.conditions.{key}: is no key of the space"
-                          f"{nearest(key, sweep.space)}")  # fmt: skip
+            yield f"{told}: is no key of the space{nearest(key, sweep.space)}"
         for other, values in condition.items():
             if other not in composed.choices and not key_exists(composed.config, other):
                 known = [*known_keys(composed.config), *composed.choices]
-                faults.append(f"sweep.conditions.{key}: unknown key '{other}'"
-                              f"{nearest(other, known)}")  # fmt: skip
+                yield f"{told}: unknown key '{other}'{nearest(other, known)}"
             elif other in space and all(space[other].matching(v) is None for v in _listed(values)):
-                faults.append(
-                    f"sweep.conditions.{key}: {other} is never {values}; its values are "
-                    f"{space[other].text}"
-                )
-    return faults
+                yield f"{told}: {other} is never {values}; its values are {space[other].text}"
 
 
-def _first_faults(sweep: SweepConfig, space: Mapping[str, Parameter]) -> list[str]:
-    faults = []
+def _first_faults(sweep: SweepConfig, space: Mapping[str, Parameter]) -> Iterator[str]:
     for number, values in enumerate(sweep.first or ()):
         for key, value in values.items():
             if key not in sweep.space:
-                told = f"'{key}' is not searched{nearest(key, sweep.space)}"
-                faults.append(f"sweep.first.{number}: {told}")
+                yield f"sweep.first.{number}: '{key}' is not searched{nearest(key, sweep.space)}"
             elif key in space and space[key].matching(value) is None:
                 told = f"{key} is never {value}; its values are {space[key].text}"
-                faults.append(f"sweep.first.{number}: {told}")
-    return faults
+                yield f"sweep.first.{number}: {told}"
 
 
 def _in_order(
@@ -286,47 +277,37 @@ def _listed(values: Any) -> tuple[Category, ...]:
     return tuple(values) if isinstance(values, list) else (values,)
 
 
-def group_faults(space: Sequence[Parameter], overrides: Sequence[str]) -> list[str]:
+def group_faults(space: Sequence[Parameter], overrides: Sequence[str]) -> Iterator[str]:
     """Compose every choice of every group: it must be there, be sound, and change something."""
-    faults = []
+    groups = GlobalHydra.instance().config_loader().list_groups("")
     for parameter in space:
         seen: dict[str, Category] = {}
-        for choice in parameter.choices if _is_group(parameter.key) else ():
+        for choice in parameter.choices if parameter.key in groups else ():
             composed = compose_parts([*overrides, parameter.override(choice)])
-            faults += [*composed.faults, *typed(composed.config)[1]]
+            yield from composed.faults
+            yield from typed(composed.config)[1]
             others = [str(key) for key in composed.config if key != "sweep"]
             own = OmegaConf.masked_copy(composed.config, others)
             settings = OmegaConf.to_yaml(own, resolve=True)
             if settings in seen and not composed.faults:
-                faults.append(
+                yield (
                     f"sweep.space.{parameter.key}: {seen[settings]} and {choice} come to the same "
                     "experiment, because something sets its keys after it (an experiment= file, "
                     "or the command line)"
                 )
             seen[settings] = choice
-    return faults
 
 
-def _is_group(key: str) -> bool:
-    return key in GlobalHydra.instance().config_loader().list_groups("")
-
-
-def extreme_faults(space: Sequence[Parameter], composed: Composition) -> list[str]:
-    """Return the faults of the outermost values of each key, one key at a time."""
-    faults = []
+def extreme_faults(space: Sequence[Parameter], composed: Composition) -> Iterator[str]:
+    """Yield the faults of the outermost values of each key, one key at a time."""
     for parameter in space:
         if parameter.key in composed.choices:
             continue
         for value in parameter.extremes():
-            (override,), _ = parse_overrides([parameter.override(value)])
+            (override,), _ = parse([parameter.override(value)])
             variant = composed.config.copy()
             OmegaConf.update(variant, parameter.key, override.value())
             for fault in typed(variant)[1]:
-                hint = f" (of {parameter.text}{_whole_hint(parameter, fault)})"
-                faults.append(f"{fault}{hint}")
-    return faults
-
-
-def _whole_hint(parameter: Parameter, fault: str) -> str:
-    wanted = parameter.kind == "real" and "a whole number" in fault
-    return f"; write int({parameter.text})" if wanted else ""
+                whole = parameter.kind == "real" and "a whole number" in fault
+                hint = f"; write int({parameter.text})" if whole else ""
+                yield f"{fault} (of {parameter.text}{hint})"

@@ -176,7 +176,8 @@ def _sentence(
     key = _dotted(path)
     kinds = {detail["type"] for detail in details}
     if kinds == {"extra_forbidden"}:
-        siblings = _field_names(path[:-1], root)
+        parent = model_at(path[:-1], root)
+        siblings = parent.model_fields if parent else ()
         return f"{key}: unknown key{nearest(str(path[-1]), siblings)}"
     if kinds == {"missing"}:
         return f"{key}: is missing"
@@ -236,11 +237,6 @@ def _at(values: Any, path: Path) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return values
-
-
-def _field_names(path: Path, root: type[BaseModel]) -> list[str]:
-    model = model_at(path, root)
-    return list(model.model_fields) if model else []
 
 
 def _description(path: Path, root: type[BaseModel]) -> str | None:

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from asl_exp.config.errors import UserError, nearest
+from asl_exp.config.keys import GROUPS
 from asl_exp.config.schema import Config
 
 LARGEST_BYTES: Final = 1_000_000
@@ -55,9 +56,9 @@ def read_yaml(path: Path) -> Any:
     return content
 
 
-def check_own_folder(folder: Path, groups: Iterable[str]) -> list[str]:
+def own_folder_faults(folder: Path) -> list[str]:
     """Return the faults of a folder of the user's own files, as ``--config-dir`` takes it."""
-    known, faults = set(groups), []
+    faults = []
     for path in sorted(p for e in ("*.yaml", "*.yml") for p in folder.rglob(e)):
         inside = path.relative_to(folder)
         try:
@@ -70,7 +71,7 @@ def check_own_folder(folder: Path, groups: Iterable[str]) -> list[str]:
                 )
             content = read_yaml(path)
             if reason := package_fault(path) or (
-                content_fault(content, known, outside=False) if content else None
+                content_fault(content, GROUPS, outside=False) if content else None
             ):
                 raise YamlError(reason)
         except UnreadableYamlError:
