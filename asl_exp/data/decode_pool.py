@@ -15,7 +15,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -143,6 +144,17 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def n_cores() -> int:
-    """Return their number."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def n_cores(control_group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many this process may use, by what it is bound to and by its container's limit."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(bound or 1, _limit(control_group)))
+
+
+def _limit(control_group: Path) -> int:
+    """Return the whole cores of ``docker run --cpus`` and its like, by either kind of Linux."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):
+            quota, period = " ".join((control_group / name).read_text() for name in names).split()
+            if quota not in ("max", "-1"):
+                return int(quota) // int(period)
+    return sys.maxsize

@@ -40,12 +40,14 @@ def set_up(device: torch.device, trainer: TrainerConfig, threads: int | None = N
 
     Args:
         trainer: says how many devices share the cores.
-        threads: on the CPU; None: all of this device's cores.
+        threads: on the CPU; None: as OMP_NUM_THREADS says, or all of this device's cores.
     """
     # Lightning sets it; NAdam would then open NVML's library at every step, in 0.2 ms
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     if device.type == "cpu":
-        torch.set_num_threads(threads or max(1, n_cores() // trainer.devices))
+        told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+        asked = int(told) if told.isdecimal() else n_cores() // trainer.devices
+        torch.set_num_threads(threads or max(1, asked))
         keep_freed_memory()
     if trainer.deterministic:
         _compute_deterministically(compiled=bool(trainer.compile))

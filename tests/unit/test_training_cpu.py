@@ -15,6 +15,7 @@ from conftest import ROOT
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import OutOfMemoryError
 from asl_exp.config.study_plan import plan_study
+from asl_exp.data.decode_pool import n_cores
 from asl_exp.study.agent_launch import share_machine
 from asl_exp.training.device import one_thread, set_up
 from asl_exp.training.launcher import first_error
@@ -50,16 +51,43 @@ def test_other_errors_stay_themselves() -> None:
         raise RuntimeError("shapes cannot be multiplied")
 
 
-def test_a_system_that_binds_no_process_to_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """macOS: runs take all cores, agents as well."""
+@pytest.mark.parametrize(("told", "threads"), [("", 3), ("1", 1), ("2,4", 2), ("all", 3)])
+def test_a_system_that_binds_no_process_to_cores(
+    told: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS: runs take all cores, or as many threads as they are told; agents as well."""
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.delattr(os, "sched_setaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     trainer = CONFIG.trainer.model_copy(update={"devices": 2})
     with one_thread(True):
         set_up(torch.device("cpu"), trainer)
-        assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == threads
     share_machine(plan_study(["sweep=nadam_l2_dropout", "trainer.accelerator=cpu"]), 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [
+        ({"cpu.max": "250000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 6),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 6),
+        ({"cpu.max": "unreadable"}, 6),
+        ({}, 6),
+    ],
+)
+def test_a_containers_limit_counts(
+    limit: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``docker run --cpus=2`` leaves all cores to be seen, and stops whoever uses them."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    for name, content in limit.items():
+        (tmp_path / name).write_text(content)
+    assert n_cores(tmp_path) == cores
 
 
 @pytest.mark.parametrize(
