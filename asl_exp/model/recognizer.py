@@ -13,6 +13,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import HandConfig
 from asl_exp.data.decode import Pixels, read_image
+from asl_exp.data.decode_pool import n_cores
 from asl_exp.data.hands.hand import Detector, Floats, answers_without_hand, in_squares, n_looks
 from asl_exp.data.sources.folder import is_image
 from asl_exp.model.checkpoint import load_kept_model
@@ -79,6 +80,7 @@ class Recognizer:
             UserError: there is no kept model, or its hand detector cannot be had or is another.
         """
         checkpoint = find_checkpoint(where)
+        torch.set_num_threads(min(torch.get_num_threads(), n_cores()))  # torch knows no containers
         kept = load_kept_model(checkpoint)
         if kept.config.hand.mode == "none":
             return cls(kept)

@@ -131,6 +131,20 @@ def test_answers_are_calibrated_and_may_be_not_sure(folder: Path, tmp_path: Path
     assert row["letter"] == NOT_SURE
 
 
+def test_a_model_takes_no_more_threads_than_its_container_has_cores(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for limit, threads in ((2, 2), (3, 2), (1, 1)):
+            monkeypatch.setattr("asl_exp.model.recognizer.n_cores", lambda limit=limit: limit)
+            Recognizer.load(folder)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 Change = Callable[[dict[str, Any]], Any]
 
 CHANGES: dict[str, tuple[Change, str]] = {
