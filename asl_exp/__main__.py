@@ -258,20 +258,32 @@ def config_of(composed: "DictConfig") -> "Config":
 
 def experiment(config: "Config", folder: Path) -> float:
     """Run an experiment, or all its folds, in a folder of its own; return the objective."""
+    if config.trainer.devices * config.trainer.num_nodes > 1:
+        _begin_workers()
     if config.tracking.mode in ("server", "dagshub"):
         with collector_paused():
             from asl_exp.replica.background import begin_delivery
 
         begin_delivery(config.tracking, Path(config.runs_dir), print)
-    if config.trainer.devices * config.trainer.num_nodes > 1:
-        from asl_exp.training.launcher import begin_forking
-
-        begin_forking()
-    cli.load_packages("timm", "pytorch_lightning", "mlflow")
-    with collector_paused():
-        from asl_exp.training.folds import run_whole
+    _load_training()
+    from asl_exp.training.folds import run_whole
 
     return run_whole(config, folder)
+
+
+def _load_training() -> None:
+    cli.load_packages("timm", "pytorch_lightning", "mlflow")
+    with collector_paused():
+        import asl_exp.training.folds  # noqa: F401
+
+
+def _begin_workers() -> None:
+    """Begin what workers are forked from: this process itself, before it has done anything."""
+    fresh = "torch" not in sys.modules
+    _load_training()
+    from asl_exp.training.forking import begin_forking
+
+    begin_forking(from_here=fresh)
 
 
 def _remove_empty(folder: Path) -> None:

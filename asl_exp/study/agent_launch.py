@@ -29,7 +29,8 @@ from asl_exp.study.claims import Budget
 from asl_exp.study.progress import Lines
 from asl_exp.study.storage import LOST, lost
 from asl_exp.study.study import OpenStudy, open_study
-from asl_exp.training.launcher import METHOD, begin_forking, end_with_parent
+from asl_exp.training.forking import METHOD, begin_forking
+from asl_exp.training.launcher import end_with_parent
 
 _SHOW_S = 0.5
 """Between looks for trials that have ended, whose lines are then printed: soon for a person."""

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from asl_exp.config.errors import Interrupted, PastHydra, RunError, UserError
 from asl_exp.config.study_plan import Plan, plan_study
-from asl_exp.training.launcher import begin_forking
+from asl_exp.training.forking import begin_forking
 
 
 def run_study_command(

@@ -4,9 +4,7 @@ Workers get the resolved configuration and never the user's command line, so a w
 a study or a grid of its own. The calling process waits, hands on interrupts, and says how
 the run ended, since it outlives every worker.
 
-Workers are forked by a forkserver, which preloads everything once (launcher_preload.py). It is
-started before the caller's own imports and does its own at the same time; workers of a study's next
-trial begin at once.
+Workers are forked by a forkserver (forking.py).
 """
 
 import json
@@ -19,11 +17,9 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing import forkserver
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from asl_exp.compat.torch_launcher import (
@@ -40,6 +36,7 @@ from asl_exp.config.errors import Interrupted, UserError, WorkerError, rebuilt
 from asl_exp.config.process_setup import end_silently, raise_interrupts
 from asl_exp.config.schema import Config, TrainerConfig
 from asl_exp.training.device import device_of
+from asl_exp.training.forking import METHOD, begin_forking
 from asl_exp.training.process_store import BACKEND, Rendezvous, join_group
 from asl_exp.training.ranks import gather
 from asl_exp.training.rendezvous import address_for_others, interface, is_first, rendezvous_address
@@ -229,36 +226,3 @@ def first_error(faults: Path, devices: int) -> Exception:
     print(content.get("traceback", ""), file=sys.stderr)  # of the first alone: the others follow
     rank = told[0].stem.removeprefix("rank") if told else "?"
     return WorkerError(f"rank {rank}: {content['kind']}: {content['message']}")
-
-
-METHOD: Final = "forkserver"
-
-
-def begin_forking(*modules: str) -> None:
-    """Start that process where none runs yet; the environment of now is that of all forked.
-
-    Args:
-        modules: what it imports beside all that a run needs.
-    """
-    preloaded = ["asl_exp.training.launcher_preload", *modules]
-    multiprocessing.get_context(METHOD).set_forkserver_preload(preloaded)
-    with _deaf_to_interrupts():
-        forkserver.ensure_running()
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C at the terminal does not reach; it comes to this one after.
-
-    A blocked signal waits, while it is ignored as well; a new process inherits both.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

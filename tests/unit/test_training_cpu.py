@@ -109,7 +109,7 @@ def test_a_worker_that_was_killed_is_named_not_the_one_ended_for_it(
 
 FORKED = """
 import multiprocessing
-from asl_exp.training.launcher import METHOD, begin_forking
+from asl_exp.training.forking import METHOD, begin_forking
 class Broken:
     def __init__(self, *reads):
         self.reads = reads
