@@ -29,6 +29,7 @@ __all__ = [
     "compose_no_more_than_needed",
     "composed",
     "grid_sweeper",
+    "has_engine",
     "keep_store_whole",
     "load_launchers",
     "opened",
@@ -168,6 +169,11 @@ def as_written(element: Any) -> str:
 def register_sweeper(sweeper: type[Sweeper]) -> None:
     """Give Hydra a plugin; it looks in folders, and finds none of an editable installation."""
     Plugins.instance().register(sweeper)
+
+
+def has_engine(config: DictConfig) -> bool:
+    """Return whether an engine starts the jobs of a command, in place of this process itself."""
+    return not str(config.hydra.launcher._target_).endswith("BasicLauncher")
 
 
 def returned(job: JobReturn) -> Any:

@@ -20,6 +20,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
+from asl_exp.compat.hydra import has_engine
 from asl_exp.config.errors import Interrupted, RunError, UserError, WorkerError, rebuilt
 from asl_exp.config.machine_checks import visible_gpus
 from asl_exp.config.process_setup import end_silently, raise_interrupts
@@ -73,7 +74,7 @@ def run_agents(
     n_agents = opened.plan.sweep.agents
     if Budget(opened, command.id).is_spent():
         return
-    if not str(config.hydra.launcher._target_).endswith("BasicLauncher"):
+    if has_engine(config):
         faults = _run_jobs(opened.plan, command, lines, config, hydra_context)
     elif n_agents > 1:
         faults = _run_processes(command, n_agents, lines)

@@ -10,6 +10,7 @@ from filelock import FileLock
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from asl_exp.compat.hydra import has_engine
 from asl_exp.config.errors import Interrupted, PastHydra, RunError, UserError
 from asl_exp.config.study_plan import Plan, plan_study
 from asl_exp.training.forking import begin_forking
@@ -46,10 +47,9 @@ def _run(
     from asl_exp.study.study import open_study
 
     opened = open_study(plan)  # before torch is imported: a storage's faults come at once
-    if plan.sweep.agents > 1:
-        begin_forking("asl_exp.study.agent_launch")
-    elif plan.base.trainer.devices > 1:
-        begin_forking()
+    several = plan.sweep.agents > 1
+    if (several or plan.base.trainer.devices > 1) and not has_engine(config):
+        begin_forking(*["asl_exp.study.agent_launch"] * several)
     from asl_exp.config.process_setup import signals_deferred
     from asl_exp.replica.background import begin_delivery
     from asl_exp.study.agent_launch import Command, run_agents
