@@ -49,6 +49,7 @@ def jpeg(image: Image.Image) -> bytes:
 
 
 def decode(folder: Path, *, small: bool) -> Iterator[Figure]:
+    from asl_exp.config.schema import DataConfig
     from asl_exp.data.pixel_store import Geometry, Store
 
     for width, height in SOURCES:
@@ -68,7 +69,7 @@ def decode(folder: Path, *, small: bool) -> Iterator[Figure]:
 
             def with_store(geometry: Geometry = geometry, paths: list[str] = paths) -> None:
                 store = Store(folder / "pixels", paths, "0" * 64, geometry)
-                store.open(max_megapixels=100, workers=1, limit_gb=10)
+                store.open(DataConfig(workers=1))
                 store.file.bytes_file.unlink()
 
             works = {"Pillow": with_pillow, "store": with_store}

@@ -51,31 +51,36 @@ def _command(arguments: Sequence[str]) -> int:
         return _cache(overrides)
     if "--predictions" in overrides and command != "audit":
         raise UserError("--predictions belongs to audit")
-    overrides, predictions = _predictions(overrides)
-    return _run(command, overrides, predictions)
+    overrides, predictions = _taken(overrides, "--predictions")
+    return _run(command, overrides, None if predictions is None else _file_of(predictions))
 
 
-def _predictions(words: list[str]) -> tuple[list[str], Path | None]:
-    """Return the words without ``--predictions FILE``, and that file."""
-    if "--predictions" not in words:
+def _taken(words: list[str], option: str) -> tuple[list[str], str | None]:
+    """Return the words without an option, and its value: "" where it has none, None without it."""
+    if option not in words:
         return words, None
-    at = words.index("--predictions")
-    if at + 1 == len(words):
+    at = words.index(option)
+    return words[:at] + words[at + 2 :], "".join(words[at + 1 : at + 2])
+
+
+def _file_of(predictions: str) -> Path:
+    if not predictions:
         raise UserError("--predictions: give the predictions.parquet of folds")
-    file = Path(words[at + 1]).expanduser()
+    file = Path(predictions).expanduser()
     if not file.is_file():  # said before any image is decoded
         raise UserError(
             f"--predictions {file}: no predictions of asl_exp (no such file); give the "
             "predictions.parquet of a run with data.folds"
         )
-    return words[:at] + words[at + 2 :], file
+    return file
 
 
 def _joints(arguments: list[str]) -> int:
     from asl_exp.config.compose import compose_config
     from asl_exp.config.conf_folder import home_expanded
 
-    arguments, n_drawn = _n_drawn(arguments)
+    arguments, drawn = _taken(arguments, "--drawn")
+    n_drawn = 0 if drawn is None else _n_drawn(drawn)
     if n_drawn and "--video" in arguments:
         raise UserError("joints: give --drawn or --video, not both")
     arguments, recorded, every_s = _recorded(arguments)
@@ -96,22 +101,17 @@ def _joints(arguments: list[str]) -> int:
         told = export_drawn(n_drawn, source, file)
     elif recorded:
         clips = [Clip(one.label, one.signer, _frames(one.video, every_s)) for one in recorded]
-        told = export_clips(clips, source, file, max_megapixels=config.data.max_megapixels)
+        told = export_clips(clips, config.data, source, file)
     else:
         told = export_joints(config.data, source, file)
     print(f"{files[0]}: {told}")
     return 0
 
 
-def _n_drawn(words: list[str]) -> tuple[list[str], int]:
-    """Return the words without ``--drawn N``, and N; 0 where it is not given."""
-    if "--drawn" not in words:
-        return words, 0
-    at = words.index("--drawn")
-    text = words[at + 1] if at + 1 < len(words) else ""
+def _n_drawn(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
         raise UserError(f"joints: --drawn: got '{text}'; must be a number of signers, 1 or more")
-    return words[:at] + words[at + 2 :], int(text)
+    return int(text)
 
 
 @dataclass
@@ -176,7 +176,6 @@ def _frames(video: Path, every_s: float) -> Iterator[bytes]:
 
 
 def _cache(arguments: list[str]) -> int:
-
     from asl_exp.config.compose import compose_config
     from asl_exp.config.conf_folder import home_expanded
     from asl_exp.config.console import Console
@@ -197,7 +196,7 @@ def _cache(arguments: list[str]) -> int:
     return 0
 
 
-def _run(command: str, overrides: list[str], predictions: Path | None = None) -> int:
+def _run(command: str, overrides: list[str], predictions: Path | None) -> int:
     from asl_exp.config.compose import compose_config
     from asl_exp.data.sources.selection import check_source
 

@@ -279,20 +279,13 @@ def _with_pixels(
 
 def _decoding(manifest: Manifest, geometry: Geometry, config: DataConfig) -> _Set:
     paths = manifest.table["path"].tolist()
-    pixels = DecodedPixels(
-        paths, geometry, max_megapixels=config.max_megapixels, workers=config.workers
-    )
+    pixels = DecodedPixels(paths, geometry, config)
     return _Set(manifest, pixels, np.arange(len(paths)))
 
 
 def _stored(manifest: Manifest, store: Store, keep: list[str], config: DataConfig) -> _Set:
     """Open a store; images that turned out unreadable while it was built leave the manifest."""
-    pixels = store.open(
-        max_megapixels=config.max_megapixels,
-        workers=config.workers,
-        limit_gb=config.cache_limit_gb,
-        keep=keep,
-    )
+    pixels = store.open(config, keep)
     faulty = sorted(pixels.unreadable)
     left = manifest.without(faulty, [pixels.unreadable[row] for row in faulty])
     return _Set(left, pixels, np.setdiff1d(np.arange(len(manifest.table)), faulty))

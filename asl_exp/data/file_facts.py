@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_exp.config.conf_folder import home_expanded
+from asl_exp.config.schema import DataConfig
 from asl_exp.data.cache_files import locked, open_database
 from asl_exp.data.decode import UnreadableImageError, read_size, too_large
 from asl_exp.data.decode_pool import for_chunks
@@ -80,27 +81,20 @@ _KEPT_APART_S: Final = 1.0
 Examination = Callable[[int, list[str]], list[tuple[str, Stamp, Fact]]]
 
 
-def gather_facts(
-    paths: Sequence[str],
-    *,
-    cache_dir: str,
-    max_megapixels: float,
-    workers: int,
-    decoded: bool = False,
-) -> Facts:
+def gather_facts(paths: Sequence[str], config: DataConfig, *, decoded: bool) -> Facts:
     """Return the facts of every path, opening only files that are new or changed.
 
     With `decoded`, each image is decoded once, for its perceptual hash and its background, and to
     know that it can be.
     """
-    file = home_expanded(cache_dir) / "facts.sqlite"
-    work = partial(_examined, max_megapixels, decoded)
+    file = home_expanded(config.cache_dir) / "facts.sqlite"
+    work = partial(_examined, config.max_megapixels, decoded)
     with locked(file.with_suffix(".lock")), open_database(file, _CREATE) as database:
         facts = _known(database, paths, decoded)
         unknown = [path for path, fact in zip(paths, facts, strict=True) if fact is None]
-        found = _find_out(database, unknown, work, workers)
+        found = _find_out(database, unknown, work, config.workers)
     pairs = zip(paths, facts, strict=True)
-    return _columns([fact or found[path] for path, fact in pairs], max_megapixels)
+    return _columns([fact or found[path] for path, fact in pairs], config.max_megapixels)
 
 
 def _find_out(

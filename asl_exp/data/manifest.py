@@ -115,13 +115,7 @@ def _facts(paths: list[str], config: DataConfig, *, decoded: bool) -> Facts:
         from asl_exp.data.sources.synthetic import facts_of
 
         return facts_of(paths)
-    return gather_facts(
-        paths,
-        cache_dir=config.cache_dir,
-        max_megapixels=config.max_megapixels,
-        workers=config.workers,
-        decoded=decoded,
-    )
+    return gather_facts(paths, config, decoded=decoded)
 
 
 _SHOWN_PAIRS: Final = 20

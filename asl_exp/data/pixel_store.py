@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from asl_exp.config.schema import DataConfig
 from asl_exp.data.cache_files import CacheFile, Description, Rows
 from asl_exp.data.decode import (
     FILTERS,
@@ -79,14 +80,12 @@ def _drawn(path: str, geometry: Geometry) -> Pixels:
 class DecodedPixels:
     """Decodes at every access, in threads: for sets larger than the disk (data.store=false)."""
 
-    def __init__(
-        self, paths: Sequence[str], geometry: Geometry, *, max_megapixels: float, workers: int
-    ) -> None:
+    def __init__(self, paths: Sequence[str], geometry: Geometry, config: DataConfig) -> None:
         self.digest = ""
         self._paths = np.array(paths, dtype=object)
         self._geometry = geometry
-        self._max_megapixels = max_megapixels
-        self._workers = workers or n_cores()
+        self._max_megapixels = config.max_megapixels
+        self._workers = config.workers or n_cores()
 
     def gather(self, rows: NDArray[np.int64]) -> Pixels:
         """Return (B, S, S, 3) of the rows given."""
@@ -148,21 +147,18 @@ class Store:
         n_bytes = len(self.paths) * self.geometry.size**2 * CHANNELS
         return CacheFile(self.folder, self.name, "u8", n_bytes, self.what, self.otherwise)
 
-    def open(
-        self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()
-    ) -> StoredPixels:
+    def open(self, config: DataConfig, keep: Iterable[str] = ()) -> StoredPixels:
         """Open the store, building it first where it is not there or damaged.
 
         Args:
-            max_megapixels: larger images are not decoded.
-            workers: decoding processes; 0 means one a core.
+            config: how images are decoded, and the room there is.
             keep: names of stores that must not go.
 
         Raises:
             DataError: no room, or a folder that cannot be written.
         """
-        fill = partial(self._fill, max_megapixels, workers)
-        description = self.file.open(fill, limit_gb=limit_gb, keep=keep)
+        fill = partial(self._fill, config.max_megapixels, config.workers)
+        description = self.file.open(fill, limit_gb=config.cache_limit_gb, keep=keep)
         return StoredPixels(self.file.bytes_file, description, self.geometry)
 
     def _fill(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:

@@ -228,12 +228,7 @@ def _answered(config: Config, pooled: pd.DataFrame) -> AnsweredSet:
     if config.data.folds == "joints":
         images = drawn_by_path(config.data, classes, config.hand.margin, paths, _SHOWN)
     else:
-        images = DecodedPixels(
-            paths,
-            Geometry(_SHOWN, "pad", "bilinear"),
-            max_megapixels=config.data.max_megapixels,
-            workers=config.data.workers,
-        )
+        images = DecodedPixels(paths, Geometry(_SHOWN, "pad", "bilinear"), config.data)
     return AnsweredSet(
         name=FOLDS,
         probabilities=pooled[columns].fillna(0.0).to_numpy(np.float32),

@@ -10,6 +10,7 @@ import pytest
 from made_images import picture, save
 
 from asl_exp.config.errors import DataError
+from asl_exp.config.schema import DataConfig
 from asl_exp.data import pixel_store as store_module
 from asl_exp.data.pixel_store import Geometry, Store, StoredPixels
 
@@ -26,7 +27,7 @@ def make(tmp_path: Path, paths: list[str], digest: str = "a" * 64) -> Store:
 
 
 def opened(store: Store, limit_gb: float = 1.0) -> StoredPixels:
-    return store.open(max_megapixels=100, workers=1, limit_gb=limit_gb)
+    return store.open(DataConfig(workers=1, cache_limit_gb=limit_gb))
 
 
 def everything(pixels: StoredPixels, n_images: int = 5) -> bytes:

@@ -13,6 +13,7 @@ from made_images import picture, save
 from PIL import Image
 
 from asl_exp.config.errors import DataError
+from asl_exp.config.schema import DataConfig
 from asl_exp.data.decode import UnreadableImageError
 from asl_exp.data.hands import hand_store as module
 from asl_exp.data.hands.crops import CropRule, CropStore, crop_of
@@ -79,7 +80,7 @@ def make(tmp_path: Path, paths: list[str], *, of: str = "a", model: str = "m") -
 
 
 def opened(store: HandStore, limit_gb: float = 1.0) -> Hands:
-    return store.open(max_megapixels=100, workers=1, limit_gb=limit_gb)
+    return store.open(DataConfig(workers=1, cache_limit_gb=limit_gb))
 
 
 def test_rows_are_the_images_in_order(
@@ -275,7 +276,7 @@ def test_crops_are_stored_like_pixels(
     hands = opened(make(tmp_path, paths))
     rule = CropRule(GEOMETRY, margin=0.5)
     store = CropStore(tmp_path / "pixels", paths, "a" * 64, GEOMETRY, hands, 0.5)
-    pixels = store.open(max_megapixels=100, workers=1, limit_gb=1.0).gather(np.arange(5))
+    pixels = store.open(DataConfig(workers=1)).gather(np.arange(5))
     for row in range(5):
         expected = crop_of(paths[row], hands.joints[row], (40, 30), rule, 100)
         np.testing.assert_array_equal(pixels[row], expected)
@@ -290,13 +291,14 @@ def test_unreadable_images_are_told_by_the_crops(
     Path(paths[2]).write_bytes(b"")
     hands = opened(make(tmp_path, paths))
     store = CropStore(tmp_path / "pixels", paths, "a" * 64, GEOMETRY, hands, 0.5)
-    opened_store = store.open(max_megapixels=100, workers=1, limit_gb=1.0)
+    opened_store = store.open(DataConfig(workers=1))
     assert opened_store.unreadable == {2: "the file is empty"}
 
 
 _FIND = """
 import sys
 from pathlib import Path
+from asl_exp.config.schema import DataConfig
 from asl_exp.data.hands.finder import FinderSettings
 from asl_exp.data.hands.hand_store import HandSource, HandStore
 from asl_exp.data.hands.model_file import model_file
@@ -305,7 +307,7 @@ if __name__ == "__main__":
     folder, model, *paths = sys.argv[1:]
     source = HandSource(model_file(model, folder), FinderSettings())
     store = HandStore(Path(folder), paths, paths, source)
-    hands = store.open(max_megapixels=100, workers=2, limit_gb=1.0)
+    hands = store.open(DataConfig(workers=2))
     print(hands.digest, int(hands.found.sum()))
 """
 
@@ -339,7 +341,7 @@ def test_two_commands_at_once_share_one_search_in_processes(
     model = model_file(str(hand_model), tmp_path)
     source = HandSource(model, FinderSettings())
     store = HandStore(tmp_path / "cache", paths, paths, source)
-    hands = store.open(max_megapixels=100, workers=1, limit_gb=1.0)
+    hands = store.open(DataConfig(workers=1))
     one = find_in(source.open(), paths[70], 100)
     np.testing.assert_array_equal(hands.joints[70], one.joints)
 

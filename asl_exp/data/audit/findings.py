@@ -55,13 +55,7 @@ def look_at(splits: dict[str, Split], config: DataConfig, advance: Callable[[int
 
 def _hashes(paths: list[str], drawn: dict[str, bytes], config: DataConfig) -> Hashes:
     files = [path for path in paths if path not in drawn]
-    facts = gather_facts(
-        files,
-        cache_dir=config.cache_dir,
-        max_megapixels=config.max_megapixels,
-        workers=config.workers,
-        decoded=True,
-    )
+    facts = gather_facts(files, config, decoded=True)
     known = dict(zip(files, facts.phash, strict=True))
     listed = [drawn[path] if path in drawn else known[path].tobytes() for path in paths]
     return hashes_of(listed)

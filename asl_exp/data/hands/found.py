@@ -43,8 +43,6 @@ def hands_of(
     if hand.detector == "exact":
         if any(is_file_key(path) for path in paths):  # a table among data.external was of photos
             raise DataError(EXACT_ALONE)
-        from asl_exp.data.hands.found import rendered_hands  # draws: no run of photos needs it
-
         return rendered_hands(paths), {}
     store = HandStore(
         home_expanded(data.cache_dir) / "hands",
@@ -52,9 +50,7 @@ def hands_of(
         manifest.table["sha256"].tolist(),
         hand_source(hand, data.cache_dir),
     )
-    hands = store.open(
-        max_megapixels=data.max_megapixels, workers=data.workers, limit_gb=data.cache_limit_gb
-    )
+    hands = store.open(data)
     unreadable = np.flatnonzero(hands.sizes[:, 0] == 0)
     return hands, dict.fromkeys(unreadable.tolist(), "cannot be decoded")
 
@@ -79,7 +75,7 @@ def rendered_hands(paths: Sequence[str]) -> Hands:
 def _hand(shot: Shot) -> Hand:
     if shot.letter == NOTHING:
         return no_hand(SIDE, SIDE)
-    rng, person, session = image_stream(shot, "image"), person_of(shot), session_of(shot)
+    rng, person, session = image_stream(shot), person_of(shot), session_of(shot)
     pose = loosened(POSES[shot.letter], person, rng)
     attitude = pose.attitude(session.tilt)
     joints = articulate(person.bones, pose.thumb, pose.fingers).rotated(attitude).joints

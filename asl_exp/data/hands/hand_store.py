@@ -11,7 +11,7 @@ the detector and of the image's bytes, with a checksum of its own, for SQLite ha
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -23,16 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_exp.config.errors import DataError
-from asl_exp.config.schema import HandConfig
+from asl_exp.config.schema import DataConfig, HandConfig
 from asl_exp.data.cache_files import CacheFile, open_database
 from asl_exp.data.decode import READER_VERSION, Pixels, Source, UnreadableImageError, read_upright
 from asl_exp.data.decode_pool import for_chunks
-from asl_exp.data.hands.finder import (
-    FINDER_VERSION,
-    FinderSettings,
-    HandFinder,
-    finder_digest,
-)
+from asl_exp.data.hands.finder import FINDER_VERSION, FinderSettings, HandFinder, finder_digest
 from asl_exp.data.hands.hand import N_JOINTS, Detector, Floats, Hand, Hands, no_hand, together
 from asl_exp.data.hands.model_file import ModelFile, model_file
 from asl_exp.data.sources.listing import is_file_key
@@ -152,23 +147,19 @@ class HandStore:
         n_bytes = len(self.paths) * self._n_numbers * np.dtype(np.float32).itemsize
         return CacheFile(self.folder, self.name, "f32", n_bytes, "hands", "choose hand=none")
 
-    def open(
-        self, *, max_megapixels: float, workers: int, limit_gb: float, keep: Iterable[str] = ()
-    ) -> Hands:
+    def open(self, config: DataConfig) -> Hands:
         """Return the hands, found first where that was not done or the file is damaged.
 
         An image that cannot be decoded has no hand; the pixel store says why.
 
         Args:
-            max_megapixels: larger images are not decoded.
-            workers: processes; 0 means one a core.
-            keep: names of files that must not go.
+            config: how images are decoded, and the room there is.
 
         Raises:
             DataError: no detector, no room, or a folder that cannot be written.
         """
-        fill = partial(self._find, max_megapixels, workers)
-        description = self.file.open(fill, limit_gb=limit_gb, keep=keep)
+        fill = partial(self._find, config.max_megapixels, config.workers)
+        description = self.file.open(fill, limit_gb=config.cache_limit_gb)
         numbers = np.fromfile(self.file.bytes_file, np.float32)
         if len(numbers) != len(self.paths) * self._n_numbers:
             raise DataError(

@@ -13,7 +13,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
 from asl_exp.data.decode_pool import progress
-from asl_exp.data.hands.hand import together
+from asl_exp.data.hands.hand import Hands, together
 from asl_exp.data.hands.hand_store import HandSource, HandStore, find_in
 from asl_exp.data.hands.joint_rows import ABOUT, JointRows, write_joint_rows
 from asl_exp.data.manifest import make_manifest
@@ -53,22 +53,13 @@ def export_joints(data: DataConfig, source: HandSource, file: Path) -> Export:
     Raises:
         DataError: the data or the file cannot be used, or no image shows a hand.
     """
-    listing = list_images(data)
-    tables = [listing.images, *listing.external.values()]
-    parts, missing = [], []
-    for listed in tables:
-        manifest = make_manifest(listed, data, external=True)
-        paths = manifest.table["path"].tolist()
-        folder = home_expanded(data.cache_dir) / "hands"
-        hands = HandStore(folder, paths, manifest.table["sha256"].tolist(), source).open(
-            max_megapixels=data.max_megapixels,
-            workers=data.workers,
-            limit_gb=data.cache_limit_gb,
-        )
-        about = manifest.table[list(ABOUT)]
-        parts.append(JointRows(about, hands.joints[..., :2]).take(hands.found))
-        missing.append(about["label"][~hands.found])
-    return _written(parts, pd.concat(missing).value_counts().to_dict(), file)
+    listing, folder = list_images(data), home_expanded(data.cache_dir) / "hands"
+    found = []
+    for listed in (listing.images, *listing.external.values()):
+        table = make_manifest(listed, data, external=True).table
+        store = HandStore(folder, table["path"].tolist(), table["sha256"].tolist(), source)
+        found.append((table[list(ABOUT)], store.open(data)))
+    return _written(found, file)
 
 
 @dataclass(frozen=True)
@@ -85,21 +76,18 @@ class Clip:
     frames: Iterable[bytes]
 
 
-def export_clips(
-    clips: Sequence[Clip], source: HandSource, file: Path, *, max_megapixels: float
-) -> Export:
+def export_clips(clips: Sequence[Clip], data: DataConfig, source: HandSource, file: Path) -> Export:
     """Find the hands in the frames of recordings, and write their joints.
 
     Raises:
         DataError: the file cannot be used, or no frame shows a hand.
     """
-    detector, parts, missing = source.open(), [], Counter[str]()
+    detector, found = source.open(), []
     for clip in clips:
-        hands = together([find_in(detector, frame, max_megapixels) for frame in clip.frames])
+        hands = together([find_in(detector, frame, data.max_megapixels) for frame in clip.frames])
         about = pd.DataFrame([(clip.label, clip.signer, clip.signer)] * len(hands), columns=ABOUT)
-        parts.append(JointRows(about, hands.joints[..., :2]).take(hands.found))
-        missing += Counter({clip.label: int((~hands.found).sum())})
-    return _written(parts, dict(missing.most_common()), file)
+        found.append((about, hands))
+    return _written(found, file)
 
 
 def export_drawn(n_signers: int, source: HandSource, file: Path) -> Export:
@@ -117,18 +105,19 @@ def export_drawn(n_signers: int, source: HandSource, file: Path) -> Export:
         for n, letter in shown:
             found.append(detector.find(draw_signer(letter, n, 0, _PICTURE)))
             advance(len(found))
-    hands, names = together(found), [f"detected_{n:04d}" for n, _ in shown]
+    names = [f"detected_{n:04d}" for n, _ in shown]
     labels = [letter for _, letter in shown]
     about = pd.DataFrame({"label": labels, "source": names, "group": names}, dtype="str")
-    part = JointRows(about, hands.joints[..., :2]).take(hands.found)
-    missing = Counter(about["label"][~hands.found].tolist())
-    return _written([part], dict(missing.most_common()), file)
+    return _written([(about, together(found))], file)
 
 
-def _written(parts: Sequence[JointRows], missing: dict[str, int], file: Path) -> Export:
-    joints = np.concatenate([part.joints for part in parts])
-    rows = JointRows(pd.concat([part.table for part in parts], ignore_index=True), joints)
-    if not len(rows):
-        raise DataError(f"no hand was found in any of {sum(missing.values()):,} images")
-    write_joint_rows(rows, file)
-    return Export(len(rows), missing)
+def _written(found: Sequence[tuple[pd.DataFrame, Hands]], file: Path) -> Export:
+    """Write the joints of the hands among many images, of which the tables tell."""
+    about = pd.concat([table for table, _ in found], ignore_index=True)
+    joints = np.concatenate([hands.joints[..., :2] for _, hands in found])
+    there = np.concatenate([hands.found for _, hands in found])
+    if not there.any():
+        raise DataError(f"no hand was found in any of {len(about):,} images")
+    write_joint_rows(JointRows(about, joints).take(there), file)
+    missing = Counter(about["label"][~there].tolist())
+    return Export(int(there.sum()), dict(missing.most_common()))
