@@ -1,6 +1,7 @@
 """Where files are: the YAML files, a user's home; and the help text, which needs nothing else."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -16,20 +17,22 @@ def home_expanded(given: str | Path) -> Path:
     return Path(os.path.expanduser(given))  # noqa: PTH111 - Path's raises where there is no such user
 
 
-def exists_at(given: str) -> bool:
+def exists_at(given: str, kind: Callable[[Path], bool] = Path.exists) -> bool:
     """Tell whether a path leads to something; one that no system can have does not."""
     try:
-        return home_expanded(given).exists()
+        return kind(home_expanded(given))
     except (OSError, ValueError):  # too long, not to be looked at
         return False
 
 
 def is_file_at(given: str) -> bool:
     """Tell whether a path leads to a file."""
-    try:
-        return home_expanded(given).is_file()
-    except (OSError, ValueError):
-        return False
+    return exists_at(given, Path.is_file)
+
+
+def is_folder_at(given: str) -> bool:
+    """Tell whether a path leads to a folder."""
+    return exists_at(given, Path.is_dir)
 
 
 def help_text() -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from matplotlib import get_data_path
 from matplotlib.font_manager import fontManager, get_font
+from PIL import Image, ImageDraw, ImageFont
 
 from asl_exp.config.redact import printable
 
@@ -37,6 +38,15 @@ def _glyphs(file: str) -> frozenset[int]:
         return frozenset(get_font(file).get_charmap())
     except (OSError, RuntimeError):  # a font file that is gone or damaged
         return frozenset()
+
+
+def write(
+    sheet: Image.Image, place: tuple[int, int], text: str, colour: str, size: int = 14
+) -> None:
+    """Write a line of text onto a picture, whose upper left corner is there."""
+    font = ImageFont.truetype(DEFAULT, size)
+    shown = drawable(text, default_alone=True)
+    ImageDraw.Draw(sheet).text(place, shown, fill=colour, font=font)
 
 
 def drawable(text: str, *, default_alone: bool = False) -> str:

@@ -101,7 +101,8 @@ class BatchLoader:
         order, first = self._order(), self._first_batch * self._global_size
         self._first_batch = 0
         for start in range(first, len(order), self._global_size):
-            share = _share(order[start : start + self._global_size], self._rank, self._world_size)
+            batch = order[start : start + self._global_size]
+            share = np.array_split(batch, self._world_size)[self._rank]  # the first may have more
             if len(share):
                 yield share
             elif self._shuffle:
@@ -185,11 +186,6 @@ def balanced_order(
         if quota
     ]
     return generator.permutation(np.concatenate(chosen))
-
-
-def _share(batch: NDArray[np.int64], rank: int, world_size: int) -> NDArray[np.int64]:
-    """Return a rank's contiguous part; the first ranks may have one image more."""
-    return np.array_split(batch, world_size)[rank]
 
 
 class _StoppedError(Exception):

@@ -139,16 +139,13 @@ def find_recordings(
 def _joined(names: NDArray[np.str_], near: NDArray[np.int64]) -> NDArray[np.str_]:
     """Join recordings that share near-duplicates, under the name of the first image."""
     import pandas as pd
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+
+    from asl_exp.data.near_duplicates import clusters
 
     recording, cluster = pd.factorize(names)[0], pd.factorize(near)[0]
     side = len(names)
-    links = coo_array((np.ones(side, bool), (cluster, side + recording)), (2 * side,) * 2)
-    _, component = connected_components(links, directed=False)
-    _, first, inverse = np.unique(
-        component[side + recording], return_index=True, return_inverse=True
-    )
+    component = clusters(2 * side, np.stack([cluster, side + recording], 1))[side + recording]
+    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
     joined: NDArray[np.str_] = names[first][inverse]
     return joined
 

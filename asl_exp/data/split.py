@@ -5,6 +5,7 @@ recording are near-copies of each other, and a test image whose near-copy was tr
 memory, not recognition.
 """
 
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -252,7 +253,7 @@ def _improved(
                 trial = _moved(held, counts[group], chosen[group], to)
                 if (loss := _loss(trial, wanted)) < best - 1e-12:
                     best, held, chosen[group] = loss, trial, to
-        for one, other in _pairs(len(counts)) if few else ():
+        for one, other in combinations(range(len(counts)), 2) if few else ():
             trial = _moved(held, counts[one] - counts[other], chosen[one], chosen[other])
             if (loss := _loss(trial, wanted)) < best - 1e-12:
                 best, held = loss, trial
@@ -260,10 +261,6 @@ def _improved(
         if best == before:
             break
     return chosen
-
-
-def _pairs(count: int) -> list[tuple[int, int]]:
-    return [(one, other) for one in range(count) for other in range(one + 1, count)]
 
 
 def _moved(

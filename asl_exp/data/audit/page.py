@@ -1,19 +1,20 @@
 """The audit as one HTML file that needs nothing else; sheets of small images are inside it."""
 
+from collections.abc import Sequence
 from html import escape
 from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from asl_exp.config import readable
 from asl_exp.config.documents import html_document, html_image, html_table
 from asl_exp.config.schema import AugmentationConfig
 from asl_exp.data.audit.findings import DOUBT, TRAIN, Findings
 from asl_exp.data.decode import Pixels
-from asl_exp.data.fonts import DEFAULT, drawable
+from asl_exp.data.fonts import write
 from asl_exp.data.letters import LetterData, Split
 from asl_exp.data.near_duplicates import THRESHOLD
 
@@ -26,7 +27,7 @@ def html_page(data: LetterData, findings: Findings, augmentation: AugmentationCo
         _splits(facts),
         _pairs(data, findings),
         _suspects(data, findings),
-        _classes(facts, data.classes),
+        _counts(facts, "class", "classes", data.classes),
         _groups(facts, findings),
         _left_out(findings),
         "<h2>What the network sees in training</h2><p>The first image of a row is as it is stored, "
@@ -53,7 +54,7 @@ def _verdict(findings: Findings) -> str:
             "<p class='note good'>No image of val, test or an external set has a copy or "
             f"near-copy among the training images, and no group is cut ({rule}).</p>"
         )
-    others = [name for name in _names(findings) if name != TRAIN]
+    others = [str(name) for name in findings.images["split"].unique() if name != TRAIN]
     copies = _parts({name: sum(findings.leaked(name)) for name in others})
     mates = _parts({name: findings.group_mates(name) for name in others})
     return (
@@ -67,10 +68,6 @@ def _parts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} of {escape(name)}" for name, count in counts.items() if count) or (
         "none"
     )
-
-
-def _names(findings: Findings) -> list[str]:
-    return list(dict.fromkeys(findings.images["split"]))
 
 
 def _splits(facts: dict[str, Any]) -> str:
@@ -144,14 +141,6 @@ def _suspects(data: LetterData, findings: Findings) -> str:
     )
 
 
-def _classes(facts: dict[str, Any], classes: tuple[str, ...]) -> str:
-    rows = [
-        [name, *(one["classes"].get(name, 0) for one in facts["splits"].values())]
-        for name in classes
-    ]
-    return "<h2>Images by class</h2>" + html_table(["class", *facts["splits"]], rows)
-
-
 _GROUP_ROWS: Final = 60
 
 
@@ -160,15 +149,16 @@ def _groups(facts: dict[str, Any], findings: Findings) -> str:
     known = [("source", "sources"), ("group", "groups")]
     for title, key in known[:1] if findings.groups == "unknown" else known:
         names = sorted({name for one in facts["splits"].values() for name in one[key]})
-        rows = [
-            [name, *(one[key].get(name, 0) for one in facts["splits"].values())]
-            for name in names[:_GROUP_ROWS]
-        ]
         more = f"<p>and {len(names) - _GROUP_ROWS:,} more</p>" if len(names) > _GROUP_ROWS else ""
-        sections.append(
-            f"<h2>Images by {title}</h2>{html_table([title, *facts['splits']], rows)}{more}"
-        )
+        sections.append(_counts(facts, title, key, names[:_GROUP_ROWS]) + more)
     return "".join(sections)
+
+
+def _counts(facts: dict[str, Any], title: str, key: str, names: Sequence[str]) -> str:
+    """Return how many images of each name each split has."""
+    splits = facts["splits"]
+    rows = [[name, *(one[key].get(name, 0) for one in splits.values())] for name in names]
+    return f"<h2>Images by {title}</h2>{html_table([title, *splits], rows)}"
 
 
 def _left_out(findings: Findings) -> str:
@@ -268,15 +258,8 @@ def _grid(
     step = side + _GAP
     width = label_width + step * max(len(row) for row in rows)
     sheet = Image.new("RGB", (width, step * len(rows)), (255, 255, 255))
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(DEFAULT, 14)
     for top, (name, row) in enumerate(zip(names, rows, strict=True)):
-        draw.text(
-            (4, top * step + side // 2 - 8),
-            drawable(name, default_alone=True),
-            fill=(40, 40, 40),
-            font=font,
-        )
+        write(sheet, (4, top * step + side // 2 - 8), name, "#282828")
         for left, image in enumerate(row):
             sheet.paste(image, (label_width + left * step, top * step))
     return sheet

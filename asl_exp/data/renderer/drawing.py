@@ -37,7 +37,7 @@ def draw(shot: Shot, size: int) -> npt.NDArray[np.uint8]:
     """The image of a shot, (size, size, 3) RGB. The same bytes again on the same machine."""
     if not SMALLEST <= size <= LARGEST:
         raise ValueError(f"size is {size!r}; allowed is {SMALLEST} to {LARGEST} pixels")
-    rng = image_stream(shot, "image")
+    rng = image_stream(shot)
     picture: Plane = background(shot, size)
     if shot.letter != NOTHING:
         colour, alpha = _hand(shot, size, rng, surroundings=picture.mean(axis=(0, 1)))
@@ -52,7 +52,7 @@ def draw_signer(letter: str, signer: int, seed: int, size: int) -> npt.NDArray[n
     """
     shot = Shot(letter, signer, session=1, index=1, external=signer % 4 == 0, seed=seed)
     hand = signers_hand(letter, signer, seed)
-    rng, session = image_stream(shot, "image"), session_of(shot)
+    rng, session = image_stream(shot), session_of(shot)
     picture: Plane = background(shot, size)
     bend = hand.pose.bend + rng.normal(0.0, 8.0)
     arm = forearm_frame(hand.attitude, bend, hand.pose.deviation)

@@ -112,18 +112,8 @@ def stream(seed: int, external: bool, purpose: str, *parts: int) -> np.random.Ge
     return np.random.default_rng([seed, int(external), zlib.crc32(purpose.encode()), *parts])
 
 
-def person_stream(shot: Shot, purpose: str) -> np.random.Generator:
-    """Generator for what all images of a signer share."""
-    return stream(shot.seed, shot.external, purpose, shot.signer)
-
-
-def session_stream(shot: Shot, purpose: str) -> np.random.Generator:
-    """Generator for what all images of a session share."""
-    return stream(shot.seed, shot.external, purpose, shot.signer, shot.session)
-
-
-def image_stream(shot: Shot, purpose: str) -> np.random.Generator:
+def image_stream(shot: Shot) -> np.random.Generator:
     """Generator for one image alone."""
     letter = zlib.crc32(shot.letter.encode())
     parts = (shot.signer, shot.session, shot.index, letter)
-    return stream(shot.seed, shot.external, purpose, *parts)
+    return stream(shot.seed, shot.external, "image", *parts)

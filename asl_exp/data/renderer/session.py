@@ -9,7 +9,7 @@ import numpy as np
 
 from asl_exp.data.renderer.capsules import Solids
 from asl_exp.data.renderer.hand import Array, Finger, Thumb
-from asl_exp.data.renderer.identity import Shot, session_stream
+from asl_exp.data.renderer.identity import Shot, stream
 from asl_exp.data.renderer.letters import Pose
 from asl_exp.data.renderer.shading import Light
 from asl_exp.data.renderer.signer import Person
@@ -90,7 +90,7 @@ class Session:
 
 def session_of(shot: Shot) -> Session:
     """Light and camera of a shot's session."""
-    rng = session_stream(shot, "session")
+    rng = stream(shot.seed, shot.external, "session", shot.signer, shot.session)
     return Session(
         light=_against_the_light(rng) if shot.external else _ordinary_light(rng),
         tilt=rng.normal(0.0, 6.0),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from asl_exp.data.renderer.hand import Array, Bones, adult_bones
-from asl_exp.data.renderer.identity import Shot, person_stream, stream
+from asl_exp.data.renderer.identity import Shot, stream
 
 # Linear RGB reflectance from very light to very dark skin, by eye: back of the hand, and palm,
 # which varies less.
@@ -52,7 +52,7 @@ class Person:
 def person_of(shot: Shot) -> Person:
     """The signer of a shot."""
     shared = stream(shot.seed, shot.external, "people")
-    rng = person_stream(shot, "person")
+    rng = stream(shot.seed, shot.external, "person", shot.signer)
     # Steps by the golden ratio spread few signers evenly over the range of skin tones.
     tone = (shared.uniform() + shot.signer * _GOLDEN) % 1.0
     undertone = 1 + np.array([0.04, 0.0, -0.06]) * rng.normal()

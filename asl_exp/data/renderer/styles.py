@@ -50,19 +50,15 @@ def varied(pose: Pose, spread: Spread, rng: Rng) -> Pose:
     """Return the pose with every angle a little off; no finger bends backwards at its middle."""
     root, middle = rng.normal(0.0, max(spread.folding, 1e-9), 2)
     fingers = [_varied_finger(finger, root, middle, spread, rng) for finger in pose.fingers]
-    thumb = np.array([*vars(pose.thumb).values()]) + rng.normal(0.0, 1.0, 5) * spread.thumb
+    thumb = Thumb(*np.array([*vars(pose.thumb).values()]) + rng.normal(0.0, 1.0, 5) * spread.thumb)
     return replace(
         pose,
         fingers=_four(fingers),
-        thumb=_least_bent(Thumb(*thumb)),
+        thumb=replace(thumb, mcp=max(-18.0, thumb.mcp), ip=max(-20.0, thumb.ip)),
         yaw=pose.yaw + rng.normal() * spread.yaw,
         pitch=pose.pitch + rng.normal() * spread.pitch,
         roll=pose.roll + rng.normal() * spread.roll,
     )
-
-
-def _least_bent(thumb: Thumb) -> Thumb:
-    return replace(thumb, mcp=max(-18.0, thumb.mcp), ip=max(-20.0, thumb.ip))
 
 
 def _varied_finger(finger: Finger, root: float, middle: float, spread: Spread, rng: Rng) -> Finger:

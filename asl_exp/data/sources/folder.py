@@ -332,16 +332,9 @@ class _Inside:
 
     @classmethod
     def of(cls, folder: Path, found: _Rows | None) -> "_Inside":
-        images, folders = [], []
-        for entry in _entries(str(folder)):
-            if is_image(entry.name) and not _is_folder(entry):
-                images.append(entry.name)
-            elif _is_folder(entry):
-                if entry.name.lower() not in words.IGNORED:
-                    folders.append(entry.name)
-            elif found is not None and not is_junk(entry.name):
-                found.other_files[_kind(entry.name)] += 1
-        return cls(tuple(sorted(images)), tuple(sorted(folders, key=natural)))
+        images, folders = _sorted_out(str(folder), found.other_files if found else None)
+        names = sorted((entry.name for entry in folders), key=natural)
+        return cls(tuple(sorted(entry.name for entry in images)), tuple(names))
 
 
 def is_junk(name: str) -> bool:
@@ -357,10 +350,6 @@ def is_image(name: str) -> bool:
 def _below(folder: Path, path: str) -> str:
     """Return where a file lies below a folder, in strings: by Path, 87,000 files take seconds."""
     return path.removeprefix(f"{str(folder).rstrip(os.sep)}{os.sep}").replace(os.sep, "/")
-
-
-def _kind(name: str) -> str:
-    return Path(name).suffix.lower() or "without ending"
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -391,6 +380,21 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             f"{some([printable(path) for path in wrong], 3)}; rename them"
         )
     return found
+
+
+def _sorted_out(
+    folder: str, others: Counter[str] | None
+) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    """Return the images in a folder and the folders that may hold some; count the other files."""
+    images, folders = [], []
+    for entry in _entries(folder):
+        if _is_folder(entry):
+            folders += [entry] if entry.name.lower() not in words.IGNORED else []
+        elif is_image(entry.name):
+            images.append(entry)
+        elif others is not None:
+            others[Path(entry.name).suffix.lower() or "without ending"] += 1
+    return images, folders
 
 
 def _is_text(name: str) -> bool:
@@ -438,14 +442,9 @@ def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[st
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        for entry in _entries(current):
-            if is_image(entry.name) and not _is_folder(entry):
-                yield entry.path
-            elif _is_folder(entry):
-                if entry.name.lower() not in words.IGNORED:
-                    waiting.append(entry.path)
-            elif others is not None:
-                others[_kind(entry.name)] += 1
+        images, folders = _sorted_out(current, others)
+        yield from (entry.path for entry in images)
+        waiting += [entry.path for entry in folders]
 
 
 def _has_images(folder: Path, found: _Rows) -> bool:

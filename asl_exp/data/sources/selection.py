@@ -11,7 +11,7 @@ from typing import Final
 import pandas as pd
 
 from asl_exp.config.classes import SIGNS, parse_classes
-from asl_exp.config.conf_folder import home_expanded
+from asl_exp.config.conf_folder import home_expanded, is_folder_at
 from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.rules import SYNTHETIC_EXTERNAL
 from asl_exp.config.schema import DataConfig
@@ -254,20 +254,13 @@ def _external(
         return everything[everything["source"] == name].reset_index(drop=True)
     if name.lower().endswith(TABLES):
         return list_manifest(name, "data.external")
-    if _is_folder(name):
+    if is_folder_at(name):
         return list_folder(name, "data.external", wanted=classes)
     known = [*sorted(set(everything["source"])), SYNTHETIC_EXTERNAL]
     raise DataError(
         f"data.external: '{name}' is no source of the manifest ({some(known)}), no folder and no "
         f"CSV file{nearest(name, known)}"
     )
-
-
-def _is_folder(name: str) -> bool:
-    try:
-        return home_expanded(name).is_dir()
-    except (OSError, RuntimeError, ValueError):  # too long, of no user, a zero byte
-        return False
 
 
 def _synthetic_external(config: DataConfig) -> pd.DataFrame:
@@ -285,7 +278,7 @@ def _synthetic_external(config: DataConfig) -> pd.DataFrame:
 
 def _require_elsewhere(given: str, rows: pd.DataFrame, inside: pd.DataFrame, root: str) -> None:
     """Refuse an external folder that lies in the folder that is trained on, or around it."""
-    if not _is_folder(given):
+    if not is_folder_at(given):
         return
     main, other = home_expanded(root).resolve(), home_expanded(given).resolve()
     shared = 0

@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from asl_exp.config import readable
-from asl_exp.data.fonts import DEFAULT, drawable
+from asl_exp.data.fonts import write
 from asl_exp.evaluation.figures import canvas
 from asl_exp.evaluation.scores import Integers, Labels, Probabilities, predicted_classes
 
@@ -52,7 +52,7 @@ def mistakes_figure(
     for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(place, columns)
         left, above = MARGIN + column * (SIDE + GAP), top + row * tall
-        write(sheet, (left, above), caption[0])
+        write(sheet, (left, above), caption[0], canvas.BLACK)
         paste(sheet, (left, above + LINE), image, SIDE)
         name = canvas.shortened(caption[1], LONGEST_NAME)
         write(sheet, (left, above + LINE + SIDE + 2), name, canvas.GREY, 11)
@@ -68,21 +68,9 @@ def new_sheet(told: Sequence[str], width: int, height: int) -> Image.Image:
     """Return a white sheet with its title, no row of which is wider."""
     sheet = Image.new("RGB", (width, height), "white")
     for place, row in enumerate(told):
-        write(sheet, (MARGIN, MARGIN + place * LINE), canvas.shortened(row, width // 7))
+        shown = canvas.shortened(row, width // 7)
+        write(sheet, (MARGIN, MARGIN + place * LINE), shown, canvas.BLACK)
     return sheet
-
-
-def write(
-    sheet: Image.Image,
-    place: tuple[int, int],
-    text: str,
-    colour: str = canvas.BLACK,
-    size: int = 14,
-) -> None:
-    """Write a line of text whose upper left corner is there."""
-    font = ImageFont.truetype(DEFAULT, size)
-    shown = drawable(text, default_alone=True)
-    ImageDraw.Draw(sheet).text(place, shown, fill=colour, font=font)
 
 
 def paste(sheet: Image.Image, place: tuple[int, int], image: Images, side: int) -> None:
