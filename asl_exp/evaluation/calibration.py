@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from asl_exp.config import readable
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities, checked
@@ -73,7 +72,7 @@ def fitted(
     )
     if wanted_accuracy is None:
         return Calibration(temperature, None, told)
-    threshold, reached = _threshold(_softened(logs, temperature), labels, wanted_accuracy)
+    threshold, reached = _threshold(softmax(logs / temperature, axis=1), labels, wanted_accuracy)
     return Calibration(temperature, threshold, f"{told}; {reached}")
 
 
@@ -95,12 +94,6 @@ def _log_loss(logs: Floats, labels: Integers, inverse: float) -> float:
     scaled = logs * inverse
     true = scaled[np.arange(len(labels)), labels]
     return float(np.mean(logsumexp(scaled, axis=1) - true))
-
-
-def _softened(logs: Floats, temperature: float) -> Floats:
-    scaled = logs / temperature
-    softened: npt.NDArray[np.float64] = np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True))
-    return softened
 
 
 def _threshold(probabilities: Floats, labels: Integers, wanted: float) -> tuple[float | None, str]:

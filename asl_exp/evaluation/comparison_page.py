@@ -23,7 +23,6 @@ from asl_exp.evaluation.comparison import (
 )
 from asl_exp.evaluation.differences import (
     MOST_PAIRED,
-    Common,
     Pair,
     common_images,
     is_shown,
@@ -108,7 +107,8 @@ def score_table(compared: Sequence[Configuration]) -> Table:
     for one in compared:
         row = _score_row(one, sets, external)
         for shared in common:
-            row.append(_common_cell(shared, one) if one.scored(shared.where) else "-")
+            told = shared.accuracy(one) if one.scored(shared.where) else None
+            row.append(_cell([told[0]], told[1], None) if told else "-")
         rows.append(row)
     return header, rows
 
@@ -143,11 +143,6 @@ def _external_means(one: Configuration, external: Sequence[str]) -> list[float]:
         for run in one.runs
         if all(where in run.sets for where in external)
     ]
-
-
-def _common_cell(shared: Common, one: Configuration) -> str:
-    accuracy, interval = shared.accuracy(one)
-    return _cell([accuracy], interval, None)
 
 
 def _network(run: Compared) -> str:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import gaussian_filter
 
 from asl_exp.data.decode import Pixels
+from asl_exp.data.hands.hand import FINGERS
 from asl_exp.data.renderer.background import clutter, shelf, wall
 
 Points = NDArray[np.float64]
@@ -163,7 +164,6 @@ def _moved(shown: Shown, matrix: Points) -> Shown:
 
 
 _PALM: Final = (0, 1, 5, 9, 13, 17)
-_FINGERS: Final = tuple(tuple(range(first, first + 4)) for first in (1, 5, 9, 13, 17))
 
 
 def _hand_mask(joints: Points, width: int, height: int) -> NDArray[np.float32]:
@@ -178,7 +178,7 @@ def _hand_mask(joints: Points, width: int, height: int) -> NDArray[np.float32]:
     thick = max(1, round(0.3 * palm))
     outline = [tuple(joints[index]) for index in _PALM]
     pen.polygon(outline, fill=255)
-    lines = [[*outline, *outline[:2]], *([tuple(joints[i]) for i in one] for one in _FINGERS)]
+    lines = [[*outline, *outline[:2]], *([tuple(joints[i]) for i in one] for one in FINGERS)]
     for line in lines:
         pen.line(line, fill=255, width=thick, joint="curve")
     pen.line([tuple(joints[0]), tuple(elbow)], fill=255, width=2 * thick)

@@ -125,7 +125,8 @@ def _heat(model: LetterClassifier, seen: Seen, index: int) -> Floats | None:
         ) from error
     images, joints = _inputs(model, seen)
     with torch.no_grad():
-        features = _feature_map(model, images)
+        normalised = (images - model.mean) / model.std
+        features = model.backbone.forward_features(normalised)  # type: ignore[operator]
     if features.ndim < 3:
         return None
     above = _AboveFeatures(model, features, joints)
@@ -135,11 +136,6 @@ def _heat(model: LetterClassifier, seen: Seen, index: int) -> Floats | None:
     model.zero_grad(set_to_none=True)
     clean: Floats = np.clip(np.nan_to_num(heat), 0, 1).astype(np.float32)
     return clean
-
-
-def _feature_map(model: LetterClassifier, images: Tensor) -> Tensor:
-    normalised = (images - model.mean) / model.std
-    return model.backbone.forward_features(normalised)  # type: ignore[no-any-return, operator]
 
 
 class _AboveFeatures(nn.Module):

@@ -75,9 +75,7 @@ class AnsweredSet:
 
     def scores(self) -> dict[str, float]:
         """Return names.SCORES, those of risk and coverage, and how often a hand was found."""
-        totals = report.summary(self.probabilities, self.labels)
-        curve = risk_coverage(self.probabilities, self.labels)
-        totals |= {names.RISK_COVERAGE_AREA: curve.area, names.ACCURACY_SUREST: curve.surest}
+        totals = _scores_of(self.probabilities, self.labels)
         if self.found is not None:
             totals[names.HANDS_FOUND] = float(self.found.mean())
         return totals
@@ -87,6 +85,12 @@ class AnsweredSet:
         from asl_exp.evaluation.figures.canvas import line
 
         return "\n".join(filter(None, (line(len(self.labels), *told), self.caution)))
+
+
+def _scores_of(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
+    curve = risk_coverage(probabilities, labels)
+    of_curve = {names.RISK_COVERAGE_AREA: curve.area, names.ACCURACY_SUREST: curve.surest}
+    return report.summary(probabilities, labels) | of_curve
 
 
 @dataclass(frozen=True)
@@ -292,10 +296,6 @@ def _check(answered: AnsweredSet) -> None:
         raise ValueError(
             f"{n_classes} columns of probabilities need as many different names; got {classes}"
         )
-    _check_table(answered)
-
-
-def _check_table(answered: AnsweredSet) -> None:
     given, labels = answered.table["label"].tolist(), answered.labels
     if len(given) != len(labels):
         raise ValueError(f"the table has {len(given)} rows for {len(labels)} images")
@@ -344,16 +344,11 @@ def score_file(file: Path) -> Scored:
         raise UserError(f"{file}: these are no predictions of asl_exp ({reason})") from error
     confusion = scores.confusion_matrix(probabilities, labels)
     recall = scores.recall_by_class(confusion)
-    curve = risk_coverage(probabilities, labels)
     groups = known_groups(table["group"].astype(str).tolist())
     intervals = score_intervals(probabilities, labels, groups)
     return Scored(
         table=table.assign(correct=probabilities.argmax(1) == labels),
-        values={
-            **report.summary(probabilities, labels),
-            names.RISK_COVERAGE_AREA: curve.area,
-            names.ACCURACY_SUREST: curve.surest,
-        },
+        values=_scores_of(probabilities, labels),
         intervals=intervals,
         recall={
             name: float(share)

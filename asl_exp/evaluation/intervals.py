@@ -108,7 +108,9 @@ def score_intervals(
     of: dict[str, Interval] = {}
     for name, statistic in _STATISTICS.items():
         value = float(statistic(total, n_classes)[0])
-        low, high = _interval(statistic(draws, n_classes), value, n_units, bounded=name in _SHARES)
+        low, high = interval_of(
+            statistic(draws, n_classes), value, n_units, bounded=name in _SHARES
+        )
         of[name] = max(0.0, low), high
     return Intervals(unit, n_units, of, _class_intervals(draws, total, n_classes, n_units))
 
@@ -129,7 +131,7 @@ def mean_interval(
     counts = np.stack([values, np.ones(len(values))], axis=1)
     sums = _drawn_sums(counts, units, n_units)
     drawn, mean = sums[:, 0] / sums[:, 1], float(values.mean())
-    low, high = _interval(drawn, mean, n_units, bounded=share)
+    low, high = interval_of(drawn, mean, n_units, bounded=share)
     return max(low, -1.0), min(high, 1.0)
 
 
@@ -163,11 +165,6 @@ def drawn_units(
         rows = np.arange(n_draws)[:, None] * n_units
         counts = np.bincount((drawn + rows).ravel(), minlength=n_draws * n_units)
         yield counts.astype(np.float32).reshape(n_draws, n_units)[:, units]
-
-
-def share_interval(values: Floats, value: float, n_units: int) -> Interval:
-    """Return the interval of a share of 0 to 1 from its drawn values."""
-    return _interval(values, value, n_units, bounded=True)
 
 
 def wilson(successes: float, trials: int) -> Interval:
@@ -285,11 +282,11 @@ def _class_intervals(
             of = whole.sum(axis=axis - 1)[index]
             if of and np.isfinite(values).any():
                 value = whole[index, index] / of
-                found[int(index)][name] = _interval(values, value, n_units, bounded=True)
+                found[int(index)][name] = interval_of(values, value, n_units, bounded=True)
     return found
 
 
-def _interval(values: Floats, value: float, n_units: int, *, bounded: bool) -> Interval:
+def interval_of(values: Floats, value: float, n_units: int, *, bounded: bool) -> Interval:
     """Return the interval of a score from its drawn values; see the module.
 
     Args:

@@ -70,9 +70,11 @@ class LeakPrice:
         if self.unchanged:
             interval = "no interval: not one answer changed"
         lost = f"; no training image of {', '.join(self.lost)} is left" if self.lost else ""
+        have = "has" if self.n_copied == 1 else "have"
+        these = "this 1" if self.n_removed == 1 else f"these {self.n_removed:,}"
         return (
-            f"{self.n_copied:,} of {self.n_test:,} test images {_have(self.n_copied)} a "
-            f"near-duplicate among the training images; without {_these(self.n_removed)} of "
+            f"{self.n_copied:,} of {self.n_test:,} test images {have} a "
+            f"near-duplicate among the training images; without {these} of "
             f"{self.n_train:,} a linear head gets {self._told('without')} instead of "
             f"{self._told('accuracy')}, and {self._told('control')} "
             f"without as many others: they are worth {self.points:.1f} points ({interval}){lost}"
@@ -82,14 +84,6 @@ class LeakPrice:
         bounds = self.intervals[name]
         spread = f" ({readable.interval(bounds)})" if bounds else ""
         return f"{readable.score(getattr(self, name))}{spread}"
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
-
-
-def _these(count: int) -> str:
-    return "this 1" if count == 1 else f"these {count:,}"
 
 
 def leak_price(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from asl_exp.config import names, readable
 from asl_exp.config.documents import markdown_table, markdown_text
 from asl_exp.config.redact import printable
-from asl_exp.config.schema import DataConfig
 from asl_exp.data.letters import LetterData
 from asl_exp.evaluation.intervals import known_groups
 from asl_exp.model.folder import made_by
@@ -63,7 +62,7 @@ def model_card(facts: Facts) -> str:
         *_limits(facts),
         *_licences(facts),
         *_repeat(facts),
-        *_files(),
+        _FILES,
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -185,17 +184,13 @@ def _licences(facts: Facts) -> Iterator[str]:
     lines = [f"weights that it started from: {licence_of(config.backbone)}"]
     if config.hand.mode == "joints":
         lines = ["weights that it started from: none"]
-    lines.append(f"training images: {_data_licence(config.data)}")
+    own = "the images' owners decide; asl_exp has no record of their licence"
+    lines.append(f"training images: {_LICENCES.get(config.data.source, own)}")
     if config.hand.mode != "none" and config.hand.detector == "mediapipe":
         lines.append("hand detector: MediaPipe's networks, Google, Apache-2.0")
     lines.append("code: asl_exp, MIT")
     yield "## Licences"
     yield "\n".join(f"- {line}" for line in lines)
-
-
-def _data_licence(config: DataConfig) -> str:
-    own = "the images' owners decide; asl_exp has no record of their licence"
-    return _LICENCES.get(config.source, own)
 
 
 def _repeat(facts: Facts) -> Iterator[str]:
@@ -220,12 +215,10 @@ _OWN_FOLDERS: Final = ("runs_dir=", "data.cache_dir=")
 """Words of a command that say where something lies on the machine of the run."""
 
 
-def _files() -> Iterator[str]:
-    yield "## Files"
-    yield (
-        "`model.json` (classes, preprocessing, calibration, configuration, digests) and "
-        "`weights.safetensors` are the model: they hold no code, and asl_exp reads nothing else. "
-        "`MLmodel`, `code/` and the requirements are for MLflow: `mlflow.pyfunc.load_model` and "
-        "`mlflow models serve` run the code in this folder, so give them only a folder whose maker "
-        "you trust."
-    )
+_FILES: Final = """## Files
+
+`model.json` (classes, preprocessing, calibration, configuration, digests) and \
+`weights.safetensors` are the model: they hold no code, and asl_exp reads nothing else. \
+`MLmodel`, `code/` and the requirements are for MLflow: `mlflow.pyfunc.load_model` and \
+`mlflow models serve` run the code in this folder, so give them only a folder whose maker \
+you trust."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from asl_exp.config import names, readable
 from asl_exp.evaluation import scores
-from asl_exp.evaluation.intervals import Interval, drawn_units, share_interval
+from asl_exp.evaluation.intervals import Interval, drawn_units, interval_of
 from asl_exp.evaluation.scores import Floats, Integers, Labels, Probabilities
 
 WANTED: Final = (0.90, 0.95, 0.99)
@@ -94,10 +94,11 @@ def risk_coverage_intervals(
     drawn = drawn_units(len(wrong), ordered, _DRAWS_TOGETHER)
     areas, surest = zip(*(_of_draws(weights, errors, last) for weights in drawn), strict=True)
     curve = risk_coverage(probabilities, labels)
-    return {
-        names.RISK_COVERAGE_AREA: share_interval(np.concatenate(areas), curve.area, n_units),
-        names.ACCURACY_SUREST: share_interval(np.concatenate(surest), curve.surest, n_units),
+    both = {
+        names.RISK_COVERAGE_AREA: (np.concatenate(areas), curve.area),
+        names.ACCURACY_SUREST: (np.concatenate(surest), curve.surest),
     }
+    return {name: interval_of(*one, n_units, bounded=True) for name, one in both.items()}
 
 
 def _of_draws(weights: Drawn, wrong: Drawn, last: Integers) -> tuple[Floats, Floats]:
