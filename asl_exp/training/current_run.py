@@ -102,15 +102,14 @@ class Run:
         if self.state is not None:
             self.phases = [PhaseResult(**done) for done in self.state.phases]
             self.epochs = list(self.state.rows)
-        planned = [name for name, phase in self.config.schedule.items() if phase.epochs]
-        self.epoch_log = EpochLog(self.recorder, planned)
+        self.planned = [name for name, phase in self.config.schedule.items() if phase.epochs]
+        self.epoch_log = EpochLog(self.recorder, self.planned)
 
     @property
     def phases_left(self) -> list[str]:
         """The names of the phases that are not finished, in order."""
         done = {phase.name for phase in self.phases}
-        planned = [name for name, phase in self.config.schedule.items() if phase.epochs]
-        return [name for name in planned if name not in done]
+        return [name for name in self.planned if name not in done]
 
     @property
     def first_epoch(self) -> int:
@@ -122,7 +121,3 @@ class Run:
         """What every checkpoint carries beside the weights."""
         detector = detector_digest(self.config.hand, self.config.data.cache_dir)
         return checkpoint_metadata(self.config, self.data.classes, self.preprocessing, detector)
-
-    def state_of(self, phase: str) -> State | None:
-        """Return the state to go on from, if it was written in this phase."""
-        return self.state if self.state and self.state.phase == phase else None

@@ -7,8 +7,7 @@ folds that are finished stay as they are.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -98,7 +97,9 @@ def run_folds(
         UserError: as run_experiment; folds that are finished stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with hushed(evaluate != "everything"), _claimed(folder):
+    with hushed(evaluate != "everything"), held(folder) as mine:
+        if not mine:  # between two folds no run of theirs shows that they go on
+            raise UserError(f"{folder}: another process is running these folds")
         names = fold_names(config)
         recorder = _open_record(config, folder, observer)
         result = FoldsResult(mlflow_run_id=recorder.run_id)
@@ -111,28 +112,14 @@ def run_folds(
             _score_together(config, folder, result, names, evaluate)
             _record(recorder, folder, result)
         except BaseException as error:
-            recorder.end(_ended_by(error))
+            ends = {Interrupted: "KILLED", PrunedError: "PRUNED"}
+            recorder.end(ends.get(type(error), "FAILED"))
             raise
         result.status = "FINISHED"
         result.write(folder)
         recorder.end("FINISHED")
     _show(result)
     return result.scores[f"{FOLDS}/accuracy"]
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Hold the folder of all folds: between two of them no run of theirs shows that they go on."""
-    with held(folder) as mine:
-        if not mine:
-            raise UserError(f"{folder}: another process is running these folds")
-        yield
-
-
-def _ended_by(error: BaseException) -> str:
-    if isinstance(error, Interrupted):
-        return "KILLED"
-    return "PRUNED" if isinstance(error, PrunedError) else "FAILED"
 
 
 def _run_fold(

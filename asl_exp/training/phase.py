@@ -72,7 +72,7 @@ def train_phase(run: Run, name: str) -> None:
     """
     run.recorder.tags({Tag.PHASE: name})
     with run.stages(name):
-        state = run.state_of(name)
+        state = run.state if run.state and run.state.phase == name else None
         if not (state and state.is_done(run.config.schedule[name].epochs)):
             with run.stages("features"):
                 features = stored_features(run, name)

@@ -52,7 +52,9 @@ def score(run: Run) -> float:
     result.checkpoints = {done.name: done.checkpoint for done in run.phases}
     result.kept_epochs = {done.name: done.kept_epoch for done in run.phases}
     if rank() == 0:
-        _write_epochs(run)
+        # in one step: a run that is killed here and resumed reads it
+        with replaced(run.folder / Artifact.EPOCHS) as part:
+            pd.DataFrame(run.epochs).to_csv(part, index=False)
         result.write(run.folder)  # whatever fails from here on, what was trained is told
         _evaluate(run)
     return kept.kept_value
@@ -70,7 +72,7 @@ def complete_run(run_folder: Path) -> None:
     assert result is not None
     one_device = config.trainer.model_copy(update={"devices": 1})
     device = device_of(one_device, 0)
-    set_up(device, one_device, result.threads if result else None)
+    set_up(device, one_device, result.threads)
     run = Run(
         config=config,
         folder=run_folder,
@@ -83,12 +85,6 @@ def complete_run(run_folder: Path) -> None:
     )
     _evaluate(run)
     record_completed(run)
-
-
-def _write_epochs(run: Run) -> None:
-    """Replace ``epochs.csv`` in one step: a run that is killed here and resumed reads it."""
-    with replaced(run.folder / Artifact.EPOCHS) as part:
-        pd.DataFrame(run.epochs).to_csv(part, index=False)
 
 
 def _evaluate(run: Run) -> None:
@@ -104,7 +100,7 @@ def _evaluate(run: Run) -> None:
         run.result.write(run.folder)
     if run.evaluate == "everything":
         with run.stages("evaluation"):
-            val = _answers_of_val(run)
+            val = _answers(run, "val")
             run.result.intervals |= _val_intervals(run, val)
         with run.stages("figures"):
             from asl_exp.evaluation.figures.curves import learning_curves
@@ -132,8 +128,8 @@ def _intervals_of_means(result: Result) -> dict[str, list[float]]:
     return found
 
 
-def _answers_of_val(run: Run) -> Probabilities:
-    split, batch_size = run.data.splits["val"], step_images(run.config)
+def _answers(run: Run, name: str) -> Probabilities:
+    split, batch_size = run.data.splits[name], step_images(run.config)
     return probabilities(run.model, split, batch_size=batch_size, device=run.device)
 
 
@@ -199,10 +195,8 @@ def _hand_model(run: Run) -> Path | None:
 
 def _score_split(run: Run, name: str) -> None:
     """Score the test split or an external set, and fill its folder as ``evaluate`` says."""
-    split, batch_size = run.data.splits[name], step_images(run.config)
     folder = run.folder / Artifact.EVALUATION / name
-    answers = probabilities(run.model, split, batch_size=batch_size, device=run.device)
-    answered = AnsweredSet.of(split, answers, run.data.classes)
+    answered = AnsweredSet.of(run.data.splits[name], _answers(run, name), run.data.classes)
     scores = answered.scores()
     if run.evaluate == "everything":
         evaluation = write_evaluation(folder, answered)
