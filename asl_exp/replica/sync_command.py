@@ -29,7 +29,7 @@ from asl_exp.replica.upload import Opened, open_plainly
 from asl_exp.runs.result import Result
 from asl_exp.runs.run_folder import checkpoints_on_disk, run_folders
 from asl_exp.runs.writing import full_disk, unwritable
-from asl_exp.tracking.dead_runs import close_dead_runs, epochs, folder_of
+from asl_exp.tracking.dead_runs import close_dead_runs, epochs, recorded_folder
 from asl_exp.tracking.store import every_run, open_store, unusable_store
 from asl_exp.tracking.store_file import require_store
 
@@ -102,7 +102,7 @@ def show_where(config: Config, named: Sequence[str]) -> int:
     client, ledger = open_store(runs_dir), Ledger(runs_dir)
     for given in named:
         for run in find_runs(client, ledger, given):
-            for line in where_lines(ledger, run, folder_of(run, runs_dir)):
+            for line in where_lines(ledger, run, recorded_folder(run, runs_dir)):
                 _console.say(line)
     return 0
 

@@ -57,7 +57,7 @@ def close_dead_runs(runs_dir: Path, *, of_study: str | None = None) -> list[Clos
     parents |= {of[MLFLOW_PARENT_RUN_ID] for of in tags.values() if MLFLOW_PARENT_RUN_ID in of}
     closed: list[Closed] = []
     for run in running:
-        folder = folder_of(run, runs_dir)
+        folder = recorded_folder(run, runs_dir)
         if run.info.run_id not in parents and folder is not None:
             closed += _close(client, run, folder)
     dead = {run.run_id for run in closed}
@@ -69,7 +69,7 @@ def close_dead_runs(runs_dir: Path, *, of_study: str | None = None) -> list[Clos
     return closed
 
 
-def folder_of(run: Run, runs_dir: Path) -> Path | None:
+def recorded_folder(run: Run, runs_dir: Path) -> Path | None:
     """Return a run's folder, also where the folder of all runs was moved; None if it has none."""
     named = run.data.tags.get(Tag.RUN_FOLDER)
     if named is None:
@@ -130,7 +130,7 @@ def _last_sign(client: MlflowClient, run: Run) -> int:
 
 def _lives(client: MlflowClient, parent: Run, runs_dir: Path, dead: set[str]) -> bool:
     """Return whether a study goes on: a trial runs, or one ended a moment ago of itself."""
-    folder = folder_of(parent, runs_dir)
+    folder = recorded_folder(parent, runs_dir)
     if folder is not None and folder.is_dir():
         with held(folder) as free:
             if not free:
