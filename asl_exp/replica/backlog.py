@@ -91,8 +91,8 @@ def forget_lost(client: MlflowClient, ledger: Ledger, address: str | None) -> No
             continue  # its tasks will say so
         for entry in ledger.entries("address = ? AND replica_run_id IS NOT NULL", one):
             if entry.replica_run_id not in known:
-                ledger.forget(entry.run_id, one)
-                ledger.ask(entry.run_id, one)
+                ledger.of(entry.run_id, one).forget()
+                ledger.of(entry.run_id, one).ask()
 
 
 def _known_runs(server: Server) -> set[str]:
@@ -117,7 +117,7 @@ def deliver_tasks(
     unreachable: dict[str, str] = {}
     for task in tasks:
         outcome = Outcome(task.run_id, task.run_id)
-        ledger.ask(task.run_id, task.address)
+        ledger.of(task.run_id, task.address).ask()
         if task.address in unreachable:
             outcome.pending = unreachable[task.address]
             yield task, outcome
@@ -164,5 +164,5 @@ def _is_there(client: MlflowClient, ledger: Ledger, entry: Entry) -> bool:
     try:
         return bool(client.get_run(entry.run_id).info.lifecycle_stage == "active")
     except MlflowException:
-        ledger.forget(entry.run_id, entry.address)
+        ledger.of(entry.run_id, entry.address).forget()
         return False

@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.replica.api import DeniedError, MissingError, NotNowError, RejectedError, Server, paged
-from asl_exp.replica.ledger import Ledger
+from asl_exp.replica.ledger import Account, Kind, Ledger
 from asl_exp.replica.local_run import LocalRun, digest, input_key
 from asl_exp.replica.upload import Contents, Opened, Sent, Uploads, open_plainly
 from asl_exp.tracking.store import experiment_tags, run_path
@@ -70,20 +70,21 @@ class Delivery:
                 return Outcome(run_id, run_id, pending="another process delivers it")
             local = LocalRun.read(self.client, run_id)
             outcome = Outcome(run_id, local.name, ended=local.ended)
-            if self._is_settled(local) and not again:
+            account = self._account(run_id)
+            settled = local.ended and account.entry().settled == local.fingerprint()
+            if settled and not again:
                 return outcome
-            self.ledger.settle(run_id, self.server.address, None)
+            account.settle(None)
             try:
                 self._send(local, outcome, again=again)
             except MissingError:  # the server has lost its database: all over again
-                self.ledger.forget(run_id, self.server.address)
+                account.forget()
                 self._experiments.clear()
                 self._send(local, outcome, again=again)
             return outcome
 
-    def _is_settled(self, local: LocalRun) -> bool:
-        entry = self.ledger.entry(local.run_id, self.server.address)
-        return local.ended and entry.settled == local.fingerprint()
+    def _account(self, run_id: str) -> Account:
+        return self.ledger.of(run_id, self.server.address)
 
     def _send(self, local: LocalRun, outcome: Outcome, *, again: bool) -> None:
         fingerprint = local.fingerprint() if local.ended else None
@@ -94,9 +95,9 @@ class Delivery:
             artifacts = str(run["artifact_uri"])
         outcome.replica_run_id = run["run_id"]
         outcome.address = f"{self.server.address}/{page}"
-        server, ledger, sent = self.server, self.ledger, outcome.sent
-        contents = Contents(local, run["run_id"], parent_id, server, ledger, sent)
-        uploads = Uploads(local, artifacts, server, ledger, sent, self.open_file)
+        server, account, sent = self.server, self._account(local.run_id), outcome.sent
+        contents = Contents(local, run["run_id"], parent_id, server, account, sent)
+        uploads = Uploads(local, artifacts, server, account, sent, self.open_file)
         unlisted = None
         if again:
             with server.reading():
@@ -119,53 +120,53 @@ class Delivery:
                 outcome.refused[f"a registration as '{name}'"] = reason
         if local.ended:
             self._remove_doubles(local, run)
-            self.ledger.settle(local.run_id, self.server.address, fingerprint)
+            account.settle(fingerprint)
 
     def _parent(self, local: LocalRun) -> str | None:
         """Return the replica's id of the parent run, which is delivered first."""
         if local.parent_id is None:
             return None
-        address = self.server.address
-        known = self.ledger.entry(local.parent_id, address).replica_run_id
-        if known and self.ledger.entry(local.run_id, address).replica_run_id is None:
-            known = self._still_there(local.parent_id, known)
+        parent = self._account(local.parent_id)
+        known = parent.entry().replica_run_id
+        if known and self._account(local.run_id).entry().replica_run_id is None:
+            known = self._still_there(parent, known)
         if known is None:
             try:
                 self.deliver(local.parent_id)
             except MlflowException:
                 return None  # it was deleted from the local store
-            known = self.ledger.entry(local.parent_id, address).replica_run_id
+            known = parent.entry().replica_run_id
         if known is None:
             raise NotNowError("another process delivers the parent run")
         return known
 
-    def _still_there(self, run_id: str, replica_run_id: str) -> str | None:
+    def _still_there(self, account: Account, replica_run_id: str) -> str | None:
         """Return the id if the replica knows it; else forget what it was given of the run."""
         try:
             self.server.get("/runs/get", run_id=replica_run_id)
         except MissingError:
-            self.ledger.forget(run_id, self.server.address)
+            account.forget()
             return None
         return replica_run_id
 
     def _replica_run(self, local: LocalRun) -> dict[str, Any]:
         """Return the replica's run: the one written down, the one with our tag, or a new one."""
-        address = self.server.address
-        known = self.ledger.entry(local.run_id, address).replica_run_id
+        account = self._account(local.run_id)
+        known = account.entry().replica_run_id
         if known is not None:
             return self._info(self.server.get("/runs/get", run_id=known))
         experiment_id = self._experiment(local.experiment)
         info: dict[str, Any] = self.server.repeated(
             lambda: self._found_or_made(experiment_id, local)
         )
-        self.ledger.begin(local.run_id, address, info["run_id"])
+        account.begin(info["run_id"])
         return info
 
     def _found_or_made(self, experiment_id: str, local: LocalRun) -> dict[str, Any]:
         """Look before making one: the answer of an earlier call may have been lost."""
         found = self._search(experiment_id, local.run_id)
         if found:
-            self.ledger.doubt(local.run_id, self.server.address, True)  # it may hold anything
+            self._account(local.run_id).doubt(True)  # it may hold anything
             return found[0]
         return self._create(experiment_id, local)
 
@@ -201,15 +202,15 @@ class Delivery:
                 self.server.post("/runs/delete", {"run_id": other["run_id"]})
 
     def _status(self, local: LocalRun, replica_run_id: str) -> None:
-        info, address = local.run.info, self.server.address
+        info, account = local.run.info, self._account(local.run_id)
         mark = f"{info.status} {info.end_time} {info.run_name}"
-        if self.ledger.items(local.run_id, address, "status").get("") == mark:
+        if account.items("status").get("") == mark:
             return
         body = {"run_id": replica_run_id, "status": info.status, "run_name": info.run_name}
         if info.end_time is not None:
             body["end_time"] = info.end_time
         self.server.post("/runs/update", body)
-        self.ledger.note(local.run_id, address, "status", {"": mark})
+        account.note("status", {"": mark})
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:
@@ -309,26 +310,27 @@ def forget_what_was_lost(contents: Contents, run: Mapping[str, Any]) -> None:
         contents: of the local run, on its way into the replica's.
         run: the replica's answer to ``runs/get``.
     """
-    data = run.get("data", {})
+    data, account = run.get("data", {}), contents.account
     longest_param, longest_tag = contents.server.value_lengths
-    _forget(contents, "param", contents.local.params, _pairs(data, "params"), longest_param)
-    _forget(contents, "tag", contents.tags_there(), _pairs(data, "tags"), longest_tag)
-    _drop(contents, "metric", contents.known("metric"))  # then each is asked for its points
-    contents.ledger.doubt(contents.local.run_id, contents.server.address, True)
-    there = {digest(input_key(entry)) for entry in _inputs(run)}
-    _drop(contents, "input", contents.known("input").keys() - there)
+    _forget(account, "param", contents.local.params, _pairs(data, "params"), longest_param)
+    _forget(account, "tag", contents.tags_there(), _pairs(data, "tags"), longest_tag)
+    account.drop("metric", *account.items("metric"))  # then each is asked for its points
+    account.doubt(True)
+    inputs = run.get("inputs", {}).get("dataset_inputs", [])
+    there = {digest(input_key(entry)) for entry in inputs}
+    account.drop("input", *account.items("input").keys() - there)
     info = run["info"]
     local = contents.local.run.info
     if (info.get("status"), info.get("run_name", local.run_name)) != (local.status, local.run_name):
-        _drop(contents, "status", [""])
+        account.drop("status", "")
 
 
 def _forget(
-    contents: Contents, kind: Any, here: Mapping[str, str], there: Mapping[str, str], longest: int
+    account: Account, kind: Kind, here: Mapping[str, str], there: Mapping[str, str], longest: int
 ) -> None:
-    known = contents.known(kind)
+    known = account.items(kind)
     lost = [k for k, v in here.items() if k in known and there.get(k) != v[:longest]]
-    _drop(contents, kind, lost)
+    account.drop(kind, *lost)
 
 
 def forget_lost_files(contents: Contents, uploads: Uploads) -> str | None:
@@ -337,7 +339,7 @@ def forget_lost_files(contents: Contents, uploads: Uploads) -> str | None:
     Returns:
         Why the server does not list them; None where it does.
     """
-    known = contents.known("artifact")
+    known = contents.account.items("artifact")
     if not known:
         return None
     try:
@@ -347,7 +349,7 @@ def forget_lost_files(contents: Contents, uploads: Uploads) -> str | None:
         return str(error)
     sizes = {name: int(mark.partition(":")[0]) for name, mark in known.items()}
     lost = [n for n, size in sizes.items() if there.get(n) != size or uploads.is_other(n)]
-    _drop(contents, "artifact", lost)
+    contents.account.drop("artifact", *lost)
     return None
 
 
@@ -365,12 +367,3 @@ def _files(server: Server, run_id: str, folder: str) -> Iterator[tuple[str, int]
 
 def _pairs(data: Mapping[str, Any], name: str) -> dict[str, str]:
     return {str(one["key"]): str(one.get("value", "")) for one in data.get(name, [])}
-
-
-def _inputs(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = run.get("inputs", {}).get("dataset_inputs", [])
-    return found
-
-
-def _drop(contents: Contents, kind: Any, keys: Any) -> None:
-    contents.ledger.drop(contents.local.run_id, contents.server.address, kind, *keys)

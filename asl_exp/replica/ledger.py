@@ -67,57 +67,27 @@ class Ledger:
         return self.folder / "ledger.db"
 
     def _make(self) -> None:
-        with self._open() as database:
+        with self.open() as database:
             database.executescript(_TABLES)
 
     def claim(self, run_id: str) -> AbstractContextManager[bool]:
         """Let one process deliver a run at a time; False where another is at it."""
         return locked(self.folder / f"{run_id}.lock")
 
-    def entry(self, run_id: str, address: str) -> Entry:
-        """Return how far a delivery is; one that has not begun is no exception."""
-        found = self.entries("run_id = ? AND address = ?", run_id, address)
-        return found[0] if found else Entry(run_id, address)
+    def of(self, run_id: str, address: str) -> "Account":
+        """Return what is written of one run and one replica."""
+        return Account(self, run_id, address)
 
     def entries(self, where: str = "TRUE", *values: str) -> list[Entry]:
         """Return the deliveries of which a condition on their columns is true."""
         columns = "run_id, address, replica_run_id, doubtful, settled"
-        with self._open() as database:
+        with self.open() as database:
             rows = database.execute(f"SELECT {columns} FROM deliveries WHERE {where}", values)
             return [Entry(i, a, there, bool(d), s) for i, a, there, d, s in rows]
 
-    def ask(self, run_id: str, address: str) -> None:
-        """Write that a run is to be delivered, if that is new."""
-        with self._open() as database:
-            database.execute(
-                "INSERT OR IGNORE INTO deliveries (run_id, address) VALUES (?, ?)",
-                (run_id, address),
-            )
-
-    def begin(self, run_id: str, address: str, replica_run_id: str) -> None:
-        """Write which run of the replica a local run is."""
-        self._set(run_id, address, "replica_run_id", replica_run_id)
-
-    def doubt(self, run_id: str, address: str, doubtful: bool) -> None:
-        """Write before a call whose answer may be lost, and after it has come."""
-        self._set(run_id, address, "doubtful", int(doubtful))
-
-    def settle(self, run_id: str, address: str, fingerprint: str | None) -> None:
-        """Write that the replica holds all of an ended run, or, with None, no longer."""
-        self._set(run_id, address, "settled", fingerprint)
-
-    def items(self, run_id: str, address: str, kind: Kind) -> dict[str, str]:
-        """Return key to mark of what has been delivered."""
-        with self._open() as database:
-            rows = database.execute(
-                "SELECT key, mark FROM items WHERE run_id = ? AND address = ? AND kind = ?",
-                (run_id, address, kind),
-            )
-            return {str(key): str(mark) for key, mark in rows}
-
     def refusing(self, address: str) -> list[str]:
         """Return the runs of which a replica refused something."""
-        with self._open() as database:
+        with self.open() as database:
             return [
                 str(row[0])
                 for row in database.execute(
@@ -126,43 +96,88 @@ class Ledger:
                 )
             ]
 
-    def note(self, run_id: str, address: str, kind: Kind, marks: Mapping[str, str]) -> None:
-        """Write what has been delivered, after the answer."""
-        with self._open() as database:
-            database.executemany(
-                "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?)",
-                [(run_id, address, kind, key, mark) for key, mark in marks.items()],
-            )
-
-    def drop(self, run_id: str, address: str, kind: Kind, *keys: str) -> None:
-        """Forget some things, so that they count as not delivered."""
-        with self._open() as database:
-            database.executemany(
-                "DELETE FROM items WHERE run_id = ? AND address = ? AND kind = ? AND key = ?",
-                [(run_id, address, kind, key) for key in keys],
-            )
-
-    def forget(self, run_id: str, address: str) -> None:
-        """Forget all of a delivery: the replica has lost it."""
-        with self._open() as database:
-            for table in ("deliveries", "items"):
-                database.execute(
-                    f"DELETE FROM {table} WHERE run_id = ? AND address = ?", (run_id, address)
-                )
-
-    def _set(self, run_id: str, address: str, column: str, value: object) -> None:
-        with self._open() as database:
-            database.execute(
-                f"INSERT INTO deliveries (run_id, address, {column}) VALUES (?, ?, ?) "
-                f"ON CONFLICT (run_id, address) DO UPDATE SET {column} = excluded.{column}",
-                (run_id, address, value),
-            )
-
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def open(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for one statement, which is written when the block ends well."""
         database = sqlite3.connect(self._file, timeout=_BUSY_S)
         try:
             with database:
                 yield database
         finally:
             database.close()
+
+
+@dataclass(frozen=True)
+class Account:
+    """What one replica was given of one run."""
+
+    ledger: Ledger
+    run_id: str
+    address: str
+
+    def entry(self) -> Entry:
+        """Return how far the delivery is; one that has not begun is no exception."""
+        found = self.ledger.entries("run_id = ? AND address = ?", self.run_id, self.address)
+        return found[0] if found else Entry(self.run_id, self.address)
+
+    def ask(self) -> None:
+        """Write that the run is to be delivered, if that is new."""
+        with self.ledger.open() as database:
+            database.execute(
+                "INSERT OR IGNORE INTO deliveries (run_id, address) VALUES (?, ?)",
+                (self.run_id, self.address),
+            )
+
+    def begin(self, replica_run_id: str) -> None:
+        """Write which run of the replica the local run is."""
+        self._set("replica_run_id", replica_run_id)
+
+    def doubt(self, doubtful: bool) -> None:
+        """Write before a call whose answer may be lost, and after it has come."""
+        self._set("doubtful", int(doubtful))
+
+    def settle(self, fingerprint: str | None) -> None:
+        """Write that the replica holds all of an ended run, or, with None, no longer."""
+        self._set("settled", fingerprint)
+
+    def items(self, kind: Kind) -> dict[str, str]:
+        """Return key to mark of what has been delivered."""
+        with self.ledger.open() as database:
+            rows = database.execute(
+                "SELECT key, mark FROM items WHERE run_id = ? AND address = ? AND kind = ?",
+                (self.run_id, self.address, kind),
+            )
+            return {str(key): str(mark) for key, mark in rows}
+
+    def note(self, kind: Kind, marks: Mapping[str, str]) -> None:
+        """Write what has been delivered, after the answer."""
+        with self.ledger.open() as database:
+            database.executemany(
+                "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?)",
+                [(self.run_id, self.address, kind, key, mark) for key, mark in marks.items()],
+            )
+
+    def drop(self, kind: Kind, *keys: str) -> None:
+        """Forget some things, so that they count as not delivered."""
+        with self.ledger.open() as database:
+            database.executemany(
+                "DELETE FROM items WHERE run_id = ? AND address = ? AND kind = ? AND key = ?",
+                [(self.run_id, self.address, kind, key) for key in keys],
+            )
+
+    def forget(self) -> None:
+        """Forget all of the delivery: the replica has lost it."""
+        with self.ledger.open() as database:
+            for table in ("deliveries", "items"):
+                database.execute(
+                    f"DELETE FROM {table} WHERE run_id = ? AND address = ?",
+                    (self.run_id, self.address),
+                )
+
+    def _set(self, column: str, value: object) -> None:
+        with self.ledger.open() as database:
+            database.execute(
+                f"INSERT INTO deliveries (run_id, address, {column}) VALUES (?, ?, ?) "
+                f"ON CONFLICT (run_id, address) DO UPDATE SET {column} = excluded.{column}",
+                (self.run_id, self.address, value),
+            )

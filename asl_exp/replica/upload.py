@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, upload
 from asl_exp.config.names import Tag
 from asl_exp.replica.api import NotNowError, RejectedError, Server, paged
-from asl_exp.replica.ledger import Ledger
+from asl_exp.replica.ledger import Account, Kind
 from asl_exp.replica.local_run import LocalRun, Point, digest, file_mark
 
 _PARAM_BATCH, _METRIC_BATCH = 100, 1000  # of a call; MLflow's limits, tags as params
@@ -51,7 +51,7 @@ class Contents:
     replica_run_id: str
     parent_id: str | None
     server: Server
-    ledger: Ledger
+    account: Account
     sent: Sent
     altered: dict[str, int] = field(default_factory=dict)
 
@@ -76,9 +76,9 @@ class Contents:
             self._log({"tags": [_pair(key, value[:longest]) for key, value in batch]})
             self._note("tag", dict(batch))
             self.sent.tags += len(batch)
-        for key in self.known("tag").keys() - tags.keys():
+        for key in self.account.items("tag").keys() - tags.keys():
             self.server.post("/runs/delete-tag", {"run_id": self.replica_run_id, "key": key})
-            self.ledger.drop(self.local.run_id, self.server.address, "tag", key)
+            self.account.drop("tag", key)
 
     def tags_there(self) -> dict[str, str]:
         """Return the tags as the replica is to have them; its parent has another id there."""
@@ -89,8 +89,8 @@ class Contents:
             tags[MLFLOW_RUN_NOTE] = note
         return tags | ({MLFLOW_PARENT_RUN_ID: self.parent_id} if self.parent_id else {})
 
-    def _changed(self, kind: Any, values: Mapping[str, str]) -> list[tuple[str, str]]:
-        known = self.known(kind)
+    def _changed(self, kind: Kind, values: Mapping[str, str]) -> list[tuple[str, str]]:
+        known = self.account.items(kind)
         return [(k, v) for k, v in values.items() if known.get(k) != digest(v)]
 
     def _points(self) -> None:
@@ -99,8 +99,7 @@ class Contents:
         A log-batch without an answer may have been done. MLflow's databases leave out a point that
         they have, its folders do not; so after any doubt the replica is asked what it has.
         """
-        run_id, address = self.local.run_id, self.server.address
-        known, doubtful = self.known("metric"), self.ledger.entry(run_id, address).doubtful
+        known, doubtful = self.account.items("metric"), self.account.entry().doubtful
         marks, missing = {}, []
         for key in self.local.run.data.metrics:
             points = self.local.points(key)
@@ -112,14 +111,12 @@ class Contents:
                 missing += [(key, p) for p in (self._lacking(key, rest) if asked else rest)]
         missing.sort(key=lambda entry: entry[1][:2])
         if missing:
-            self.ledger.doubt(run_id, address, True)
+            self.account.doubt(True)
         for batch in _batches(missing, _METRIC_BATCH):
             self._log_points(batch)
-        self.ledger.note(
-            run_id, address, "metric", {k: m for k, m in marks.items() if known.get(k) != m}
-        )
+        self.account.note("metric", {k: m for k, m in marks.items() if known.get(k) != m})
         if missing or doubtful:
-            self.ledger.doubt(run_id, address, False)
+            self.account.doubt(False)
 
     def _log_points(self, batch: Sequence[tuple[str, Point]]) -> None:
         """Send one batch; before a repetition, ask which of its points have arrived after all."""
@@ -166,22 +163,16 @@ class Contents:
         return lacking
 
     def _inputs(self) -> None:
-        known = self.known("input")
+        known = self.account.items("input")
         missing = {k: v for k, v in self.local.inputs.items() if digest(k) not in known}
         if missing:
             body = {"run_id": self.replica_run_id, "datasets": list(missing.values())}
             self.server.post("/runs/log-inputs", body)
-            marks = {digest(k): "" for k in missing}
-            self.ledger.note(self.local.run_id, self.server.address, "input", marks)
+            self.account.note("input", {digest(k): "" for k in missing})
             self.sent.inputs += len(missing)
 
-    def known(self, kind: Any) -> dict[str, str]:
-        """Return key to mark of what was delivered."""
-        return self.ledger.items(self.local.run_id, self.server.address, kind)
-
-    def _note(self, kind: Any, values: Mapping[str, str]) -> None:
-        marks = {key: digest(value) for key, value in values.items()}
-        self.ledger.note(self.local.run_id, self.server.address, kind, marks)
+    def _note(self, kind: Kind, values: Mapping[str, str]) -> None:
+        self.account.note(kind, {key: digest(value) for key, value in values.items()})
 
     def _log(self, content: Mapping[str, Any]) -> None:
         self.server.post("/runs/log-batch", {"run_id": self.replica_run_id, **content})
@@ -267,7 +258,7 @@ class Uploads:
     local: LocalRun
     artifact_uri: str
     server: Server
-    ledger: Ledger
+    account: Account
     sent: Sent
     open_file: Any = open_plainly
 
@@ -280,9 +271,7 @@ class Uploads:
         Raises:
             NotNowError: some files did not arrive, for a reason that may pass.
         """
-        run_id, address = self.local.run_id, self.server.address
-        known = self.ledger.items(run_id, address, "artifact")
-        refused = self.ledger.items(run_id, address, "refused")
+        known, refused = self.account.items("artifact"), self.account.items("refused")
         missing = {
             name: path
             for name, path in self.local.artifacts.items()
@@ -290,10 +279,9 @@ class Uploads:
             and (refused_too or not refused.get(name, "").startswith(f"{file_mark(path)} "))
         }
         self._send_several(missing)
-        refused = self.ledger.items(run_id, address, "refused")
         return {
             name: mark.partition(" ")[2]
-            for name, mark in refused.items()
+            for name, mark in self.account.items("refused").items()
             if name in self.local.artifacts
         }
 
@@ -313,7 +301,7 @@ class Uploads:
                     mark = file_mark(path)
                     self._upload(name, path)
                 except RejectedError as error:
-                    self._refused(name, f"{mark} {error}")
+                    self.account.note("refused", {name: f"{mark} {error}"})
                 except NotNowError as error:
                     failed.append(NotNowError(f"{name}: {error}"))
                 except Exception as error:  # raised where the threads are joined
@@ -337,15 +325,11 @@ class Uploads:
             )
             raise NotNowError(str(worst)) if isinstance(worst, OSError) else worst
 
-    def _refused(self, name: str, mark: str) -> None:
-        self.ledger.note(self.local.run_id, self.server.address, "refused", {name: mark})
-
     def _note(self, arrived: dict[str, str], *, at_least: int = 1) -> None:
         """Write down what has arrived, some files at a time: each writing waits for the disk."""
         if len(arrived) >= at_least:
-            run_id, address = self.local.run_id, self.server.address
-            self.ledger.note(run_id, address, "artifact", arrived)
-            self.ledger.drop(run_id, address, "refused", *arrived)
+            self.account.note("artifact", arrived)
+            self.account.drop("refused", *arrived)
             self.sent.artifacts += len(arrived)
             self.sent.size += sum(int(mark.partition(":")[0]) for mark in arrived.values())
             arrived.clear()

@@ -219,7 +219,7 @@ def test_what_is_left_is_found(store: Store, mlflow_3: MlflowServer) -> None:
     for run_id in (whole, changed):
         delivery_to(store, mlflow_3.url).deliver(run_id)
     store.client.set_tag(changed, "mlflow.note.content", "seen again")
-    store.ledger.ask(asked_for, mlflow_3.url)
+    store.ledger.of(asked_for, mlflow_3.url).ask()
     left = partial(undelivered, store.client, store.ledger, mlflow_3.url)
     assert left() == [asked_for]
     assert left(compare=True) == [changed, asked_for], f"neither {whole} nor {living}"
@@ -294,7 +294,7 @@ def test_a_run_that_was_deleted_on_the_server_stays_so(
 def test_ten_processes_write_to_the_ledger_at_once(store: Store) -> None:
     def write(number: int) -> None:
         for step in range(30):
-            store.ledger.note(f"run{number}", "http://x", "param", {f"key{step}": "mark"})
+            store.ledger.of(f"run{number}", "http://x").note("param", {f"key{step}": "mark"})
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(10)]
     for thread in threads:
@@ -302,7 +302,7 @@ def test_ten_processes_write_to_the_ledger_at_once(store: Store) -> None:
     for thread in threads:
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads), "one waits for a lock for ever"
-    assert all(len(store.ledger.items(f"run{n}", "http://x", "param")) == 30 for n in range(10))
+    assert all(len(store.ledger.of(f"run{n}", "http://x").items("param")) == 30 for n in range(10))
 
 
 def _record(runs_dir: str, number: int) -> None:

@@ -321,9 +321,9 @@ def test_sync_asks_mlflow_only_where_something_is_left(
     assert left(), "a run that runs, or died"
     client.set_terminated(run_id)
     assert not left()
-    Ledger(tmp_path).ask(run_id, "http://a-server")
+    Ledger(tmp_path).of(run_id, "http://a-server").ask()
     assert left(), "a run that was to be delivered"
-    Ledger(tmp_path).forget(run_id, "http://a-server")
+    Ledger(tmp_path).of(run_id, "http://a-server").forget()
     client.set_tag(run_id, "replica", "https://dagshub.com/owner/name")
     assert left(), "a run that was started with a replica"
 
