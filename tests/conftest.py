@@ -71,6 +71,13 @@ def _stay_away_from_the_project(
         monkeypatch.chdir(request.getfixturevalue("tmp_path"))
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder, in which the test runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Overrides of the tiny experiment; its stored pixels are shared by the session."""

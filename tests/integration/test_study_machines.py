@@ -20,9 +20,7 @@ STUDY = (
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def run_trials(n_trials: int, *overrides: str) -> list[Result]:

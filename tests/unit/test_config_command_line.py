@@ -2,14 +2,13 @@
 
 import resource
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import Cli
 
 ROOT = Path(__file__).resolve().parents[2]
-Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 HEAVY = ("torch", "timm", "pandas", "mlflow", "pytorch_lightning", "torchvision")
 SPARED = ("attr", "email", "pynvml")

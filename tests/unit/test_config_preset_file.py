@@ -1,10 +1,9 @@
 """``experiment=FILE``: a preset that lies outside conf/."""
 
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Cli
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
@@ -16,14 +15,6 @@ defaults:
   - override /head: flatten
 lr: {transfer: 2e-4}
 """
-
-Cli = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.parametrize(

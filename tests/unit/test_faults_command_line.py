@@ -16,12 +16,6 @@ from asl_exp.config.study_plan import check_overrides
 from asl_exp.config.study_schema import SweepConfig
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def faults_of(*words: str, multirun: bool = False) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         check_overrides(words, multirun=multirun)

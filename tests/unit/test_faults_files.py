@@ -75,12 +75,6 @@ PRESETS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def faults_of(*words: str, **options: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         check_overrides(words, multirun=False, **options)

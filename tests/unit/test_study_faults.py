@@ -1,22 +1,18 @@
 """A study's command line: what it comes to, and every fault of it, before Optuna is imported."""
 
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Cli
 
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.study_plan import Plan, check_overrides, plan_study
 
-Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 SWEEP = "sweep=nadam_l2_dropout"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def faults_of(*overrides: str, multirun: bool = True) -> list[str]:

@@ -14,10 +14,7 @@ from asl_exp.study.best_preset import command, experiment, trial_config, write_b
 from asl_exp.study.results import Survey
 from asl_exp.study.sampling import distribution
 
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def studied(plan: Plan, *trials: dict[str, Any], values: list[Any] | None = None) -> Survey:
