@@ -8,10 +8,10 @@ import csv
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -107,15 +107,16 @@ def show_predictions(asked: Asked, given: Inputs) -> int:
         )
     recognizer.kept.model.to("cuda" if torch.cuda.is_available() else "cpu")
     unreadable: list[str] = []
-    write = _WRITERS[asked.form](asked, recognizer.kept.classes)
+    found: Iterator[Answer]
     if asked.camera is not None:
-        for shown in frames(asked.camera, asked.every_s):
-            write(answers(recognizer, [shown], unreadable))
+        each = frames(asked.camera, asked.every_s)
+        found = chain.from_iterable(answers(recognizer, [shown], unreadable) for shown in each)
     else:
         found = answers(recognizer, given.images(asked.every_s), unreadable)
         if asked.explain is not None:
             found = _explained(found, recognizer, asked.explain)
-        write(_with_progress(found, len(given.shown)))
+        found = _with_progress(found, len(given.shown))
+    _WRITERS[asked.form](found, asked, recognizer.kept.classes)
     if given.passed_over:
         print(told(given.passed_over), file=sys.stderr)
     unreadable += given.unreadable
@@ -178,10 +179,7 @@ def _batches(rows: Iterator[tuple[Shown, Seen]], size: int) -> Iterator[list[tup
 
 def _explained(found: Iterator[Answer], recognizer: Recognizer, folder: Path) -> Iterator[Answer]:
     """Yield all, and write for each a picture of what the answer rested on."""
-    from asl_exp.evaluation.explain import (
-        explain,  # matplotlib comes with it
-        picture,
-    )
+    from asl_exp.evaluation.explain import explain, picture  # matplotlib comes with it
 
     folder.mkdir(parents=True, exist_ok=True)
     # a list: the reading threads are done, and one hand detector cannot look for two at a time
@@ -203,11 +201,8 @@ def _with_progress(found: Iterator[Answer], total: int) -> Iterator[Answer]:
             yield answer
 
 
-Write = Callable[[Iterator[Answer]], None]
-
-
-def _table(asked: Asked, classes: tuple[str, ...]) -> Write:
-    """Return what prints a table on a terminal, and tab-separated lines in a pipe."""
+def _table(found: Iterator[Answer], asked: Asked, classes: tuple[str, ...]) -> None:
+    """Print a table on a terminal, and tab-separated lines in a pipe."""
 
     def cells(answer: Answer) -> tuple[str, str, str, str]:
         ranked = list(answer.ranked.items())
@@ -218,55 +213,45 @@ def _table(asked: Asked, classes: tuple[str, ...]) -> Write:
             then.append("no hand found")
         return answer.name, answer.letter, f"{ranked[0][1]:.3f}" if ranked else "-", ", ".join(then)
 
-    def write(found: Iterator[Answer]) -> None:
-        console = Console()
-        if not console.is_terminal or asked.camera is not None:
-            for answer in found:
-                print("\t".join(map(printable, cells(answer))), flush=asked.camera is not None)
-            return
-        table = Table()
-        table.add_column("image", overflow="fold")
-        table.add_column("letter", style="bold")
-        table.add_column("probability", justify="right")
-        table.add_column("then")
+    console = Console()
+    if not console.is_terminal or asked.camera is not None:
         for answer in found:
-            table.add_row(*cells(answer))
-        console.print(table)
-
-    return write
-
-
-def _json(asked: Asked, classes: tuple[str, ...]) -> Write:
-    def write(found: Iterator[Answer]) -> None:
-        for answer in found:
-            ranked = answer.ranked
-            content = {
-                "image": answer.name,
-                "letter": answer.letter,
-                "probability": next(iter(ranked.values()), None),
-                "probabilities": ranked,
-            }
-            if "hand_found" in answer.row:
-                content["hand_found"] = answer.row["hand_found"]
-            print(json.dumps(content), flush=asked.camera is not None)
-
-    return write
+            print("\t".join(map(printable, cells(answer))), flush=asked.camera is not None)
+        return
+    table = Table()
+    table.add_column("image", overflow="fold")
+    table.add_column("letter", style="bold")
+    table.add_column("probability", justify="right")
+    table.add_column("then")
+    for answer in found:
+        table.add_row(*cells(answer))
+    console.print(table)
 
 
-def _csv(asked: Asked, classes: tuple[str, ...]) -> Write:
+def _json(found: Iterator[Answer], asked: Asked, _: tuple[str, ...]) -> None:
+    for answer in found:
+        ranked = answer.ranked
+        content = {
+            "image": answer.name,
+            "letter": answer.letter,
+            "probability": next(iter(ranked.values()), None),
+            "probabilities": ranked,
+        }
+        if "hand_found" in answer.row:
+            content["hand_found"] = answer.row["hand_found"]
+        print(json.dumps(content), flush=asked.camera is not None)
+
+
+def _csv(found: Iterator[Answer], _: Asked, classes: tuple[str, ...]) -> None:
     lines = csv.writer(sys.stdout, lineterminator="\n")
     header = ["image", "letter", "probability", *(f"probability/{name}" for name in classes)]
     lines.writerow(csv_cell(printable(name)) for name in header)
-
-    def write(found: Iterator[Answer]) -> None:
-        for answer in found:
-            ranked = answer.ranked
-            numbers = [f"{ranked[name]:.6g}" if ranked else "" for name in classes]
-            first = f"{max(ranked.values()):.6g}" if ranked else ""
-            names = (csv_cell(printable(name)) for name in (answer.name, answer.letter))
-            lines.writerow([*names, first, *numbers])
-
-    return write
+    for answer in found:
+        ranked = answer.ranked
+        numbers = [f"{ranked[name]:.6g}" if ranked else "" for name in classes]
+        first = f"{max(ranked.values()):.6g}" if ranked else ""
+        names = (csv_cell(printable(name)) for name in (answer.name, answer.letter))
+        lines.writerow([*names, first, *numbers])
 
 
 _WRITERS: Final = {"table": _table, "json": _json, "csv": _csv}
