@@ -17,11 +17,7 @@ DEFAULT_PORT = 8501
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; return 0, or 2 where the port is taken or a model is none."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asl_exp.app",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("asl_exp.app", __doc__)
     parser.add_argument(
         "model", type=Path, nargs="*", help="further run folders, model folders or checkpoints"
     )

@@ -8,6 +8,7 @@ Nothing but the standard library is imported with it: Ctrl-C is answered in the 
 and a missing package gets a sentence.
 """
 
+import argparse
 import errno
 import os
 import re
@@ -46,6 +47,14 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
     status = told("asl_exp", error if isinstance(error, Interrupted) else Interrupted(130))
     sys.stdout.flush()
     os._exit(status)
+
+
+def parser(program: str, described: str | None) -> argparse.ArgumentParser:
+    """Return what reads a command's options; its help begins with the module's description."""
+    as_written = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(
+        prog=f"python -m {program}", description=described, formatter_class=as_written
+    )
 
 
 def answered(program: str, command: Callable[[], int | None], *, interrupted: str = "") -> int:

@@ -27,11 +27,7 @@ from asl_exp.config.errors import UserError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Score, print the table, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asl_exp.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("asl_exp.evaluate", __doc__)
     parser.add_argument("run", nargs="+", help="run folders, MLflow run ids or model folders")
     parser.add_argument(
         "--map", action="append", default=[], metavar="LABEL=CLASS", help="what a label means"

@@ -15,11 +15,7 @@ from asl_exp.config.errors import UserError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export, print the table, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asl_exp.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("asl_exp.export", __doc__)
     parser.add_argument("run", help="run folder, MLflow run id, model folder or checkpoint")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: model.onnx in RUN")
     parser.add_argument(

@@ -18,11 +18,7 @@ from asl_exp.config.process_setup import collector_paused
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the answers; return 0, 1 where images cannot be read, or 2 where nothing can be."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asl_exp.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("asl_exp.predict", __doc__)
     parser.add_argument("model", type=Path, help="run folder, model folder, checkpoint or .onnx")
     parser.add_argument("images", nargs="*", help="files, folders, patterns, videos, or -")
     parser.add_argument(

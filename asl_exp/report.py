@@ -27,11 +27,7 @@ _OF_ONE_RUN = ("leak", "people", "embedding")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write and print the report; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asl_exp.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("asl_exp.report", __doc__)
     parser.add_argument("run", nargs="*", help="run folders, folders of runs, or MLflow run ids")
     parser.add_argument("--out", type=Path, default=Path("runs/report"), help="folder to write to")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where ids are known")
