@@ -241,7 +241,7 @@ def _f1_macro(sums: Floats, n_classes: int) -> Floats:
     confusion = _confusion(sums, n_classes)
     images, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
     right = np.diagonal(confusion, axis1=1, axis2=2)
-    means: Floats = np.nanmean(_share(2 * right, images + predicted, images > 0), axis=1)
+    means: Floats = np.nanmean(scores.share(2 * right, images + predicted, images > 0), axis=1)
     return means
 
 
@@ -278,7 +278,7 @@ def _class_intervals(
         found[int(index)] = {}
         for name, axis in shares.items():
             images = drawn.sum(axis=axis)[:, index]
-            values = _share(drawn[:, index, index], images, images > 0)
+            values = scores.share(drawn[:, index, index], images, images > 0)
             of = whole.sum(axis=axis - 1)[index]
             if of and np.isfinite(values).any():
                 value = whole[index, index] / of
@@ -322,9 +322,3 @@ def _student(value: float, reach: float, *, bounded: bool) -> Interval:
     value = min(max(value, 1e-9), 1 - 1e-9)
     reach /= value * (1 - value)
     return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
-
-
-def _share(part: Floats, whole: Floats, defined: npt.NDArray[np.bool_]) -> Floats:
-    share = np.full(whole.shape, np.nan)
-    np.divide(part, whole, out=share, where=defined)
-    return share

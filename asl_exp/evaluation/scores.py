@@ -77,7 +77,7 @@ def f1_macro(probabilities: Probabilities, labels: Labels) -> float:
 def f1_by_class(confusion: Integers) -> Floats:
     """Return 2 TP / (2 TP + FP + FN) of each class, `(C,)`; NaN for a class without an image."""
     images, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    return _share(2 * np.diag(confusion), images + predicted, images > 0)
+    return share(2 * np.diag(confusion), images + predicted, images > 0)
 
 
 def precision_by_class(confusion: Integers) -> Floats:
@@ -86,13 +86,13 @@ def precision_by_class(confusion: Integers) -> Floats:
     A class that has images and is never predicted gets 0, as in scikit-learn's reports.
     """
     images, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    return _share(np.diag(confusion), np.maximum(predicted, 1), images > 0)
+    return share(np.diag(confusion), np.maximum(predicted, 1), images > 0)
 
 
 def recall_by_class(confusion: Integers) -> Floats:
     """Return TP / (TP + FN) of each class, `(C,)`; NaN for a class without an image."""
     images = confusion.sum(axis=1)
-    return _share(np.diag(confusion), images, images > 0)
+    return share(np.diag(confusion), images, images > 0)
 
 
 def confusion_matrix(probabilities: Probabilities, labels: Labels) -> Integers:
@@ -116,8 +116,8 @@ def reliability(probabilities: Probabilities, labels: Labels) -> Reliability:
     counts = np.bincount(bins, minlength=N_BINS)
     return Reliability(
         counts=counts,
-        confidence=_share(np.bincount(bins, confidence, N_BINS), counts, counts > 0),
-        accuracy=_share(np.bincount(bins, correct, N_BINS), counts, counts > 0),
+        confidence=share(np.bincount(bins, confidence, N_BINS), counts, counts > 0),
+        accuracy=share(np.bincount(bins, correct, N_BINS), counts, counts > 0),
     )
 
 
@@ -152,10 +152,11 @@ def surprises(probabilities: Floats, labels: Integers) -> Floats:
     return losses
 
 
-def _share(part: npt.ArrayLike, whole: npt.ArrayLike, defined: npt.NDArray[np.bool_]) -> Floats:
-    share = np.full(defined.shape, np.nan)
-    np.divide(part, whole, out=share, where=defined)
-    return share
+def share(part: npt.ArrayLike, whole: npt.ArrayLike, defined: npt.NDArray[np.bool_]) -> Floats:
+    """Return the quotients, NaN where one is not defined."""
+    found = np.full(defined.shape, np.nan)
+    np.divide(part, whole, out=found, where=defined)
+    return found
 
 
 def _check_shapes(probabilities: Probabilities, labels: Labels) -> None:
