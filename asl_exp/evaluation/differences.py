@@ -167,7 +167,7 @@ def _paired(first: pd.DataFrame, second: pd.DataFrame) -> Difference | None:
     both = first.join(second["correct"].rename("correct_second"), how="inner")
     if both.empty:
         return None
-    groups = known_groups(both["group"].astype(str).tolist())
+    groups = known_groups(both)
     return difference(both["correct"].to_numpy(), both["correct_second"].to_numpy(), groups)
 
 
@@ -185,7 +185,7 @@ class Common:
     def accuracy(self, one: Configuration) -> tuple[float, Interval | None]:
         """Return the accuracy on the common images and its interval."""
         rows = one.answers(self.where).loc[self.images]
-        groups = known_groups(rows["group"].astype(str).tolist())
+        groups = known_groups(rows)
         correct = rows["correct"].to_numpy(np.float64)
         return float(correct.mean()), mean_interval(correct, groups, share=True)
 

@@ -128,7 +128,7 @@ def write_evaluation(folder: Path, answered: AnsweredSet) -> Evaluation:
     """
     _check(answered)
     totals = answered.scores()
-    groups = known_groups(answered.table["group"].astype(str).tolist())
+    groups = known_groups(answered.table)
     intervals = score_intervals(answered.probabilities, answered.labels, groups)
     ranked = risk_coverage_intervals(answered.probabilities, answered.labels, groups)
     intervals = replace(intervals, of={**intervals.of, **ranked})
@@ -344,7 +344,7 @@ def score_file(file: Path) -> Scored:
         raise UserError(f"{file}: these are no predictions of asl_exp ({reason})") from error
     confusion = scores.confusion_matrix(probabilities, labels)
     recall = scores.recall_by_class(confusion)
-    groups = known_groups(table["group"].astype(str).tolist())
+    groups = known_groups(table)
     intervals = score_intervals(probabilities, labels, groups)
     return Scored(
         table=table.assign(correct=probabilities.argmax(1) == labels),

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.special import expit, logit, ndtri, stdtrit
 
 from asl_exp.evaluation import scores
@@ -76,8 +77,9 @@ class Intervals:
         }
 
 
-def known_groups(groups: Sequence[str]) -> Sequence[str] | None:
-    """Return the groups, or None where they are not known of every image."""
+def known_groups(table: pd.DataFrame) -> list[str] | None:
+    """Return the groups of a table's images, or None where they are not known of every image."""
+    groups = table["group"].astype(str).tolist()
     return groups if all(group and not group.startswith("near:") for group in groups) else None
 
 

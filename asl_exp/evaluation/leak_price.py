@@ -107,7 +107,7 @@ def leak_price(
         others = [_other_rows(train, near, seed) for seed in range(_CONTROLS)]
         control = np.mean([correct(train.take(rows), test)[0] for rows in others], axis=0)
     left = set(train.labels[kept].tolist())
-    groups = known_groups(test.table["group"].astype(str).tolist())
+    groups = known_groups(test.table)
     rights = {"accuracy": whole, "without": without, "control": control}
     return LeakPrice(
         n_train=len(train),

@@ -147,7 +147,7 @@ def _data(facts: Facts) -> Iterator[str]:
     data, config = facts.data, facts.kept.config.data
     rows = []
     for name, split in data.splits.items():
-        groups = known_groups(split.table["group"].astype(str).tolist())
+        groups = known_groups(split.table)
         of_groups = "unknown" if groups is None else f"{len(set(groups)):,}"
         sources = ", ".join(sorted(set(split.table["source"].astype(str))))
         rows.append([printable(name), f"{len(split):,}", of_groups, printable(sources)])

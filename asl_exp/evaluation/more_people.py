@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from asl_exp.config import readable
@@ -95,13 +96,13 @@ def people_curves(train: Labelled, tested: dict[str, Labelled]) -> list[PeopleCu
     sizes = np.array([*(size for size in _SIZES if size < len(people)), len(people)])
     right = _by_order(train, others, owners, sizes)
     return [
-        _curve((name, unit), sizes, one.table["group"].astype(str).tolist(), rights)
+        _curve((name, unit), sizes, one.table, rights)
         for name, one, rights in zip(tested, others, right, strict=True)
     ]
 
 
 def _owners(train: Labelled) -> tuple[str, NDArray[np.str_]]:
-    groups = known_groups(train.table["group"].astype(str).tolist())
+    groups = known_groups(train.table)
     if groups is not None:
         return "signer", np.asarray(groups, dtype=str)
     return "source", train.table["source"].astype(str).to_numpy(dtype=str)
@@ -125,13 +126,13 @@ def _by_order(
 
 
 def _curve(
-    named: tuple[str, str], sizes: NDArray[np.int64], groups: list[str], right: Floats
+    named: tuple[str, str], sizes: NDArray[np.int64], table: pd.DataFrame, right: Floats
 ) -> PeopleCurve:
     name, unit = named
     known = int(sizes[-1])
     asked = np.unique([*sizes, known + MORE, 2 * known])
-    owners = known_groups(groups)
-    units = np.asarray(owners or [str(i) for i in range(len(groups))])
+    owners = known_groups(table)
+    units = np.asarray(owners or [str(i) for i in range(len(table))])
     _, places = np.unique(units, return_inverse=True)
     n_units = int(places.max()) + 1
     sums = np.zeros((*right.shape[:2], n_units))

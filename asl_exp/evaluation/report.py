@@ -77,7 +77,7 @@ def accuracy_by(column: str, table: pd.DataFrame, correct: NDArray[np.bool_]) ->
         table: a row an image.
         correct: `(N,)`.
     """
-    groups = known_groups(table["group"].astype(str).tolist())
+    groups = known_groups(table)
     values = table[column].astype(str).to_numpy()
     names = np.unique(values)
     if len(names) < 2 or (column == "group" and groups is None):

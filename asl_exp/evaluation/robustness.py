@@ -91,7 +91,7 @@ def scored_row(
         table: a row an image: label, group.
     """
     labels = table["label"].to_numpy(dtype=object)
-    groups = known_groups(table["group"].astype(str).tolist())
+    groups = known_groups(table)
     correct = (answers == labels).astype(np.float64)
     flips = (answers != undisturbed).astype(np.float64)
     by_class = pd.Series(flips).groupby(labels).mean()

@@ -188,7 +188,7 @@ class _Samples:
     def groups(self) -> Sequence[str] | None:
         """The groups of the test images, as far as they are known."""
         table = None if self.test is None else self.test.table
-        return None if table is None else known_groups(table["group"].astype(str).tolist())
+        return None if table is None else known_groups(table)
 
 
 def _samples(member: Member) -> _Samples:

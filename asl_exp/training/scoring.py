@@ -136,7 +136,7 @@ def _answers(run: Run, name: str) -> Probabilities:
 def _val_intervals(run: Run, answers: Probabilities) -> dict[str, list[float]]:
     """Return how sure val's scores are; train has none, for its images are shown augmented."""
     answered = AnsweredSet.of(run.data.splits["val"], answers, run.data.classes)
-    groups = known_groups(answered.table["group"].astype(str).tolist())
+    groups = known_groups(answered.table)
     of = score_intervals(answered.probabilities, answered.labels, groups).of
     keys = {names.VAL_ACCURACY: "accuracy", names.VAL_F1_MACRO: "f1_macro"}
     return {key: list(of[score]) for key, score in keys.items() if score in of}
@@ -164,7 +164,7 @@ def _calibration(run: Run, answers: Probabilities) -> Calibration:
     val, wanted = run.data.splits["val"], run.config.evaluation.wanted_accuracy
     answered = np.arange(len(val)) if val.rejected is None else np.flatnonzero(~val.rejected)
     val = val.take(answered)
-    groups = known_groups(val.table["group"].astype(str).tolist())
+    groups = known_groups(val.table)
     if reason := why_not(len(val), groups, leaks=run.data.leaks):
         calibration = not_calibrated(reason)
     else:
