@@ -65,6 +65,38 @@ def python_paths(*first: Path) -> str:
     return os.pathsep.join([*map(str, [*first, ROOT]), *([beside] if beside else [])])
 
 
+_WHEN_LOADED = """
+import importlib.util, sys
+class Changed:
+    def find_spec(self, name, path=None, target=None):
+        if name != {module!r}:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+        def load_and_change(module):
+            load(module)
+            change(module)
+        spec.loader.exec_module = load_and_change
+        return spec
+sys.meta_path.insert(0, Changed())
+"""
+
+
+def changed_when_loaded(folder: Path, module: str, change: str) -> Path:
+    """Return the folder, for a PYTHONPATH by which every Python changes a module as it loads it.
+
+    Args:
+        folder: is made.
+        module: its full name.
+        change: source of a function ``change(module)``.
+    """
+    folder.mkdir()
+    text = change + _WHEN_LOADED.format(module=module)
+    (folder / "sitecustomize.py").write_text(text)
+    return folder
+
+
 class _Watched:
     """What both kinds share; ``log`` holds all that the command said."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from processes import Command, Forked, mlflow_run, result_of, run_folders
+from processes import Command, Forked, changed_when_loaded, mlflow_run, result_of, run_folders
 
 from asl_exp.training.state import FOLDER
 
@@ -83,24 +83,23 @@ def on_both(
 
 
 NO_PICKLES = """
-import torch.distributed as dist
 def refuse(*args, **options):
     raise AssertionError("an object is sent as a pickle")
-for name in ("all_gather_object", "broadcast_object_list", "gather_object", "scatter_object_list"):
-    assert hasattr(dist, name)
-    setattr(dist, name, refuse)
+def change(dist):
+    for name in (
+        "all_gather_object", "broadcast_object_list", "gather_object", "scatter_object_list"
+    ):
+        assert hasattr(dist, name)
+        setattr(dist, name, refuse)
 """
-"""Read by every Python that starts: what another machine sends is not unpickled, by Lightning
-neither."""
+"""What another machine sends is not unpickled, by Lightning neither."""
 
 
 @pytest.mark.heavy
 def test_two_machines_train_one_run(
     tiny: tuple[str, ...], tmp_path: Path, machines: tuple[str, str]
 ) -> None:
-    shim = tmp_path / "shim"
-    shim.mkdir()
-    (shim / "sitecustomize.py").write_text(NO_PICKLES)
+    shim = changed_when_loaded(tmp_path / "shim", "torch.distributed", NO_PICKLES)
     statuses, said = on_both(tmp_path, machines, *tiny, python_path=[shim])
     assert statuses == [0, 0], "\n".join(said)
     first, second = (tmp_path / name / "runs" for name in machines)

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import Command, Forked, history, kill_all, left, mlflow_run, result_of, run_folders
+from processes import (
+    Command,
+    Forked,
+    changed_when_loaded,
+    history,
+    kill_all,
+    left,
+    mlflow_run,
+    result_of,
+    run_folders,
+)
 
 from asl_exp.training.state import FOLDER
 
@@ -74,16 +84,16 @@ def test_two_runs_started_at_once(tiny: tuple[str, ...], tmp_path: Path) -> None
 
 RAISES_ON_RANK_1 = """
 import os
-import asl_exp.data.loader as batches
-share = batches.BatchLoader._batch
-def fail(self, rows, n=[0]):
-    n[0] += 1
-    if n[0] > 20 and os.environ.get("RANK") == "1":
-        raise ValueError("the 21st batch of rank 1 is broken")
-    return share(self, rows)
-batches.BatchLoader._batch = fail
+def change(batches):
+    share = batches.BatchLoader._batch
+    def fail(self, rows, n=[0]):
+        n[0] += 1
+        if n[0] > 20 and os.environ.get("RANK") == "1":
+            raise ValueError("the 21st batch of rank 1 is broken")
+        return share(self, rows)
+    batches.BatchLoader._batch = fail
 """
-"""Read by every Python that starts; the launcher sets RANK later."""
+"""The launcher sets RANK, after all is loaded."""
 
 
 def folder_of(runs: Path) -> Path:
@@ -93,9 +103,7 @@ def folder_of(runs: Path) -> Path:
 
 @pytest.mark.heavy
 def test_a_rank_that_raises_ends_all(tiny: tuple[str, ...], tmp_path: Path) -> None:
-    shim = tmp_path / "shim"
-    shim.mkdir()
-    (shim / "sitecustomize.py").write_text(RAISES_ON_RANK_1)
+    shim = changed_when_loaded(tmp_path / "shim", "asl_exp.data.loader", RAISES_ON_RANK_1)
     with Command(tmp_path, *tiny, *TWO, *LONG, python_path=[shim]) as run:
         run.wait_for("transfer 2/")
         tree = run.tree()
