@@ -1,6 +1,8 @@
 # Every target sets up what it needs: Python 3.11 or newer, git and make are enough.
 PYTHON ?= python3
 TEST_PROCESSES ?= 2
+# One more, as each waits now and then: for a server, a browser, a process that ends.
+WORKERS = $(shell expr $(TEST_PROCESSES) + 1)
 BIN := .venv/bin
 READY := .venv/.ready
 OLD_MLFLOW := .cache/mlflow-2.7.1
@@ -15,13 +17,13 @@ install = $(UV) pip install --no-config --python $(1)/bin/python --no-deps --req
 demo: $(READY)  ## train on embedded data on the CPU, print the result table
 	$(BIN)/python -m asl_exp experiment=demo
 
-test: lint  ## lint, type-check, and run the fast tests: in one process more, as each waits now and then
-	$(BIN)/python -m pytest -n $(shell expr $(TEST_PROCESSES) + 1) --dist worksteal -m "not heavy and not gpu and not exhaustive"
+test: lint  ## lint, type-check, and run the fast tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not heavy and not gpu and not exhaustive"
 
 test-all: $(READY)  ## the heavy tests: real processes, kills, studies; gpu tests where there is one
 	@$(MAKE) mlflow-2.7.1 || echo "no MLflow 2.7.1: its tests are skipped"
 	@$(MAKE) lowest || echo "no environment of the lowest versions: their tests are skipped"
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "(heavy or gpu) and not exhaustive"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "(heavy or gpu) and not exhaustive"
 
 test-exhaustive: $(READY)  ## further kills, devices and benchmarks, which would make test-all too long
 	$(BIN)/python -m pytest -m exhaustive
