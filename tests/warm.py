@@ -13,7 +13,6 @@ import re
 import signal
 import socket
 import tempfile
-import traceback
 from collections.abc import Sequence
 from multiprocessing import util
 from pathlib import Path
@@ -27,6 +26,7 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.process_setup import collector_paused
 from asl_exp.config.signature import told_settings
 from asl_exp.evaluation.figures.confusion import confusion_figure
+from asl_exp.training.forking import be_forkserver
 
 with collector_paused(), tempfile.TemporaryDirectory() as folder:
     told_settings(compose_config(["experiment=demo", "seed=1"]))
@@ -39,7 +39,7 @@ def keep_forkserver() -> None:
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _be_forkserver(its)
+        _wait_to_be_forkserver(its)
     its.close()
     spawn = util.spawnv_passfds
 
@@ -58,15 +58,7 @@ def keep_forkserver() -> None:
     util.spawnv_passfds = ask
 
 
-def _close_all_but(*kept: int) -> None:
-    """Leave open what a new Python would have."""
-    low = 3
-    for number in (*sorted(kept), os.sysconf("SC_OPEN_MAX")):
-        os.closerange(low, number)
-        low = number + 1
-
-
-def _be_forkserver(asked: socket.socket) -> NoReturn:
+def _wait_to_be_forkserver(asked: socket.socket) -> NoReturn:
     """Wait for the command's word, or its end, deaf to Ctrl-C as those that commands start are."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -77,11 +69,7 @@ def _be_forkserver(asked: socket.socket) -> NoReturn:
             os.environ.clear()
             os.environ |= environment
             asked.detach()
-            _close_all_but(*passed)
-            exec(re.sub(r"main\(\d+, \d+", f"main({passed[0]}, {passed[1]}", main), {})
-    except SystemExit:
-        pass
-    except BaseException:
-        traceback.print_exc()
+            program = re.sub(r"main\(\d+, \d+", f"main({passed[0]}, {passed[1]}", main)
+            be_forkserver(program, passed)
     finally:
         os._exit(0)

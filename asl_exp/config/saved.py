@@ -30,7 +30,7 @@ def read_saved(values: Any) -> Config:
         raise UserError(_reason(error)) from None
     except RecursionError:
         raise UserError("its configuration is nested too deeply") from None
-    for fault in network_faults(config.backbone):
+    if fault := next(network_faults(config.backbone), None):
         raise UserError(fault)
     return config
 

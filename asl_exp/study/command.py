@@ -47,9 +47,9 @@ def _run(
     from asl_exp.study.study import open_study
 
     opened = open_study(plan)  # before torch is imported: a storage's faults come at once
-    several = plan.sweep.agents > 1
-    if (several or plan.base.trainer.devices > 1) and not has_engine(config):
-        begin_forking(*["asl_exp.study.agent_launch"] * several)
+    agents = ["asl_exp.study.agent_launch"] if plan.sweep.agents > 1 else []
+    if (agents or plan.base.trainer.devices > 1) and not has_engine(config):
+        begin_forking(*agents)
     from asl_exp.config.process_setup import signals_deferred
     from asl_exp.replica.background import begin_delivery
     from asl_exp.study.agent_launch import Command, run_agents

@@ -66,21 +66,24 @@ def _forked_from_here() -> Iterator[None]:
 
 
 def _fork(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
-    """Fork what executes the last argument, and has no other files open than these; return it."""
+    """Fork what executes the last argument, in the place of a new Python; return its id."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
         pid = os.fork()
         if pid == 0:
-            _be_forkserver(args[-1], passfds)
+            be_forkserver(args[-1], passfds)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     return pid
 
 
-def _be_forkserver(program: str, passed: Sequence[int]) -> NoReturn:
-    """Do as a new Python would; never return into what the caller is about."""
+def be_forkserver(program: str, passed: Sequence[int]) -> NoReturn:
+    """Execute a program as a new Python would, with no other files open than those passed.
+
+    Never returns into what the caller is about.
+    """
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
