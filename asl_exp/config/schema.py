@@ -334,7 +334,7 @@ class DataConfig(Group):
     max_unreadable: Count = Field(0, description="images that may be left out as unreadable")
     max_megapixels: Positive = Field(100.0, description="larger images are refused undecoded")
     workers: Annotated[int, Field(ge=0, le=1024)] = Field(
-        0, description="decoding processes; 0: one a core"
+        0, description="decoding processes; 0: one a core where there is much to do"
     )
     synthetic: SyntheticConfig = Field(default_factory=lambda: SyntheticConfig())
 

@@ -13,6 +13,7 @@ import pickle
 import queue
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -30,56 +31,70 @@ Result = TypeVar("Result")
 CHUNK: Final = 64
 """Images a task: at 224 px 10 MB of pixels, so that memory does not grow with the data set."""
 
-_FEW: Final = 500
-"""Under so many images, starting processes (about 0.4 s each) costs more than it saves."""
+_TRIED: Final = 16
+"""Images that are done here at a time, until what is left is known to take long."""
+
+_WORTH_S: Final = 4.0
+"""Seconds of work left that pay for processes, each of which takes 1 CPU second to start."""
 
 
 def for_chunks(
-    work: Callable[[int, list[Item]], Result],
-    items: Sequence[Item],
-    *,
-    workers: int,
-    what: str,
-    few: int = _FEW,
+    work: Callable[[int, list[Item]], Result], items: Sequence[Item], *, workers: int, what: str
 ) -> Iterator[Result]:
-    """Yield work(start, items[start : start + CHUNK]) of every chunk, in no fixed order.
+    """Yield work(start, items[start:end]) of all items in parts, in no fixed order.
 
     Args:
         work: a function of a module, or a partial of one, so that it can be sent to a process.
-        workers: processes; 0 means one a core.
+        workers: processes; 0: one a core, as soon as what is left would take long without.
         what: is done, for the terminal.
-        few: under so many items no process is started.
     """
-    starts = range(0, len(items), CHUNK)
-    n_workers = min(workers or n_cores(), len(starts))
     with progress(what, len(items)) as advance:
-        results: Iterator[Result] = (
-            _in_processes(work, items, starts, n_workers)
-            if n_workers > 1 and len(items) >= few
-            else (work(start, list(items[start : start + CHUNK])) for start in starts)
-        )
-        for done, result in enumerate(results, start=1):
-            advance(min(done * CHUNK, len(items)))
+        done = 0
+        for n_items, result in _parts(work, items, workers):
+            done += n_items
+            advance(done)
             yield result
 
 
+def _parts(
+    work: Callable[[int, list[Item]], Result], items: Sequence[Item], workers: int
+) -> Iterator[tuple[int, Result]]:
+    """Yield how many items were done together, and the result."""
+    first, n_processes = 0, workers or n_cores()
+    while first < len(items) and (n_processes == 1 or not workers):
+        began = time.monotonic()
+        some = list(items[first : first + _TRIED])
+        result = work(first, some)
+        left_s = (time.monotonic() - began) / len(some) * (len(items) - first - len(some))
+        yield len(some), result
+        warm = first > 0  # the first ones load what decoding needs
+        first += len(some)
+        if warm and n_processes > 1 and left_s > _WORTH_S:
+            break
+    if first < len(items):
+        yield from _in_processes(work, items, range(first, len(items), CHUNK), n_processes)
+
+
 def _in_processes(
-    work: Callable[[int, list[Item]], Result], items: Sequence[Item], starts: range, n_workers: int
-) -> Iterator[Result]:
-    workers = [_Worker() for _ in range(n_workers)]
+    work: Callable[[int, list[Item]], Result],
+    items: Sequence[Item],
+    starts: range,
+    n_processes: int,
+) -> Iterator[tuple[int, Result]]:
+    workers = [_Worker() for _ in range(min(n_processes, len(starts)))]
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     for worker in workers:
         idle.put(worker)
 
-    def run(start: int) -> Result:
+    def run(start: int) -> tuple[int, Result]:
+        some = list(items[start : start + CHUNK])
         worker = idle.get()
         try:
-            result: Result = worker.run(work, start, list(items[start : start + CHUNK]))
-            return result
+            return len(some), worker.run(work, start, some)
         finally:
             idle.put(worker)
 
-    pool = ThreadPoolExecutor(n_workers)
+    pool = ThreadPoolExecutor(len(workers))
     try:
         for task in as_completed([pool.submit(run, start) for start in starts]):
             yield task.result()

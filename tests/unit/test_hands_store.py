@@ -121,7 +121,7 @@ def test_another_choice_of_images_looks_for_new_ones_alone(
 def test_a_search_that_was_killed_goes_on(
     tmp_path: Path, paths: list[str], detector: MadeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asl_exp.data.decode_pool.CHUNK", 2)
+    monkeypatch.setattr("asl_exp.data.decode_pool._TRIED", 2)
     find, looks = detector.find, iter(range(5))
 
     def interrupted(image: np.ndarray) -> Hand:
@@ -135,7 +135,7 @@ def test_a_search_that_was_killed_goes_on(
             opened(make(tmp_path, paths))
     assert detector.n_looked == 3
     assert opened(make(tmp_path, paths)).found.sum() == 4
-    assert detector.n_looked == 6, "the first chunk of two was kept"
+    assert detector.n_looked == 6, "the first two were kept"
 
 
 @pytest.mark.parametrize("how", ["a number", "no database"])

@@ -36,8 +36,6 @@ ENOUGH: Final = 1280
 """Pixels a side that are enough to find a hand in: larger JPEGs are decoded at 1/2, 1/4 or 1/8."""
 _DRAWN: Final = 320
 """Side in pixels at which images of the embedded signer are searched."""
-_FEW: Final = 96
-"""Images under which one process is quicker than several; a search takes 26 ms or more."""
 _N_JOINT_NUMBERS: Final = 3 * N_JOINTS
 _N_NUMBERS: Final = 2 * _N_JOINT_NUMBERS + 4
 
@@ -176,7 +174,7 @@ class HandStore:
             if missing:
                 self.source.open()  # what lacks or is damaged is said once, before processes start
             work = partial(_searched, self.source, max_megapixels)
-            for found in for_chunks(work, missing, workers=workers, what="finding hands", few=_FEW):
+            for found in for_chunks(work, missing, workers=workers, what="finding hands"):
                 known.keep({image: row for image, row, readable in found if readable})
                 rows |= {image: row for image, row, _ in found}
         ordered = b"".join(rows[image] for image in self.digests)
