@@ -50,7 +50,8 @@ def jpeg(image: Image.Image) -> bytes:
 
 def decode(folder: Path, *, small: bool) -> Iterator[Figure]:
     from asl_exp.config.schema import DataConfig
-    from asl_exp.data.pixel_store import Geometry, Store
+    from asl_exp.data.decode import Geometry
+    from asl_exp.data.pixel_store import Store
 
     for width, height in SOURCES:
         n_images = 4 if small else max(20, 16_000_000 // (width * height))
@@ -89,9 +90,10 @@ def batches(folder: Path, *, small: bool) -> Iterator[Figure]:
     from asl_exp.config.schema import AugmentationConfig
     from asl_exp.data.augmentation import Augmentation
     from asl_exp.data.cache_files import Description
+    from asl_exp.data.decode import Geometry
     from asl_exp.data.letters import Split
     from asl_exp.data.loader import BatchLoader
-    from asl_exp.data.pixel_store import Geometry, StoredPixels
+    from asl_exp.data.pixel_store import StoredPixels
 
     torch.set_num_threads(1)
     presets = {

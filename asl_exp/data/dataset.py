@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
+from asl_exp.data.decode import Geometry
 from asl_exp.data.hand_splits import joint_fold, joint_sets, marked, splits_with_hands
 from asl_exp.data.hands.crops import CropStore
 from asl_exp.data.hands.found import hands_of
 from asl_exp.data.hands.hand import Floats, Hands, in_squares, n_looks
 from asl_exp.data.letters import TABLE, LetterData, PixelSource, Split
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
-from asl_exp.data.pixel_store import DecodedPixels, Geometry, Store
+from asl_exp.data.pixel_store import DecodedPixels, Store
 from asl_exp.data.sources.listing import Listing, left_out_words, set_name
 from asl_exp.data.sources.selection import followed, list_images
 from asl_exp.data.split import NAMES, Assignment, caution, leaking, split_manifest

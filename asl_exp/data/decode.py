@@ -8,7 +8,9 @@ import stat
 import struct
 import sys
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
@@ -110,10 +112,28 @@ class UnreadableImageError(DataError):
         return type(self), (self.path, self.reason)
 
 
-def read_image(
-    source: Source, *, size: int, resize: str, interpolation: str, max_megapixels: float
-) -> Pixels:
-    """Decode an image into (size, size, 3) RGB.
+@dataclass(frozen=True)
+class Geometry:
+    """How any image becomes a square of pixels.
+
+    Attributes:
+        size: side in pixels.
+        resize: squash, crop or pad.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+    """
+
+    size: int
+    resize: str
+    interpolation: str
+
+    @property
+    def name(self) -> str:
+        """Part of a file name."""
+        return f"{self.size}_{self.resize}_{self.interpolation}"
+
+
+def read_image(source: Source, geometry: Geometry, max_megapixels: float) -> Pixels:
+    """Decode an image into (S, S, 3) RGB.
 
     The first frame of an animation is read, transparency is laid on white, 16 bits are scaled to
     8, and the camera's orientation is applied.
@@ -121,17 +141,11 @@ def read_image(
     Raises:
         UnreadableImageError: missing, empty, truncated, not an image, or over `max_megapixels`.
     """
-    with _opened(source) as image:
-        if reason := too_large(*image.size, max_megapixels):
-            raise UnreadableImageError(_name(source), reason)
-        try:
-            # JPEGs decode at 1/2, 1/4 or 1/8 where that is still no smaller than the target.
-            if interpolation != "nearest":
-                image.draft("RGB", (size, size))
-            upright = _upright(source, image)
-            return np.asarray(_squared(_rgb(upright), size, resize, FILTERS[interpolation]))
-        except _BROKEN as error:
-            raise UnreadableImageError(_name(source), _reason(error)) from error
+    with _decoding(source, max_megapixels) as image:
+        # JPEGs decode at 1/2, 1/4 or 1/8 where that is still no smaller than the target.
+        if geometry.interpolation != "nearest":
+            image.draft("RGB", (geometry.size, geometry.size))
+        return np.asarray(_squared(_rgb(_upright(source, image)), geometry))
 
 
 def read_upright(
@@ -149,17 +163,12 @@ def read_upright(
     Raises:
         UnreadableImageError: as read_image.
     """
-    with _opened(source) as image:
+    with _decoding(source, max_megapixels) as image:
         size = image.size
-        if reason := too_large(*size, max_megapixels):
-            raise UnreadableImageError(_name(source), reason)
-        try:
-            image.draft("RGB", (enough, enough))
-            upright = _upright(source, image)
-            turned = (upright.width > upright.height) != (image.width > image.height)
-            return np.asarray(_rgb(upright)), (size[1], size[0]) if turned else size
-        except _BROKEN as error:
-            raise UnreadableImageError(_name(source), _reason(error)) from error
+        image.draft("RGB", (enough, enough))
+        upright = _upright(source, image)
+        turned = (upright.width > upright.height) != (image.width > image.height)
+        return np.asarray(_rgb(upright)), (size[1], size[0]) if turned else size
 
 
 def read_size(source: Source) -> tuple[int, int]:
@@ -181,6 +190,18 @@ def too_large(width: int, height: int, max_megapixels: float) -> str | None:
         f"{width} x {height} pixels are {megapixels:.0f} megapixels, over "
         f"data.max_megapixels={max_megapixels:g}"
     )
+
+
+@contextmanager
+def _decoding(source: Source, max_megapixels: float) -> Iterator[Image.Image]:
+    """Open an image that is not too large; whatever fails inside makes it unreadable."""
+    with _opened(source) as image:
+        if reason := too_large(*image.size, max_megapixels):
+            raise UnreadableImageError(_name(source), reason)
+        try:
+            yield image
+        except _BROKEN as error:
+            raise UnreadableImageError(_name(source), _reason(error)) from error
 
 
 def _opened(source: Source) -> Image.Image:
@@ -304,14 +325,13 @@ def _with_mode(args: tuple[Any, ...] | str | None, mode: str) -> tuple[Any, ...]
     return (mode, *args[1:]) if isinstance(args, tuple) else mode
 
 
-def _squared(
-    image: Image.Image, size: int, resize: str, resampling: Image.Resampling
-) -> Image.Image:
-    if resize == "squash":
-        return image.resize((size, size), resampling)
-    if resize == "crop":
-        return ImageOps.fit(image, (size, size), resampling)
-    return ImageOps.pad(image, (size, size), resampling, color=(0, 0, 0))
+def _squared(image: Image.Image, geometry: Geometry) -> Image.Image:
+    shape, resampling = (geometry.size, geometry.size), FILTERS[geometry.interpolation]
+    if geometry.resize == "squash":
+        return image.resize(shape, resampling)
+    if geometry.resize == "crop":
+        return ImageOps.fit(image, shape, resampling)
+    return ImageOps.pad(image, shape, resampling, color=(0, 0, 0))
 
 
 def _name(source: Source) -> str:

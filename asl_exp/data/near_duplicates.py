@@ -26,7 +26,7 @@ from PIL import Image
 
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.data.cache_files import unwritable_cache
-from asl_exp.data.decode import Pixels, read_image
+from asl_exp.data.decode import Geometry, Pixels, read_image
 from asl_exp.data.decode_pool import n_cores
 from asl_exp.runs.writing import replaced
 
@@ -40,7 +40,7 @@ Hashes = NDArray[np.uint64]
 """(N, WORDS)."""
 
 _HASH_SIDE: Final = 16
-_PIXELS_SIDE: Final = 4 * _HASH_SIDE
+_GEOMETRY: Final = Geometry(4 * _HASH_SIDE, "squash", "bilinear")
 _BLOCK: Final = 256
 _PREFILTER_WORDS: Final = 2
 
@@ -51,13 +51,7 @@ def small_pixels(path: str) -> Pixels:
     Raises:
         UnreadableImageError: the file cannot be decoded.
     """
-    return read_image(
-        path,
-        size=_PIXELS_SIDE,
-        resize="squash",
-        interpolation="bilinear",
-        max_megapixels=float("inf"),
-    )
+    return read_image(path, _GEOMETRY, float("inf"))
 
 
 def hash_of_pixels(pixels: Pixels) -> bytes:

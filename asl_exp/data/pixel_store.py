@@ -21,6 +21,7 @@ from asl_exp.data.cache_files import CacheFile, Description, Rows
 from asl_exp.data.decode import (
     FILTERS,
     READER_VERSION,
+    Geometry,
     Pixels,
     Source,
     UnreadableImageError,
@@ -30,26 +31,6 @@ from asl_exp.data.decode_pool import for_chunks, n_cores
 from asl_exp.data.sources.listing import is_file_key
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """How any image becomes a square of pixels.
-
-    Attributes:
-        size: side in pixels.
-        resize: squash, crop or pad.
-        interpolation: nearest, bilinear, bicubic or lanczos.
-    """
-
-    size: int
-    resize: str
-    interpolation: str
-
-    @property
-    def name(self) -> str:
-        """Part of a file name."""
-        return f"{self.size}_{self.resize}_{self.interpolation}"
-
-
 def pixels_of(path: Source, geometry: Geometry, max_megapixels: float) -> Pixels:
     """Return (S, S, 3) RGB.
 
@@ -57,13 +38,7 @@ def pixels_of(path: Source, geometry: Geometry, max_megapixels: float) -> Pixels
         UnreadableImageError: the file cannot be decoded.
     """
     if not isinstance(path, str) or is_file_key(path):
-        return read_image(
-            path,
-            size=geometry.size,
-            resize=geometry.resize,
-            interpolation=geometry.interpolation,
-            max_megapixels=max_megapixels,
-        )
+        return read_image(path, geometry, max_megapixels)
     return _drawn(path, geometry)
 
 

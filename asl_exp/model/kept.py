@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from asl_exp.config.errors import UserError, first_line
 from asl_exp.config.saved import read_saved
 from asl_exp.config.schema import BackboneConfig, Config, HeadConfig
+from asl_exp.data.decode import Geometry
 from asl_exp.model.backbone import Preprocessing, build_backbone, planned_weights
 from asl_exp.model.classifier import LetterClassifier, build_classifier, pooled_width
 
@@ -85,6 +86,12 @@ class KeptModel:
     epoch: int
     detector: str = ""
     calibration: Calibration = UNCALIBRATED
+
+    @property
+    def geometry(self) -> Geometry:
+        """How its images become squares."""
+        prepared = self.preprocessing
+        return Geometry(prepared.image_size, self.config.data.resize, prepared.interpolation)
 
 
 def checkpoint_metadata(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from asl_exp.config.errors import UserError, first_line, require_extra
 from asl_exp.config.signature import without_places
+from asl_exp.data.decode import Geometry
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.kept import KeptModel, checkpoint_metadata, kept_with
 from asl_exp.model.weights import tensors_digest
@@ -159,16 +160,12 @@ class PhotoInput(nn.Module):
     networks know neither Pillow's filters nor its boxes. Pillow rounds between the two, in an order
     that differs from version to version, and this does not: of a photo one pixel in ten differs by
     one level, and a few at hard edges by up to eight (lanczos).
-
-    Args:
-        size: S, pixels.
-        resize: squash, crop or pad, as ``data.resize``.
-        interpolation: as ``backbone.interpolation``.
     """
 
-    def __init__(self, size: int, resize: str, interpolation: str) -> None:
+    def __init__(self, geometry: Geometry) -> None:
         super().__init__()
-        self.size, self.resize, self.interpolation = size, resize, interpolation
+        self.size, self.resize = geometry.size, geometry.resize
+        self.interpolation = geometry.interpolation
 
     def forward(self, images: Tensor) -> Tensor:
         """Return what the network behind it takes."""

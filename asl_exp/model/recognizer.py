@@ -14,7 +14,14 @@ from asl_exp.config.names import Artifact
 from asl_exp.config.schema import HandConfig
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.decode_pool import n_cores
-from asl_exp.data.hands.hand import Detector, Floats, answers_without_hand, in_squares, n_looks
+from asl_exp.data.hands.hand import (
+    Detector,
+    Floats,
+    answers_without_hand,
+    in_squares,
+    n_looks,
+    together,
+)
 from asl_exp.data.sources.folder import is_image
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.folder import DESCRIPTION, WEIGHTS, require_whole
@@ -97,14 +104,7 @@ class Recognizer:
         Raises:
             UnreadableImageError: with the reason.
         """
-        data = self.kept.config.data
-        return read_image(
-            image,
-            size=self.kept.preprocessing.image_size,
-            resize=data.resize,
-            interpolation=self.kept.preprocessing.interpolation,
-            max_megapixels=data.max_megapixels,
-        )
+        return read_image(image, self.kept.geometry, self.kept.config.data.max_megapixels)
 
     def look(self, image: Path | bytes) -> Seen:
         """Return what the network sees of an image: its pixels, and the joints of its hand.
@@ -116,16 +116,15 @@ class Recognizer:
             return Seen(self.read(image))
         from asl_exp.data.hands.crops import CropRule, crop_of  # need more packages than the rest
         from asl_exp.data.hands.hand_store import find_in
-        from asl_exp.data.pixel_store import Geometry
 
-        config, prepared = self.kept.config, self.kept.preprocessing
+        config = self.kept.config
         limit = config.data.max_megapixels
         hand = find_in(self.detector, image, limit)
-        joints = in_squares(hand.seen(n_looks(config.hand))[None], config.hand.margin)[0]
+        seen = together([hand]).seen(n_looks(config.hand))
+        joints = in_squares(seen, config.hand.margin)[0]
         if config.hand.mode == "joints":
             return Seen(np.zeros((1, 1, 3), np.uint8), joints)
-        geometry = Geometry(prepared.image_size, config.data.resize, prepared.interpolation)
-        rule = CropRule(geometry, config.hand.margin)
+        rule = CropRule(self.kept.geometry, config.hand.margin)
         return Seen(crop_of(image, hand.joints, (hand.width, hand.height), rule, limit), joints)
 
     def recognize(self, images: Sequence[Seen]) -> "pd.DataFrame":

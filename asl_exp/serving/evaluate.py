@@ -20,7 +20,6 @@ from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config, HandConfig
 from asl_exp.data.dataset import load_whole
 from asl_exp.data.letters import Split
-from asl_exp.data.pixel_store import Geometry
 from asl_exp.evaluation.certificate import n_trained_on, write_certificate
 from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
 from asl_exp.evaluation.inference import probabilities
@@ -254,10 +253,8 @@ def load_sets(
         mine = own.data.model_copy(update={key: getattr(config.data, key) for key in asked})
         data = letters_for(kept, mine, member.hand)
         return {n: s for n, s in data.splits.items() if n not in ("train", "val")}, {}
-    into = kept.preprocessing
-    geometry = Geometry(into.image_size, own.data.resize, into.interpolation)
     whole = load_whole(
-        config.data, kept.classes, geometry=geometry, renamed=renamed, hand=member.hand
+        config.data, kept.classes, geometry=kept.geometry, renamed=renamed, hand=member.hand
     )
     left_out = {name: labels for name, labels in whole.left_out.items() if labels}
     return {split.name: split for split in whole.splits.values()}, left_out

@@ -239,7 +239,7 @@ class _Graph(nn.Module):
 def _write(kept: KeptModel, file: Path, *, inside: bool) -> None:
     """Write the graph, with what it needs to be used in its metadata."""
     network, size = kept.model, kept.preprocessing.image_size
-    photos = _photo_input(kept) if inside else None
+    photos = PhotoInput(kept.geometry) if inside else None
     given: dict[str, Tensor] = {}
     moving: dict[str, Any] = {}
     if network.sees_pixels:
@@ -281,7 +281,7 @@ def _resized(kept: KeptModel, network: OnnxNetwork, compared: Split) -> tuple[fl
 
     The first is to the same resizing in PyTorch, the second to photos as training reads them.
     """
-    graph, same, read = _Graph(kept.model, _photo_input(kept)).eval(), 0.0, 0.0
+    graph, same, read = _Graph(kept.model, PhotoInput(kept.geometry)).eval(), 0.0, 0.0
     rows = np.arange(min(len(compared), _TOGETHER))
     for row, square in zip(rows, compared.gather(rows), strict=True):
         photo, pixels = _as_photo(square, _SIDES[row % len(_SIDES)], kept)
@@ -300,11 +300,6 @@ def _resized(kept: KeptModel, network: OnnxNetwork, compared: Split) -> tuple[fl
     return same, read
 
 
-def _photo_input(kept: KeptModel) -> PhotoInput:
-    prepared = kept.preprocessing
-    return PhotoInput(prepared.image_size, kept.config.data.resize, prepared.interpolation)
-
-
 def _softmax(scores: Tensor) -> NDArray[np.float32]:
     return scores.softmax(1).numpy()
 
@@ -315,13 +310,7 @@ def _as_photo(square: Pixels, sides: tuple[float, float], kept: KeptModel) -> tu
     photo = Image.fromarray(square).resize((wide, high), Image.Resampling.BICUBIC)
     file = io.BytesIO()
     photo.save(file, "PNG")
-    read = read_image(
-        file.getvalue(),
-        size=kept.preprocessing.image_size,
-        resize=kept.config.data.resize,
-        interpolation=kept.preprocessing.interpolation,
-        max_megapixels=kept.config.data.max_megapixels,
-    )
+    read = read_image(file.getvalue(), kept.geometry, kept.config.data.max_megapixels)
     return np.array(photo), read
 
 

@@ -21,10 +21,11 @@ from asl_exp.config.errors import Interrupted, PrunedError, UserError
 from asl_exp.config.names import FOLDS, Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import run_name
+from asl_exp.data.decode import Geometry
 from asl_exp.data.hand_splits import drawn_by_path, rows_of_folds
 from asl_exp.data.letters import PixelSource
 from asl_exp.data.manifest import label_indices, make_manifest
-from asl_exp.data.pixel_store import DecodedPixels, Geometry
+from asl_exp.data.pixel_store import DecodedPixels
 from asl_exp.data.sources.selection import list_images
 from asl_exp.data.split import fold_of_rows
 from asl_exp.evaluation.certificate import write_folds_certificate

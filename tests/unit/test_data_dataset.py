@@ -12,7 +12,7 @@ from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, SyntheticConfig
 from asl_exp.data import file_facts
 from asl_exp.data.dataset import load_letters
-from asl_exp.data.decode import read_image
+from asl_exp.data.decode import Geometry, read_image
 from asl_exp.data.letters import LetterData
 
 
@@ -37,9 +37,7 @@ def test_pixels_labels_and_table_belong_together(folder: DataConfig) -> None:
     for split in data.splits.values():
         pixels = split.gather(np.arange(len(split)))
         for row, path in enumerate(split.table["path"]):
-            expected = read_image(
-                path, size=16, resize="squash", interpolation="bilinear", max_megapixels=100
-            )
+            expected = read_image(path, Geometry(16, "squash", "bilinear"), 100)
             assert np.array_equal(pixels[row], expected)
             assert data.classes[split.labels[row]] == Path(path).parent.name
 
@@ -147,9 +145,7 @@ def test_truncation_is_found_where_groups_are_known(tmp_path: Path) -> None:
     assert sum(len(split) for split in data.splits.values()) == 7
     for split in data.splits.values():  # rows after the one left out still meet their pixels
         for row, path in enumerate(split.table["path"]):
-            expected = read_image(
-                path, size=16, resize="squash", interpolation="bilinear", max_megapixels=100
-            )
+            expected = read_image(path, Geometry(16, "squash", "bilinear"), 100)
             assert np.array_equal(split.gather(np.array([row]))[0], expected)
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from asl_exp.data.decode import (
     FORMATS,
     SUFFIXES,
+    Geometry,
     Pixels,
     Source,
     UnreadableImageError,
@@ -27,9 +28,15 @@ from asl_exp.data.decode import (
 )
 
 
-def read(source: Source, size: int = 16, **options: object) -> Pixels:
-    given = {"resize": "squash", "interpolation": "bilinear", "max_megapixels": 100.0, **options}
-    return read_image(source, size=size, **given)
+def read(
+    source: Source,
+    size: int = 16,
+    *,
+    resize: str = "squash",
+    interpolation: str = "bilinear",
+    max_megapixels: float = 100.0,
+) -> Pixels:
+    return read_image(source, Geometry(size, resize, interpolation), max_megapixels)
 
 
 def plain(colour: object, mode: str = "RGB") -> Image.Image:
@@ -273,7 +280,7 @@ def test_fewer_bits_in_a_file_of_sixteen_are_not_dark(
     if channels in (2, 4):
         values[..., -1] = highest if opaque == "as deep" else opaque
     source = deep_png(values)
-    pixels = read_image(source, size=64, resize="squash", interpolation="nearest", max_megapixels=1)
+    pixels = read(source, size=64, interpolation="nearest")
     assert pixels[0, -1].min() >= 254
     expected = np.linspace(0, 255, 64)
     assert np.abs(pixels[0].astype(float) - expected[:, None]).max() <= 2
@@ -320,10 +327,7 @@ def test_fewer_bits_in_a_tiff_of_sixteen_are_not_dark(
     values = np.repeat(np.tile(ramp, (64, 1))[..., None], channels, 2)
     if channels > 3:
         values[..., 3] = highest if channels == 4 else 0
-    pixels = read_image(
-        deep_tiff(values, order, packed), size=64, resize="squash", interpolation="nearest",
-        max_megapixels=1,
-    )  # fmt: skip
+    pixels = read(deep_tiff(values, order, packed), size=64, interpolation="nearest")
     expected = np.linspace(0, 255, 64)
     expected = expected[::-1] if channels == 5 else expected  # ink is dark
     assert np.abs(pixels[0].astype(float) - expected[:, None]).max() <= 2
@@ -331,10 +335,7 @@ def test_fewer_bits_in_a_tiff_of_sixteen_are_not_dark(
 
 def test_a_tiff_of_sixteen_bits_may_have_white_as_nought() -> None:
     values = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))[..., None]
-    pixels = read_image(
-        deep_tiff(values, "<", False, white=0), size=64, resize="squash", interpolation="nearest",
-        max_megapixels=1,
-    )  # fmt: skip
+    pixels = read(deep_tiff(values, "<", False, white=0), size=64, interpolation="nearest")
     assert pixels[0, 0].min() == 255
     assert pixels[0, -1].max() == 0
 
@@ -357,7 +358,5 @@ def test_what_the_installed_pillow_reads_is_read(ending: str) -> None:
     kind = {".jpe": "JPEG", ".jfif": "JPEG", ".jp2": "JPEG2000"}.get(ending.lower(), ending[1:])
     buffer = BytesIO()
     Image.new("RGB", (20, 20), (200, 10, 10)).save(buffer, kind)
-    pixels = read_image(
-        buffer.getvalue(), size=16, resize="squash", interpolation="bilinear", max_megapixels=1
-    )
+    pixels = read(buffer.getvalue())
     assert np.abs(pixels.mean((0, 1)) - (200, 10, 10)).max() < 12

@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from asl_exp.data import near_duplicates
-from asl_exp.data.decode import read_image
-from asl_exp.data.near_duplicates import THRESHOLD, clusters, hash_of_pixels, hashes_of, near_pairs
+from asl_exp.data.near_duplicates import (
+    THRESHOLD,
+    clusters,
+    hash_of_pixels,
+    hashes_of,
+    near_pairs,
+    small_pixels,
+)
 
 
 def distance(one: Image.Image, other: Image.Image) -> int:
@@ -97,12 +103,7 @@ def test_clusters_are_kept_and_damaged_ones_found(
 def test_no_cluster_joins_two_sessions_or_people(photos, source: str) -> None:  # type: ignore[no-untyped-def]
     table = pd.read_csv(photos / "manifest.csv")
     table = table[(table["source"] == source) & table["label"].isin(["A", "E", "S", "nothing"])]
-    pixels = (
-        read_image(
-            photos / path, size=64, resize="squash", interpolation="bilinear", max_megapixels=100
-        )
-        for path in table["path"]
-    )
+    pixels = map(small_pixels, [str(photos / path) for path in table["path"]])
     pairs = near_pairs(hashes_of([hash_of_pixels(image) for image in pixels]))
     groups = table["group"].to_numpy(str)
     assert len(pairs) > 10

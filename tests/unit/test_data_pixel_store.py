@@ -12,7 +12,8 @@ from made_images import picture, save
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
 from asl_exp.data import pixel_store as store_module
-from asl_exp.data.pixel_store import Geometry, Store, StoredPixels
+from asl_exp.data.decode import Geometry
+from asl_exp.data.pixel_store import Store, StoredPixels
 
 GEOMETRY = Geometry(16, "squash", "bilinear")
 

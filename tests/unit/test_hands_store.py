@@ -14,14 +14,14 @@ from PIL import Image
 
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig
-from asl_exp.data.decode import UnreadableImageError
+from asl_exp.data.decode import Geometry, UnreadableImageError
 from asl_exp.data.hands import hand_store as module
 from asl_exp.data.hands.crops import CropRule, CropStore, crop_of
 from asl_exp.data.hands.finder import FinderSettings
 from asl_exp.data.hands.hand import Hand, Hands, no_hand
 from asl_exp.data.hands.hand_store import NAME, HandSource, HandStore, find_in
 from asl_exp.data.hands.model_file import ModelFile, model_file
-from asl_exp.data.pixel_store import Geometry, pixels_of
+from asl_exp.data.pixel_store import pixels_of
 
 GEOMETRY = Geometry(8, "squash", "bilinear")
 NO_HANDS_IN = 40

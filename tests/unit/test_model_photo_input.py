@@ -6,7 +6,7 @@ import torch
 from made_images import detailed
 from PIL import Image
 
-from asl_exp.data.decode import FILTERS, _squared
+from asl_exp.data.decode import FILTERS, Geometry, _squared
 from asl_exp.model.onnx_network import PhotoInput
 
 
@@ -16,10 +16,11 @@ from asl_exp.model.onnx_network import PhotoInput
 def test_photos_of_any_size_are_resized_as_training_does(
     resize: str, interpolation: str, sides: tuple[int, int]
 ) -> None:
+    geometry = Geometry(48, resize, interpolation)
     photo = detailed(3).resize(sides, Image.Resampling.BICUBIC)
-    expected = np.asarray(_squared(photo, 48, resize, FILTERS[interpolation])).astype(int)
+    expected = np.asarray(_squared(photo, geometry)).astype(int)
     batch = torch.from_numpy(np.array(photo))[None].repeat(2, 1, 1, 1)
-    given = PhotoInput(48, resize, interpolation)(batch)
+    given = PhotoInput(geometry)(batch)
     assert given.shape == (2, 3, 48, 48)
     levels = (given * 255).round().int().permute(0, 2, 3, 1).numpy()
     assert (levels[0] == levels[1]).all()

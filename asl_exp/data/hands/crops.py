@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from asl_exp.data.decode import FILTERS, Pixels, Source, read_upright
+from asl_exp.data.decode import FILTERS, Geometry, Pixels, Source, read_upright
 from asl_exp.data.hands.hand import Floats, Hands, box_round
-from asl_exp.data.pixel_store import Geometry, Store, pixels_of
+from asl_exp.data.pixel_store import Store, pixels_of
 from asl_exp.data.sources.listing import is_file_key
 
 _VERSION: Final = 1

@@ -59,11 +59,6 @@ class Hand:
         """Whether there is a hand."""
         return bool(np.isfinite(self.joints[0, 0]))
 
-    def seen(self, n_looks: int) -> Floats:
-        """Return (21 n_looks, 3): see `Hands.seen`."""
-        seen: Floats = together([self]).seen(n_looks)[0]
-        return seen
-
 
 def no_hand(width: int, height: int, n_looks: int = 1) -> Hand:
     """Return the answer for an image without a hand."""
