@@ -5,6 +5,7 @@ recording are near-copies of each other, and a test image whose near-copy was tr
 memory, not recognition.
 """
 
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
@@ -27,18 +28,53 @@ Assignment = NDArray[np.int8]
 Counts = NDArray[np.int64]
 
 
-def split_random(
-    labels: Labels, classes: tuple[str, ...], *, fractions: tuple[float, float], seed: int
-) -> Assignment:
+@dataclass(frozen=True)
+class Labelled:
+    """N images as the rules see them.
+
+    Attributes:
+        labels: (N,) indices into the classes.
+        groups: (N,) their names.
+        classes: C names.
+    """
+
+    labels: Labels
+    groups: NDArray[np.str_]
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, classes: tuple[str, ...]) -> "Labelled":
+        """Return the images of a manifest's table."""
+        return cls(label_indices(table, classes), table["group"].to_numpy(str), classes)
+
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Labelled":
+        """Return some of them."""
+        return Labelled(self.labels[rows], self.groups[rows], self.classes)
+
+    @property
+    def lacking(self) -> list[str]:
+        """The classes that none of them is of."""
+        here = set(self.labels.tolist())
+        return [name for index, name in enumerate(self.classes) if index not in here]
+
+    def by_group(self) -> tuple[NDArray[np.str_], NDArray[np.intp], Counts]:
+        """Return the G groups' names, the group of each image (N,), and the images (G, C)."""
+        group_of, names = pd.factorize(self.groups, sort=True)
+        counts = np.zeros((len(names), len(self.classes)), np.int64)
+        np.add.at(counts, (group_of, self.labels), 1)
+        return names, group_of, counts
+
+
+def split_random(images: Labelled, *, fractions: tuple[float, float], seed: int) -> Assignment:
     """Assign each image by lot, class by class; `fractions` are those of val and test.
 
     Raises:
         DataError: a class has fewer than three images.
     """
     generator = np.random.default_rng([seed, 0x5311])
-    assignment = np.full(len(labels), TRAIN, np.int8)
-    for index, name in enumerate(classes):
-        rows = generator.permutation(np.flatnonzero(labels == index))
+    assignment = np.full(len(images.labels), TRAIN, np.int8)
+    for index, name in enumerate(images.classes):
+        rows = generator.permutation(np.flatnonzero(images.labels == index))
         if len(rows) < len(NAMES):
             raise DataError(
                 f"class '{name}' has {len(rows)} images, but train, val and test need one each; "
@@ -51,29 +87,20 @@ def split_random(
     return assignment
 
 
-def split_groups(
-    labels: Labels,
-    groups: NDArray[np.str_],
-    classes: tuple[str, ...],
-    *,
-    fractions: tuple[float, float],
-    seed: int,
-) -> Assignment:
+def split_groups(images: Labelled, *, fractions: tuple[float, float], seed: int) -> Assignment:
     """Assign whole groups, every class as near to its fractions as the groups allow.
 
     Raises:
         DataError: the groups cannot give every class to train, val and test.
     """
     shares = np.array([1 - sum(fractions), *fractions])
-    return _assign(labels, groups, classes, shares, seed).astype(np.int8)
+    return _assign(images, shares, seed).astype(np.int8)
 
 
-def require_classes(labels: Labels, assignment: Assignment, classes: tuple[str, ...]) -> None:
+def _require_classes(images: Labelled, assignment: Assignment) -> None:
     """Raise a DataError where a split that the user made lacks a class."""
     for split, name in enumerate(NAMES):
-        here = set(labels[assignment == split].tolist())
-        lacking = [one for index, one in enumerate(classes) if index not in here]
-        if lacking:
+        if lacking := images[assignment == split].lacking:
             raise DataError(
                 f"data.split: column, but {name} has no image of {some(lacking)}; every class "
                 "must be in train, val and test, so move images or leave out the class with "
@@ -82,36 +109,34 @@ def require_classes(labels: Labels, assignment: Assignment, classes: tuple[str, 
 
 
 def split_leave_out(
-    labels: Labels,
-    groups: NDArray[np.str_],
-    classes: tuple[str, ...],
-    *,
-    leave_out: list[str],
-    val_fraction: float,
-    seed: int,
+    images: Labelled, *, leave_out: list[str], val_fraction: float, seed: int
 ) -> Assignment:
     """Test on the groups named; divide the others between train and val.
 
     Raises:
         DataError: a group that does not exist, or too few groups left.
     """
-    known = sorted(set(groups.tolist()))
+    known = sorted(set(images.groups.tolist()))
     for name in leave_out:
         if name not in known:
             raise DataError(
                 f"data.leave_out: no image is of the group '{name}'{nearest(name, known)}; "
                 f"there are {some(known)}"
             )
-    out = np.isin(groups, leave_out)
+    out = np.isin(images.groups, leave_out)
     if out.all():
         raise DataError(f"data.leave_out: {leave_out} are all groups; nothing is left to train on")
-    assignment = split_fold(labels, groups, classes, out, val_fraction=val_fraction, seed=seed)
-    _require_test(labels[out], classes, leave_out)
+    assignment = split_fold(images, out, val_fraction=val_fraction, seed=seed)
+    if missing := images[out].lacking:
+        raise DataError(
+            f"data.leave_out: the groups {leave_out} have no image of {some(missing)}; name more "
+            "groups, or fewer classes with data.classes="
+        )
     return assignment
 
 
 def fold_of_rows(
-    table: pd.DataFrame, labels: Labels, classes: tuple[str, ...], rule: str | int, seed: int
+    table: pd.DataFrame, classes: tuple[str, ...], rule: str | int, seed: int
 ) -> NDArray[np.str_]:
     """Return (N,) the name of each image's fold: its source, its group, or "1" to "K".
 
@@ -128,13 +153,12 @@ def fold_of_rows(
                 "data, or another data.folds"
             )
         return folds
-    group_of, names = pd.factorize(table["group"].to_numpy(str), sort=True)
+    names, group_of, counts = Labelled.of(table, classes).by_group()
     if len(names) < rule:
         raise DataError(
             f"data.folds: {rule} folds of {len(names)} groups ({some(names.tolist())}), and a "
             f"group is never cut; give at most data.folds={len(names)}"
         )
-    counts = _counts(group_of, labels, len(names), len(classes))
     chosen = _balanced(counts, np.full(rule, 1 / rule), [seed, 0xF01D])
     return (chosen[group_of] + 1).astype(str)
 
@@ -156,46 +180,20 @@ def fold_named(name: str | None, folds: NDArray[np.str_]) -> str:
 
 
 def split_fold(
-    labels: Labels,
-    groups: NDArray[np.str_],
-    classes: tuple[str, ...],
-    out: NDArray[np.bool_],
-    *,
-    val_fraction: float,
-    seed: int,
+    images: Labelled, out: NDArray[np.bool_], *, val_fraction: float, seed: int
 ) -> Assignment:
     """Test on the rows of one fold, which may lack classes; divide the others into train and val.
 
     Raises:
         DataError: too few groups are left.
     """
-    assignment = np.full(len(labels), TEST, np.int8)
+    assignment = np.full(len(out), TEST, np.int8)
     shares = np.array([1 - val_fraction, val_fraction])
-    assignment[~out] = _assign(labels[~out], groups[~out], classes, shares, seed)
+    assignment[~out] = _assign(images[~out], shares, seed)
     return assignment
 
 
-def _require_test(labels: Labels, classes: tuple[str, ...], leave_out: list[str]) -> None:
-    missing = [name for index, name in enumerate(classes) if not (labels == index).any()]
-    if missing:
-        raise DataError(
-            f"data.leave_out: the groups {leave_out} have no image of {some(missing)}; name more "
-            "groups, or fewer classes with data.classes="
-        )
-
-
-def _counts(
-    group_of: NDArray[np.intp], labels: Labels, n_groups: int, n_classes: int
-) -> NDArray[np.int64]:
-    """Return (groups, classes) images."""
-    counts = np.zeros((n_groups, n_classes), np.int64)
-    np.add.at(counts, (group_of, labels), 1)
-    return counts
-
-
-def _balanced(
-    counts: NDArray[np.int64], shares: NDArray[np.float64], seed: list[int]
-) -> NDArray[np.intp]:
+def _balanced(counts: Counts, shares: NDArray[np.float64], seed: list[int]) -> NDArray[np.intp]:
     """Return the part of every group; groups come in an order that depends on the seed."""
     order = np.random.default_rng(seed).permutation(len(counts))
     chosen = np.empty(len(counts), np.intp)
@@ -203,20 +201,20 @@ def _balanced(
     return chosen
 
 
-def _assign(
-    labels: Labels,
-    groups: NDArray[np.str_],
-    classes: tuple[str, ...],
-    shares: NDArray[np.float64],
-    seed: int,
-) -> NDArray[np.intp]:
+def _assign(images: Labelled, shares: NDArray[np.float64], seed: int) -> NDArray[np.intp]:
     """Return the split of every image, `shares` being each split's part of every class."""
-    group_of, names = pd.factorize(groups, sort=True)
-    counts = _counts(group_of, labels, len(names), len(classes))
-    _require_groups(counts, names, classes, len(shares))
-    chosen = _balanced(counts, shares, [seed, 0x6709])
-    _require_all_classes(counts, chosen, names, classes, len(shares))
-    return chosen[group_of]
+    names, group_of, counts = images.by_group()
+    _require_groups(counts, names, images.classes, len(shares))
+    chosen = _balanced(counts, shares, [seed, 0x6709])[group_of]
+    for split in range(len(shares)):
+        if lacking := images[chosen == split].lacking:
+            raise DataError(
+                f"{NAMES[split]} would have no image of {some(lacking)}: the groups "
+                f"({some(names.tolist())}) cannot give every class to train, val and test; "
+                "leave those classes out with data.classes=, or choose data.split=random, which "
+                "leaks"
+            )
+    return chosen
 
 
 def balance_groups(counts: Counts, shares: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -297,25 +295,6 @@ def _require_groups(
     )
 
 
-def _require_all_classes(
-    counts: Counts,
-    chosen: NDArray[np.intp],
-    names: NDArray[np.str_],
-    classes: tuple[str, ...],
-    n_splits: int,
-) -> None:
-    for split in range(n_splits):
-        here = counts[chosen == split].sum(0)
-        lacking = [classes[index] for index in np.flatnonzero(here == 0)]
-        if lacking:
-            raise DataError(
-                f"{NAMES[split]} would have no image of {some(lacking)}: the groups "
-                f"({some(names.tolist())}) cannot give every class to train, val and test; "
-                "leave those classes out with data.classes=, or choose data.split=random, which "
-                "leaks"
-            )
-
-
 def split_manifest(
     manifest: Manifest, classes: tuple[str, ...], config: DataConfig, seed: int
 ) -> Assignment:
@@ -325,40 +304,31 @@ def split_manifest(
         DataError: the rule cannot be followed with these images.
     """
     table = manifest.table
-    labels = label_indices(table, classes)
-    groups = table["group"].to_numpy(str)
+    images = Labelled.of(table, classes)
     fractions = (config.val_fraction, config.test_fraction)
     if config.folds is not None:
-        tested = np.zeros(len(labels), bool)
+        tested = np.zeros(len(table), bool)
         if config.folds != "joints":  # then none of the images is tested on
-            folds = fold_of_rows(table, labels, classes, config.folds, seed)
+            folds = fold_of_rows(table, classes, config.folds, seed)
             tested = folds == fold_named(config.fold, folds)
-        return split_fold(
-            labels, groups, classes, tested, val_fraction=config.val_fraction, seed=seed
-        )
+        return split_fold(images, tested, val_fraction=config.val_fraction, seed=seed)
     if config.split == "random":
-        return split_random(labels, classes, fractions=fractions, seed=seed)
+        return split_random(images, fractions=fractions, seed=seed)
     if config.split == "column":
         assignment = pd.Index(NAMES).get_indexer(pd.Index(table["split"])).astype(np.int8)
         if config.source != "manifest":
-            _carve(assignment, labels, groups, classes, fractions, seed)
-        require_classes(labels, assignment, classes)
+            _carve(assignment, images, fractions, seed)
+        _require_classes(images, assignment)
         return assignment
     if config.split == "leave_out":
         return split_leave_out(
-            labels, groups, classes,
-            leave_out=config.leave_out, val_fraction=config.val_fraction, seed=seed,
-        )  # fmt: skip
-    return split_groups(labels, groups, classes, fractions=fractions, seed=seed)
+            images, leave_out=config.leave_out, val_fraction=config.val_fraction, seed=seed
+        )
+    return split_groups(images, fractions=fractions, seed=seed)
 
 
 def _carve(
-    assignment: Assignment,
-    labels: Labels,
-    groups: NDArray[np.str_],
-    classes: tuple[str, ...],
-    fractions: tuple[float, float],
-    seed: int,
+    assignment: Assignment, images: Labelled, fractions: tuple[float, float], seed: int
 ) -> None:
     """Take from train, by groups, the val or test that a folder layout does not have.
 
@@ -370,9 +340,9 @@ def _carve(
         rest = np.flatnonzero(assignment == TRAIN)
         shares = np.array([1 - fraction, fraction])
         try:
-            chosen = _assign(labels[rest], groups[rest], classes, shares, seed)
+            chosen = _assign(images[rest], shares, seed)
         except DataError:
-            lots = split_random(labels[rest], classes, fractions=(fraction, fraction), seed=seed)
+            lots = split_random(images[rest], fractions=(fraction, fraction), seed=seed)
             chosen = (lots == VAL).astype(np.intp)
         assignment[rest[chosen == 1]] = split
 

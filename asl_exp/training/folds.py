@@ -152,8 +152,7 @@ def fold_names(config: Config) -> list[str]:
     if data.folds == "joints":
         return sorted(set(rows_of_folds(data, listing.classes).table["source"]))
     table = make_manifest(listing.images, data).table
-    labels = label_indices(table, listing.classes)
-    folds = fold_of_rows(table, labels, listing.classes, data.folds, data.split_seed)
+    folds = fold_of_rows(table, listing.classes, data.folds, data.split_seed)
     return sorted(set(folds.tolist()))
 
 
