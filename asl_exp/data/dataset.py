@@ -231,9 +231,8 @@ def _with_hands(
     left, found = {}, {}
     for name, manifest in manifests.items():
         hands, unreadable = hands_of(manifest, hand, config)
-        faulty = sorted(unreadable)
-        left[name] = manifest.without(faulty, [unreadable[row] for row in faulty])
-        found[name] = hands.take(np.setdiff1d(np.arange(len(hands)), faulty))
+        left[name] = manifest.without(unreadable)
+        found[name] = hands.take(np.setdiff1d(np.arange(len(hands)), list(unreadable)))
     return left, found
 
 
@@ -287,9 +286,8 @@ def _decoding(manifest: Manifest, geometry: Geometry, config: DataConfig) -> _Se
 def _stored(manifest: Manifest, store: Store, keep: list[str], config: DataConfig) -> _Set:
     """Open a store; images that turned out unreadable while it was built leave the manifest."""
     pixels = store.open(config, keep)
-    faulty = sorted(pixels.unreadable)
-    left = manifest.without(faulty, [pixels.unreadable[row] for row in faulty])
-    return _Set(left, pixels, np.setdiff1d(np.arange(len(manifest.table)), faulty))
+    rows = np.setdiff1d(np.arange(len(manifest.table)), list(pixels.unreadable))
+    return _Set(manifest.without(pixels.unreadable), pixels, rows)
 
 
 def _splits(

@@ -1,7 +1,7 @@
 """A manifest: a table of images, with the digest of all it says and of every image's bytes."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
@@ -58,17 +58,19 @@ class Manifest:
         """Of the images' bytes in their order: labels and groups may change without decoding."""
         return hashlib.sha256("".join(self.table["sha256"]).encode()).hexdigest()
 
-    def without(self, rows: Sequence[int], reasons: Sequence[str]) -> "Manifest":
-        """Return the manifest without some rows, listed as unreadable."""
+    def without(self, unreadable: Mapping[int, str]) -> "Manifest":
+        """Return the manifest without some rows, listed as unreadable with the reason of each."""
+        rows = sorted(unreadable)
+        paths = self.table["path"].iloc[rows]
+        told = [f"{path}: {unreadable[row]}" for row, path in zip(rows, paths, strict=True)]
         keep = np.ones(len(self.table), bool)
-        keep[list(rows)] = False
-        left_out = zip(self.table["path"].iloc[list(rows)], reasons, strict=True)
+        keep[rows] = False
         return replace(
             self,
             table=self.table[keep].reset_index(drop=True),
             phash=self.phash[keep],
             tiny=self.tiny[keep],
-            unreadable=(*self.unreadable, *(f"{path}: {reason}" for path, reason in left_out)),
+            unreadable=(*self.unreadable, *told),
         )
 
 
@@ -81,10 +83,8 @@ def make_manifest(listed: pd.DataFrame, config: DataConfig, *, external: bool = 
     ungrouped = bool((listed["group"] == "").any())
     facts = _facts(listed["path"].tolist(), config, decoded=ungrouped or not config.store)
     known = listed.assign(sha256=facts.sha256, width=facts.width, height=facts.height)
-    faulty = [row for row, fault in enumerate(facts.fault) if fault]
-    manifest = Manifest(known, facts.phash, facts.tiny).without(
-        faulty, [facts.fault[r] for r in faulty]
-    )
+    faults = {row: fault for row, fault in enumerate(facts.fault) if fault}
+    manifest = Manifest(known, facts.phash, facts.tiny).without(faults)
     require_readable(manifest.unreadable, config.max_unreadable)
     _require_one_label(manifest.table)
     if not ungrouped:
