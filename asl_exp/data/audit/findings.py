@@ -79,27 +79,18 @@ class Findings:
     """The result of an audit.
 
     Attributes:
+        data: what was audited.
         images: one row an image: split, path, label, group, source, width, height, brightness.
         pairs: one row for each two images of different splits that are alike: first, second (rows
             of images), kind ("exact" or "near"), bits (by which their hashes differ).
         cut_groups: groups that are in more than one of train, val and test.
-        split_rule: group, random, leave_out or column.
-        groups: given, inferred or unknown.
-        caution: what must stand beside a score of val or test; "" where all is well.
-        cautions: the same of every split and external set that has one.
-        unreadable: "path: reason" of each image left out.
         suspects: images whose label is likely wrong; None where no answers to them are known.
     """
 
+    data: LetterData
     images: pd.DataFrame
     pairs: pd.DataFrame
     cut_groups: tuple[str, ...]
-    split_rule: str
-    groups: Kind
-    caution: str
-    cautions: dict[str, str]
-    digest: str
-    unreadable: tuple[str, ...]
     suspects: pd.DataFrame | None = None
 
     @property
@@ -135,14 +126,14 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the JSON file holds."""
-        names = list(dict.fromkeys(self.images["split"]))
+        names = dict.fromkeys(self.images["split"])
         return {
             "leaks": self.leaks,
-            "groups": self.groups,
-            "caution": self.caution,
-            "cautions": self.cautions,
-            "split_rule": self.split_rule,
-            "data_digest": self.digest,
+            "groups": self.data.grouping.kind,
+            "caution": self.data.caution,
+            "cautions": self.data.cautions,
+            "split_rule": self.data.split_rule,
+            "data_digest": self.data.digest,
             "near_threshold_bits": THRESHOLD,
             "splits": {name: self._split(name) for name in names},
             "cut_groups": list(self.cut_groups),
@@ -150,7 +141,7 @@ class Findings:
                 kind: int((self.pairs["kind"] == kind).sum()) for kind in ("exact", "near")
             },
             "pairs": [self._pair(row) for row in self.pairs.head(_LISTED).itertuples()],
-            "unreadable": list(self.unreadable),
+            "unreadable": list(self.data.unreadable),
             **({} if self.suspects is None else self._suspects(self.suspects)),
         }
 
@@ -191,18 +182,7 @@ def find(data: LetterData, looks: Looks, suspects: pd.DataFrame | None = None) -
     """Compare every two images; keep the pairs of different splits."""
     tables = [split.table.assign(split=name) for name, split in data.splits.items()]
     images = pd.concat(tables, ignore_index=True).assign(brightness=looks.brightness)
-    return Findings(
-        images=images,
-        pairs=_pairs(images, looks),
-        cut_groups=_cut_groups(images),
-        split_rule=data.split_rule,
-        groups=data.grouping.kind,
-        caution=data.caution,
-        cautions=data.cautions,
-        digest=data.digest,
-        unreadable=data.unreadable,
-        suspects=suspects,
-    )
+    return Findings(data, images, _pairs(images, looks), _cut_groups(images), suspects)
 
 
 def _pairs(images: pd.DataFrame, looks: Looks) -> pd.DataFrame:

@@ -19,17 +19,17 @@ from asl_exp.data.letters import LetterData, Split
 from asl_exp.data.near_duplicates import THRESHOLD
 
 
-def html_page(data: LetterData, findings: Findings, augmentation: AugmentationConfig) -> str:
+def html_page(findings: Findings, augmentation: AugmentationConfig) -> str:
     """Return the whole page."""
-    facts = findings.to_dict()
+    data, facts = findings.data, findings.to_dict()
     sections = [
         _verdict(findings),
         _splits(facts),
-        _pairs(data, findings),
-        _suspects(data, findings),
+        _pairs(findings),
+        _suspects(findings),
         _counts(facts, "class", "classes", data.classes),
-        _groups(facts, findings),
-        _left_out(findings),
+        _groups(facts),
+        _left_out(data.unreadable),
         "<h2>What the network sees in training</h2><p>The first image of a row is as it is stored, "
         "the others are random changes of it.</p>",
         _image(augmented_sheet(data.splits[TRAIN], augmentation, len(data.classes))),
@@ -42,19 +42,20 @@ def html_page(data: LetterData, findings: Findings, augmentation: AugmentationCo
 
 
 def _verdict(findings: Findings) -> str:
-    rule = f"<code>data.split={escape(findings.split_rule)}</code>"
-    if not findings.leaks and findings.caution:
+    data = findings.data
+    rule = f"<code>data.split={escape(data.split_rule)}</code>"
+    if not findings.leaks and data.caution:
         return (
-            f"<p class='note unsure'><b>{escape(findings.caution)}</b> ({rule}). No image of "
+            f"<p class='note unsure'><b>{escape(data.caution)}</b> ({rule}). No image of "
             "val, test or an external set has a copy or near-copy among the training images; "
-            f"{escape(DOUBT[findings.groups])}</p>"
+            f"{escape(DOUBT[data.grouping.kind])}</p>"
         )
     if not findings.leaks:
         return (
             "<p class='note good'>No image of val, test or an external set has a copy or "
             f"near-copy among the training images, and no group is cut ({rule}).</p>"
         )
-    others = [str(name) for name in findings.images["split"].unique() if name != TRAIN]
+    others = [name for name in data.splits if name != TRAIN]
     copies = _parts({name: sum(findings.leaked(name)) for name in others})
     mates = _parts({name: findings.group_mates(name) for name in others})
     return (
@@ -92,13 +93,11 @@ def _splits(facts: dict[str, Any]) -> str:
     return "<h2>Splits</h2>" + note + html_table(header, rows)
 
 
-def _pairs(data: LetterData, findings: Findings) -> str:
+def _pairs(findings: Findings) -> str:
     pairs = findings.with_train.head(SHOWN_PAIRS)
     if pairs.empty:
         return ""
-    figures = "".join(
-        _pair_figure(data, findings, pairs.iloc[position]) for position in range(len(pairs))
-    )
+    figures = "".join(_pair_figure(findings, pairs.iloc[row]) for row in range(len(pairs)))
     return (
         f"<h2>Pairs across train and the rest</h2><p>{len(findings.with_train):,} pairs; the "
         f"closest {len(pairs)} are shown. Near means that at most {THRESHOLD} of 256 bits of a "
@@ -106,27 +105,27 @@ def _pairs(data: LetterData, findings: Findings) -> str:
     )
 
 
-def _pair_figure(data: LetterData, findings: Findings, pair: "pd.Series[Any]") -> str:
+def _pair_figure(findings: Findings, pair: "pd.Series[Any]") -> str:
     first, second = int(pair["first"]), int(pair["second"])
     caption = f"{pair['kind']}, {pair['bits']} of 256 bits differ"
     lines = "".join(
         f"<br>{escape(str(row.split))}: {escape(str(row.key))}"
         for row in findings.images.iloc[[first, second]].itertuples()
     )
-    image = _image(pair_image(data, findings, first, second))
+    image = _image(pair_image(findings, first, second))
     return f"<figure>{image}<figcaption>{escape(caption)}{lines}</figcaption></figure>"
 
 
 _SHOWN_SUSPECTS: Final = 60
 
 
-def _suspects(data: LetterData, findings: Findings) -> str:
+def _suspects(findings: Findings) -> str:
     """Return a gallery of the images whose label is likely wrong, the most suspected first."""
     found = findings.suspects
     if found is None:
         return ""
     figures = "".join(
-        f"<figure>{_image(single_image(data, str(one.split), int(str(one.row))))}"
+        f"<figure>{_image(single_image(findings.data, str(one.split), int(str(one.row))))}"
         f"<figcaption>labelled <b>{escape(str(one.label))}</b> "
         f"({_probability(one.own)}), answered "
         f"<b>{escape(str(one.predicted))}</b> ({_probability(one.probability)})<br>"
@@ -144,10 +143,10 @@ def _suspects(data: LetterData, findings: Findings) -> str:
 _GROUP_ROWS: Final = 60
 
 
-def _groups(facts: dict[str, Any], findings: Findings) -> str:
+def _groups(facts: dict[str, Any]) -> str:
     sections = []
     known = [("source", "sources"), ("group", "groups")]
-    for title, key in known[:1] if findings.groups == "unknown" else known:
+    for title, key in known[:1] if facts["groups"] == "unknown" else known:
         names = sorted({name for one in facts["splits"].values() for name in one[key]})
         more = f"<p>and {len(names) - _GROUP_ROWS:,} more</p>" if len(names) > _GROUP_ROWS else ""
         sections.append(_counts(facts, title, key, names[:_GROUP_ROWS]) + more)
@@ -161,10 +160,10 @@ def _counts(facts: dict[str, Any], title: str, key: str, names: Sequence[str]) -
     return f"<h2>Images by {title}</h2>{html_table([title, *splits], rows)}"
 
 
-def _left_out(findings: Findings) -> str:
-    if not findings.unreadable:
+def _left_out(unreadable: Sequence[str]) -> str:
+    if not unreadable:
         return ""
-    items = "".join(f"<li>{escape(one)}</li>" for one in findings.unreadable)
+    items = "".join(f"<li>{escape(one)}</li>" for one in unreadable)
     return f"<h2>Left out as unreadable</h2><ul>{items}</ul>"
 
 
@@ -225,9 +224,9 @@ def augmented_sheet(split: Split, config: AugmentationConfig, n_classes: int) ->
     return _grid(rows, [str(name) for name in names])
 
 
-def pair_image(data: LetterData, findings: Findings, first: int, second: int) -> Image.Image:
+def pair_image(findings: Findings, first: int, second: int) -> Image.Image:
     """Show two images of the audit side by side."""
-    both = [_small(_pixels(data, findings, row), 2 * _SIDE) for row in (first, second)]
+    both = [_small(_pixels(findings, row), 2 * _SIDE) for row in (first, second)]
     return _grid([both], [""], side=2 * _SIDE, label_width=0)
 
 
@@ -236,11 +235,11 @@ def single_image(data: LetterData, split: str, row: int) -> Image.Image:
     return _small(data.splits[split].gather(np.array([row]))[0], 2 * _SIDE)
 
 
-def _pixels(data: LetterData, findings: Findings, row: int) -> Pixels:
+def _pixels(findings: Findings, row: int) -> Pixels:
     """Return (S, S, 3) of a row of the audit's table, in which the splits follow each other."""
     name = str(findings.images["split"].iloc[row])
     first = int((findings.images["split"] == name).to_numpy().argmax())
-    pixels: Pixels = data.splits[name].gather(np.array([row - first]))[0]
+    pixels: Pixels = findings.data.splits[name].gather(np.array([row - first]))[0]
     return pixels
 
 

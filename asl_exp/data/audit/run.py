@@ -46,7 +46,7 @@ def audit(data: LetterData, config: Config, predictions: Predictions | None = No
     with progress("comparing", total) as advance:
         looks = look_at(data.splits, config.data, advance)
     findings = find(data, looks, suspects)
-    page = html_page(data, findings, config.augmentation)
+    page = html_page(findings, config.augmentation)
     figures = json.dumps(findings.to_dict(), indent=1, ensure_ascii=False)
     folder = audit_folder(config)
     try:
@@ -68,17 +68,18 @@ def audit_folder(config: Config) -> Path:
 
 def show(findings: Findings, folder: Path, console: Console) -> None:
     """Print a table of the splits, the verdict, and where the page is."""
-    title = f"data.split={findings.split_rule}"
-    if findings.split_rule == "random":
+    data = findings.data
+    title = f"data.split={data.split_rule}"
+    if data.split_rule == "random":
         title += " (leaks by its nature)"
-    elif findings.caution:
-        title += f" ({findings.caution})"
+    elif data.caution:
+        title += f" ({data.caution})"
     table = score_table("split", title)
     for name in ("images", "classes", "groups", *_COPIES):
         table.add_column(name, justify="right", no_wrap=True)
     for key, rows in findings.images.groupby("split", sort=False):
         name = str(key)
-        unknown = findings.groups == "unknown" and "/" not in name
+        unknown = data.grouping.kind == "unknown" and "/" not in name
         counts = [f"{len(rows):,}", f"{rows['label'].nunique():,}"]
         counts.append("unknown" if unknown else f"{rows['group'].nunique():,}")
         if name != TRAIN:
@@ -91,15 +92,15 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
             f"The split leaks: {len(findings.with_train):,} pairs of copies or near-copies reach "
             f"into train, {n_groups:,} groups are cut."
         )
-    elif findings.caution:
+    elif data.caution:
         console.say(
-            f"{findings.caution}. No image that is scored has a copy or near-copy in train; "
-            f"{DOUBT[findings.groups]}"
+            f"{data.caution}. No image that is scored has a copy or near-copy in train; "
+            f"{DOUBT[data.grouping.kind]}"
         )
     else:
         console.print("No image that is scored has a copy, near-copy or group-mate in train.")
-    for name, caution in findings.cautions.items():
-        if caution != findings.caution:
+    for name, caution in data.cautions.items():
+        if caution != data.caution:
             console.say(f"{name}: {caution}")
     if findings.suspects is not None:
         console.print(f"{len(findings.suspects):,} labels are likely wrong; the page shows them.")
