@@ -52,7 +52,9 @@ def _command(arguments: Sequence[str]) -> int:
     if "--predictions" in overrides and command != "audit":
         raise UserError("--predictions belongs to audit")
     overrides, predictions = _taken(overrides, "--predictions")
-    return _run(command, overrides, None if predictions is None else _file_of(predictions))
+    if predictions == "":
+        raise UserError("--predictions: give the predictions.parquet of folds")
+    return _run(command, overrides, predictions)
 
 
 def _taken(words: list[str], option: str) -> tuple[list[str], str | None]:
@@ -61,18 +63,6 @@ def _taken(words: list[str], option: str) -> tuple[list[str], str | None]:
         return words, None
     at = words.index(option)
     return words[:at] + words[at + 2 :], "".join(words[at + 1 : at + 2])
-
-
-def _file_of(predictions: str) -> Path:
-    if not predictions:
-        raise UserError("--predictions: give the predictions.parquet of folds")
-    file = Path(predictions).expanduser()
-    if not file.is_file():  # said before any image is decoded
-        raise UserError(
-            f"--predictions {file}: no predictions of asl_exp (no such file); give the "
-            "predictions.parquet of a run with data.folds"
-        )
-    return file
 
 
 def _joints(arguments: list[str]) -> int:
@@ -196,7 +186,7 @@ def _cache(arguments: list[str]) -> int:
     return 0
 
 
-def _run(command: str, overrides: list[str], predictions: Path | None) -> int:
+def _run(command: str, overrides: list[str], predictions: str | None) -> int:
     from asl_exp.config.compose import compose_config
     from asl_exp.data.sources.selection import check_source
 
@@ -206,7 +196,7 @@ def _run(command: str, overrides: list[str], predictions: Path | None) -> int:
     if predictions:
         from asl_exp.data.audit.run import read_predictions
 
-        answers = read_predictions(predictions)
+        answers = read_predictions(Path(predictions).expanduser())
 
     from asl_exp.config.console import Console
     from asl_exp.data.dataset import load_letters

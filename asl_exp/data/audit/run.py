@@ -148,6 +148,8 @@ def likely_wrong_labels(predictions: Predictions, data: LetterData) -> pd.DataFr
 def read_predictions(file: Path) -> Predictions:
     """Return what the file holds; a UserError where it holds no predictions of images."""
     try:
+        if not file.is_file():
+            raise ValueError("no such file")
         table = pd.read_parquet(file)
         columns = [str(name) for name in table if str(name).startswith(_PREFIX)]
         if len(columns) < 2:

@@ -26,29 +26,11 @@ _PICTURE: Final = 192
 """Side of the picture of a drawn signer, in pixels."""
 
 
-@dataclass(frozen=True)
-class Export:
-    """What was written.
-
-    Attributes:
-        n_written: hands.
-        missing: images in which no hand was found, by label, the most first.
-    """
-
-    n_written: int
-    missing: dict[str, int]
-
-    def __str__(self) -> str:
-        """Say it in a sentence."""
-        if not self.missing:
-            return f"{self.n_written:,} hands, one in every image"
-        count = sum(self.missing.values())
-        labels = some(f"{label} {number:,}" for label, number in self.missing.items())
-        return f"{self.n_written:,} hands; none was found in {count:,} images: {labels}"
-
-
-def export_joints(data: DataConfig, source: HandSource, file: Path) -> Export:
+def export_joints(data: DataConfig, source: HandSource, file: Path) -> str:
     """Find the hands of all images that a configuration names, and write their joints.
+
+    Returns:
+        What was written, in words; so do the others here.
 
     Raises:
         DataError: the data or the file cannot be used, or no image shows a hand.
@@ -76,7 +58,7 @@ class Clip:
     frames: Iterable[bytes]
 
 
-def export_clips(clips: Sequence[Clip], data: DataConfig, source: HandSource, file: Path) -> Export:
+def export_clips(clips: Sequence[Clip], data: DataConfig, source: HandSource, file: Path) -> str:
     """Find the hands in the frames of recordings, and write their joints.
 
     Raises:
@@ -90,7 +72,7 @@ def export_clips(clips: Sequence[Clip], data: DataConfig, source: HandSource, fi
     return _written(found, file)
 
 
-def export_drawn(n_signers: int, source: HandSource, file: Path) -> Export:
+def export_drawn(n_signers: int, source: HandSource, file: Path) -> str:
     """Find the hands in pictures of drawn signers, one of each letter, and write their joints.
 
     Signers are those of seed 0.
@@ -111,13 +93,16 @@ def export_drawn(n_signers: int, source: HandSource, file: Path) -> Export:
     return _written([(about, together(found))], file)
 
 
-def _written(found: Sequence[tuple[pd.DataFrame, Hands]], file: Path) -> Export:
-    """Write the joints of the hands among many images, of which the tables tell."""
+def _written(found: Sequence[tuple[pd.DataFrame, Hands]], file: Path) -> str:
+    """Write the joints of the hands among many images, of which the tables tell; say how many."""
     about = pd.concat([table for table, _ in found], ignore_index=True)
     joints = np.concatenate([hands.joints[..., :2] for _, hands in found])
     there = np.concatenate([hands.found for _, hands in found])
     if not there.any():
         raise DataError(f"no hand was found in any of {len(about):,} images")
     write_joint_rows(JointRows(about, joints).take(there), file)
-    missing = Counter(about["label"][~there].tolist())
-    return Export(int(there.sum()), dict(missing.most_common()))
+    if there.all():
+        return f"{len(there):,} hands, one in every image"
+    missing = Counter(about["label"][~there].tolist()).most_common()
+    labels = some(f"{label} {number:,}" for label, number in missing)
+    return f"{there.sum():,} hands; none was found in {(~there).sum():,} images: {labels}"
