@@ -44,22 +44,25 @@ default_cfgs = generate_default_cfgs(
 """Read by register_model, so it stands before the networks."""
 
 
+Layers = Callable[[int], tuple[nn.Sequential, int]]
+
+
 class LetterNetwork(nn.Module):
     """Convolutions with timm's interface.
 
     Args:
-        features: from images ``(B, in_chans, S, S)`` to a feature map ``(B, C, H, W)``.
-        num_features: C.
+        layers: makes of in_chans what leads from images ``(B, in_chans, S, S)`` to a feature map
+            ``(B, C, H, W)``, and returns C as well.
         num_classes: width of timm's own classifier, which a run replaces by its head.
         global_pool: timm's name of the pooling before that classifier; "" for none.
     """
 
     def __init__(
-        self, features: nn.Sequential, num_features: int, num_classes: int, global_pool: str
+        self, layers: Layers, in_chans: int = 3, num_classes: int = 1000, global_pool: str = "avg"
     ) -> None:
         super().__init__()
-        self.features = features
-        self.num_features = self.head_hidden_size = num_features
+        self.features, self.num_features = layers(in_chans)
+        self.head_hidden_size = self.num_features
         self.reset_classifier(num_classes, global_pool)
 
     def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
@@ -162,9 +165,7 @@ def asl_small_resnet(pretrained: bool = False, **options: Any) -> nn.Module:
     return _make("asl_small_resnet", _small_resnet, pretrained, options)
 
 
-def _residual_cnn(
-    in_chans: int = 3, num_classes: int = 1000, global_pool: str = "avg"
-) -> LetterNetwork:
+def _residual_cnn(in_chans: int) -> tuple[nn.Sequential, int]:
     blocks: list[nn.Module] = [ResidualStem(in_chans), nn.Dropout(0.3)]
     width = 256
     for narrower in (128, 64, 32):
@@ -175,45 +176,35 @@ def _residual_cnn(
             nn.Dropout(0.3),
         ]
         width = narrower
-    features = nn.Sequential(*blocks)
-    _start_as_keras(features)
-    return LetterNetwork(features, width, num_classes, global_pool)
+    return _started_as_keras(nn.Sequential(*blocks)), width
 
 
-def _plain_cnn(
-    in_chans: int = 3, num_classes: int = 1000, global_pool: str = "avg"
-) -> LetterNetwork:
+def _plain_cnn(in_chans: int) -> tuple[nn.Sequential, int]:
     blocks: list[nn.Module] = []
     width = in_chans
     for wider in (32, 64, 128, 256, 512):
         blocks += [_convolution(width, wider, padding=0), nn.MaxPool2d(2)]
         width = wider
-    features = nn.Sequential(*blocks)
-    _start_as_keras(features)
-    return LetterNetwork(features, width, num_classes, global_pool)
+    return _started_as_keras(nn.Sequential(*blocks)), width
 
 
-def _small_cnn(
-    in_chans: int = 3, num_classes: int = 1000, global_pool: str = "avg"
-) -> LetterNetwork:
+def _small_cnn(in_chans: int) -> tuple[nn.Sequential, int]:
     blocks: list[nn.Module] = []
     width = in_chans
     for wider, stride in ((24, 2), (48, 1), (96, 1), (192, 1)):
         blocks.append(_normed(width, wider, stride=stride))
         width = wider
-    return LetterNetwork(nn.Sequential(*blocks), width, num_classes, global_pool)
+    return nn.Sequential(*blocks), width
 
 
-def _small_resnet(
-    in_chans: int = 3, num_classes: int = 1000, global_pool: str = "avg"
-) -> LetterNetwork:
+def _small_resnet(in_chans: int) -> tuple[nn.Sequential, int]:
     blocks: list[nn.Module] = []
     width = in_chans
     for wider, stride, n_residual in ((16, 2, 0), (32, 1, 0), (64, 1, 2), (128, 1, 2)):
         blocks.append(_normed(width, wider, stride=stride))
         blocks += [ResidualLayer(wider) for _ in range(n_residual)]
         width = wider
-    return LetterNetwork(nn.Sequential(*blocks), width, num_classes, global_pool)
+    return nn.Sequential(*blocks), width
 
 
 def _normed(width: int, wider: int, *, stride: int) -> nn.Sequential:
@@ -230,17 +221,18 @@ def _convolution(width: int, wider: int, *, padding: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(width, wider, 3, padding=padding), nn.ReLU(inplace=True))
 
 
-def _start_as_keras(features: nn.Module) -> None:
+def _started_as_keras(features: nn.Sequential) -> nn.Sequential:
     """Fill kernels Glorot-uniform and biases with zero, as the published networks started."""
     for module in features.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    return features
 
 
-def _make(
-    name: str, make: Callable[..., nn.Module], pretrained: bool, options: dict[str, Any]
-) -> nn.Module:
-    network: nn.Module = build_model_with_cfg(make, name, pretrained, **options)
+def _make(name: str, layers: Layers, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    network: nn.Module = build_model_with_cfg(
+        LetterNetwork, name, pretrained, layers=layers, **options
+    )
     return network
