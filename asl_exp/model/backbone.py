@@ -6,7 +6,7 @@ Also what is expected of an image that goes in: size, normalisation, interpolati
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from asl_exp.compat.quick_start import load_kernels
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.schema import BackboneConfig
-from asl_exp.model.weights import WeightsReport, load_weights, timm_with_ours
+from asl_exp.model.weights import WeightsReport, load_weights, recorded, timm_with_ours
 
 _MOST_WEIGHTS: Final = 2_000_000_000
 """Timm's largest network has 1.8 thousand millions."""
@@ -36,10 +36,6 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for a checkpoint or JSON."""
-        return asdict(self)
 
 
 @dataclass
@@ -124,8 +120,7 @@ def _create(config: BackboneConfig, image_size: int) -> nn.Module:
 
 def _options(config: BackboneConfig, image_size: int) -> dict[str, Any]:
     """Return what timm is given beside the name."""
-    recorded = timm_with_ours().models.get_pretrained_cfg(config.name, allow_unregistered=True)
-    fixed = recorded is not None and recorded.fixed_input_size
+    fixed = recorded(config.name).get("fixed_input_size")
     return {**config.options, **({"img_size": image_size} if fixed else {})}
 
 

@@ -102,7 +102,7 @@ def checkpoint_metadata(
     return found_by | {
         "config": config.model_dump(),
         "classes": list(classes),
-        "preprocessing": {k: _plain(v) for k, v in preprocessing.to_dict().items()},
+        "preprocessing": {k: _plain(v) for k, v in vars(preprocessing).items()},
     }
 
 
@@ -222,7 +222,7 @@ def _preprocessing(given: Any) -> Preprocessing:
 
 def _require_same_input(config: BackboneConfig, preprocessing: Preprocessing) -> None:
     """Refuse a file that says in two places, and differently, how images become its input."""
-    for key, value in preprocessing.to_dict().items():
+    for key, value in vars(preprocessing).items():
         given = getattr(config, key)
         if given is not None and _plain(value) != _plain(given):
             raise UserError(

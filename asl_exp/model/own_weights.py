@@ -20,7 +20,7 @@ from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.kept import KeptModel
 from asl_exp.model.recognizer import find_checkpoint
-from asl_exp.model.weights import WeightsReport, tensors_digest, timm_with_ours
+from asl_exp.model.weights import WeightsReport, recorded, tensors_digest, timm_with_ours
 
 _FILES: Final = (".ckpt", ".json")
 
@@ -53,24 +53,20 @@ def resolve_preprocessing(config: BackboneConfig) -> Preprocessing:
 
     They are what timm records, or, where training starts from a model of one's own, that model's.
     """
-    if (own := own_model(config)) is not None:
-        return Preprocessing(
-            image_size=config.image_size or own.preprocessing.image_size,
-            mean=tuple(config.mean or own.preprocessing.mean),
-            std=tuple(config.std or own.preprocessing.std),
-            interpolation=config.interpolation or own.preprocessing.interpolation,
-        )
-    timm = timm_with_ours()
-    recorded = timm.models.get_pretrained_cfg(config.name, allow_unregistered=True)
-    values = timm.data.resolve_data_config(
-        {}, pretrained_cfg=recorded.to_dict() if recorded else {}
-    )
+    own = own_model(config)
+    known = own.preprocessing if own else _of_timm(config.name)
     return Preprocessing(
-        image_size=config.image_size or int(values["input_size"][-1]),
-        mean=tuple(config.mean or values["mean"]),
-        std=tuple(config.std or values["std"]),
-        interpolation=config.interpolation or str(values["interpolation"]),
+        image_size=config.image_size or known.image_size,
+        mean=tuple(config.mean or known.mean),
+        std=tuple(config.std or known.std),
+        interpolation=config.interpolation or known.interpolation,
     )
+
+
+def _of_timm(name: str) -> Preprocessing:
+    values = timm_with_ours().data.resolve_data_config({}, pretrained_cfg=recorded(name))
+    size, interpolation = int(values["input_size"][-1]), str(values["interpolation"])
+    return Preprocessing(size, values["mean"], values["std"], interpolation)
 
 
 def start_from(

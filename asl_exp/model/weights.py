@@ -91,23 +91,24 @@ def load_weights(network: nn.Module, config: BackboneConfig) -> WeightsReport:
     return _load_published(network, config)
 
 
-def _recorded(name: str) -> Any:
-    """Return what timm records of a network, None of one that it does not know."""
-    return timm_with_ours().models.get_pretrained_cfg(name, allow_unregistered=True)
+def recorded(name: str) -> dict[str, Any]:
+    """Return what timm records of a network; nothing of one that it does not know."""
+    found = timm_with_ours().models.get_pretrained_cfg(name, allow_unregistered=True)
+    return found.to_dict() if found else {}
 
 
 def _packaged(name: str) -> Path | None:
     """Return the file of weights that comes with this package, of a network of ours."""
-    recorded = _recorded(name)
-    return Path(recorded.file) if recorded and recorded.file else None
+    file = recorded(name).get("file")
+    return Path(file) if file else None
 
 
 def licence_of(config: BackboneConfig) -> str:
     """Return in words where the weights that training starts from come from, and their licence."""
     if not config.pretrained:
         return "none, it started from random values"
-    recorded = _recorded(config.name)
-    licence = (recorded and recorded.license) or "unknown to timm"
+    known = recorded(config.name)
+    licence = known.get("license") or "unknown to timm"
     if config.weights is not None:
         return (
             f"the file {Path(config.weights).name}, whose licence is its maker's; that of timm's "
@@ -115,7 +116,7 @@ def licence_of(config: BackboneConfig) -> str:
         )
     if _packaged(config.name) is not None:
         return f"drawn hands, with asl_exp, licence {licence}"
-    where = (recorded and recorded.hf_hub_id) or config.name
+    where = known.get("hf_hub_id") or config.name
     return f"{where}, through timm, licence {licence}"
 
 
@@ -127,8 +128,7 @@ def require_reachable(config: BackboneConfig) -> None:
     """
     if not config.pretrained or config.weights is not None or _packaged(config.name) is not None:
         return
-    recorded = _recorded(config.name)
-    _published_source(config.name, recorded.to_dict() if recorded else {})
+    _published_source(config.name, recorded(config.name))
 
 
 def _published_source(name: str, published: Mapping[str, Any]) -> str:
