@@ -3,12 +3,13 @@
 The environment is set before torch is imported: two cores are shared by all tests and processes.
 """
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,41 @@ def real_weights() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+def faults_of(*words: str, multirun: bool = False, searchpath: Sequence[str] = ()) -> list[str]:
+    """Return the faults of a command line that is wrong."""
+    from asl_exp.config.errors import ConfigError
+    from asl_exp.config.study_plan import check_overrides
+
+    with pytest.raises(ConfigError) as caught:
+        check_overrides(words, multirun=multirun, searchpath=searchpath)
+    return list(caught.value.faults)
+
+
+class Touches:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
+        return Path.touch, (self.file,)
+
+
+@pytest.fixture
+def no_room_for_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full where features are to be stored."""
+    from asl_exp.data import cache_files
+
+    reserve = cache_files._reserve
+
+    def full(file: Path, n_bytes: int) -> None:
+        if file.parent.name == "features":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        reserve(file, n_bytes)
+
+    monkeypatch.setattr(cache_files, "_reserve", full)
 
 
 def command(*arguments: str, options: tuple[str, ...] = ()) -> list[str]:

@@ -3,7 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from asl_exp.config.errors import DataError
+from asl_exp.config.schema import DataConfig
+from asl_exp.data.sources.selection import check_source
 
 
 def picture(seed: int, width: int = 40, height: int = 32) -> Image.Image:
@@ -47,3 +52,10 @@ def manifest(path: Path, lines: list[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
+
+
+def refused(config: DataConfig) -> str:
+    """Return why a look at folders and tables refuses the data."""
+    with pytest.raises(DataError) as caught:
+        check_source(config)
+    return str(caught.value)

@@ -1,6 +1,5 @@
 """Phases on stored features: the numbers of phases on images, computed once."""
 
-import errno
 import json
 import os
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError, DataError
-from asl_exp.data import cache_files
 from asl_exp.model.checkpoint import model_state
 from asl_exp.runs.result import Result
 from asl_exp.training.feature_files import FeatureFile
@@ -213,20 +211,10 @@ def test_a_damaged_file_is_computed_again(
     assert again.metrics() == first.metrics()
 
 
+@pytest.mark.usefixtures("no_room_for_features")
 def test_a_full_disk_lets_the_phase_go_on_without(
-    own_cache: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    own_cache: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reserve = cache_files._reserve
-
-    def full(file: Path, n_bytes: int) -> None:
-        if file.parent.name == "features":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        reserve(file, n_bytes)
-
-    monkeypatch.setattr(cache_files, "_reserve", full)
     config = compose_config([*own_cache, *PLAIN, f"runs_dir={tmp_path}"])
     run_experiment(config, tmp_path / "a")
     said = capsys.readouterr().out

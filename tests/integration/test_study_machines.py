@@ -1,14 +1,11 @@
 """Trials of one study on machines that differ: what decides their numbers is decided once."""
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
 
 from asl_exp.config.errors import DataError, UserError
 from asl_exp.config.study_plan import plan_study
-from asl_exp.data import cache_files
 from asl_exp.runs.result import Result
 from asl_exp.study.agent import work
 from asl_exp.study.study import open_study
@@ -48,16 +45,7 @@ def test_an_agent_that_stores_no_pixels_is_refused(tiny: tuple[str, ...]) -> Non
     assert len(run_trials(2, *tiny, "data.store=false", "sweep.extend=true")) == 2
 
 
-def test_a_full_disk_ends_a_study_instead_of_mixing(
-    tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reserve = cache_files._reserve
-
-    def full(file: Path, n_bytes: int) -> None:
-        if file.parent.name == "features":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        reserve(file, n_bytes)
-
-    monkeypatch.setattr(cache_files, "_reserve", full)
+@pytest.mark.usefixtures("no_room_for_features")
+def test_a_full_disk_ends_a_study_instead_of_mixing(tiny: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.cache_dir: no room .* features=never"):
         run_trials(1, *tiny, f"data.cache_dir={tmp_path / 'cache'}")

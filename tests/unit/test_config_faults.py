@@ -2,24 +2,11 @@
 
 import pynvml
 import pytest
+from conftest import faults_of
 
-from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import ConfigError
 from asl_exp.config.machine_checks import visible_gpus
 from asl_exp.config.study_plan import check_overrides
-
-
-def faults_of(*overrides: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        compose_config(overrides)
-    return list(caught.value.faults)
-
-
-def grid_faults_of(*overrides: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        check_overrides(overrides, multirun=True)
-    return list(caught.value.faults)
-
 
 FAULTS = {
     "unknown key, the nearest named": (
@@ -222,9 +209,9 @@ def test_a_key_that_refers_to_a_wrong_one_is_not_a_second_fault() -> None:
 
 
 def test_each_value_of_a_grid_is_checked() -> None:
-    found = grid_faults_of(
+    found = faults_of(
         "lr.transfer=1e-3,-1,0", "regularization.dropout=choice(0.1,2)", "seed=range(-1,2)",
-        "backbone=vgg16,vgg17", "lr.nope=1,2", "data.classes=A-I,I-A",
+        "backbone=vgg16,vgg17", "lr.nope=1,2", "data.classes=A-I,I-A", multirun=True,
     )  # fmt: skip
     starts = [
         "lr.transfer: got -1;", "lr.transfer: got 0;", "regularization.dropout: got 2;",
@@ -244,18 +231,17 @@ def test_a_right_grid_passes(tmp_path: object) -> None:
 
 
 def test_a_contradiction_with_one_value_of_a_grid() -> None:
-    found = grid_faults_of("data.batch_size=8,9", "trainer.devices=2", "trainer.accelerator=cpu")
+    found = faults_of(
+        "data.batch_size=8,9", "trainer.devices=2", "trainer.accelerator=cpu", multirun=True
+    )
     assert [f for f in found if f.startswith("data.batch_size: 9 images cannot be shared")]
     assert not [f for f in found if "8 images" in f]
 
 
 def test_files_and_names_that_are_not_there() -> None:
-    with pytest.raises(ConfigError) as caught:
-        check_overrides(
-            ["backbone.name=resnet500", "backbone.weights=/nowhere/w.pth", "trainer.devices=64"],
-            multirun=False,
-        )
-    found = caught.value.faults
+    found = faults_of(
+        "backbone.name=resnet500", "backbone.weights=/nowhere/w.pth", "trainer.devices=64"
+    )
     assert any(f.startswith("backbone.name: timm has no model 'resnet500'; did you") for f in found)
     assert "backbone.weights: no file '/nowhere/w.pth'" in found
     assert any(f.startswith("trainer.devices: got 64, but this machine shows") for f in found)

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from made_images import manifest, picture, save
+from made_images import manifest, picture, refused, save
 
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
@@ -35,12 +35,6 @@ def given(root: Path, **keys: Any) -> DataConfig:
 
 def listed(root: Path, **keys: Any) -> Listing:
     return list_images(given(root, **keys))
-
-
-def refused(config: DataConfig) -> str:
-    with pytest.raises(DataError) as caught:
-        check_source(config)
-    return str(caught.value)
 
 
 # --- splits

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_images import class_folder, manifest, picture, save
+from made_images import class_folder, manifest, picture, refused, save
 from PIL import Image
 
 from asl_exp.config.errors import DataError
@@ -20,12 +20,6 @@ def config(**keys: Any) -> DataConfig:
 
 def rows(path: Path, *lines: str) -> DataConfig:
     return config(source="manifest", manifest=str(manifest(path, list(lines))))
-
-
-def refused(given: DataConfig) -> str:
-    with pytest.raises(DataError) as caught:
-        check_source(given)
-    return str(caught.value)
 
 
 # --- a folder per class

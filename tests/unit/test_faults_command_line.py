@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import faults_of
 from made_images import picture, save
 from processes import ended
 
@@ -14,12 +15,6 @@ from asl_exp.config.errors import ConfigError
 from asl_exp.config.keys import GROUPS, MEANT, usual_keys
 from asl_exp.config.study_plan import check_overrides
 from asl_exp.config.study_schema import SweepConfig
-
-
-def faults_of(*words: str, multirun: bool = False) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        check_overrides(words, multirun=multirun)
-    return list(caught.value.faults)
 
 
 def said(words: str | list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Touches
 from made_images import picture, save
 
 from asl_exp.config.compose import compose_config
@@ -245,20 +246,10 @@ def test_damaged_weights_are_refused(damage: str, folder: Path) -> None:
     refused(folder, weights, told)
 
 
-class Runs:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, made: Path) -> None:
-        self.made = made
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.mkdir, (self.made,)
-
-
 @pytest.mark.parametrize("place", ["weights.safetensors", "python_model.pkl", "checkpoint"])
 def test_a_strangers_folder_runs_nothing(place: str, folder: Path, tmp_path: Path) -> None:
     made = tmp_path / "made"
-    content = pickle.dumps(Runs(made))
+    content = pickle.dumps(Touches(made))
     described = folder / "model.json"
     if place == "weights.safetensors":  # a description that fits: right digest of wrong content
         (folder / place).write_bytes(content)
@@ -281,6 +272,6 @@ def test_a_strangers_folder_runs_nothing(place: str, folder: Path, tmp_path: Pat
 
 
 def test_a_pickle_beside_a_good_model_is_left_alone(folder: Path, tmp_path: Path) -> None:
-    (folder / "python_model.pkl").write_bytes(pickle.dumps(Runs(tmp_path / "made")))
+    (folder / "python_model.pkl").write_bytes(pickle.dumps(Touches(tmp_path / "made")))
     assert Recognizer.load(folder).kept.classes == CLASSES
     assert not (tmp_path / "made").exists()

@@ -14,6 +14,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from conftest import Touches
 
 from asl_exp.config.errors import WeightsError
 from asl_exp.config.schema import BackboneConfig
@@ -140,21 +141,11 @@ def test_damaged_file(tmp_path: Path, tensors: Tensors, suffix: str, damage: str
     assert f"backbone.weights: cannot read '{path}'" in complaint(config)
 
 
-class Burglar:
-    """Runs when it is unpickled."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.trace,))
-
-
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("how", ["torch", "pickle"])
 def test_code_in_a_file_is_not_run(tmp_path: Path, how: str) -> None:
     path, trace = tmp_path / "w.pth", tmp_path / "trace"
-    content = {"conv.weight": torch.zeros(1), "x": Burglar(trace)}
+    content = {"conv.weight": torch.zeros(1), "x": Touches(trace)}
     if how == "torch":
         torch.save(content, path)
     else:

@@ -1,30 +1,19 @@
 """What ranks send each other: JSON and tensors, and nothing that runs code where it arrives."""
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from conftest import Touches
 
 from asl_exp.config.errors import RanksDifferError
 from asl_exp.training.ranks import received
 
 
-class Runs:
-    """Makes a file where it is unpickled."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Path]]:
-        return Path.touch, (self.file,)
-
-
 @pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
 def test_a_value_that_runs_code_where_it_is_unpickled(protocol: int, tmp_path: Path) -> None:
     with pytest.raises(RanksDifferError, match=r"rank 1 sent .* that are no JSON: no process of"):
-        received(1, pickle.dumps(Runs(tmp_path / "ran"), protocol))
+        received(1, pickle.dumps(Touches(tmp_path / "ran"), protocol))
     assert not (tmp_path / "ran").exists()
 
 
