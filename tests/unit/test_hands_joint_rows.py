@@ -1,5 +1,6 @@
 """Files of joints: what is read from them, and what is refused, in one sentence each."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,11 +110,19 @@ def test_damaged_files_are_refused(tmp_path: Path, name: str, content: bytes) ->
         read_joint_rows(str(tmp_path / name), CLASSES)
 
 
-def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no file"):
-        read_joint_rows(str(tmp_path / "none.csv"), CLASSES)
-    with pytest.raises(DataError, match="is a folder"):
-        read_joint_rows(str(tmp_path), CLASSES)
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("none.csv", "there is no file"),
+        (".", "is a folder; give CSV or parquet files of joints"),
+        ("pipe.csv", "is no ordinary file"),
+        ("/dev/zero", "is no ordinary file"),
+    ],
+)
+def test_what_is_no_file_is_refused_at_once(name: str, told: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=rf"^data\.joints: .*{told}"):
+        read_joint_rows(str(tmp_path / name), CLASSES)
 
 
 def test_other_endings_are_refused(tmp_path: Path) -> None:

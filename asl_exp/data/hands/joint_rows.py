@@ -19,7 +19,7 @@ from asl_exp.config.classes import SIGNS
 from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError, first_line, nearest
 from asl_exp.data.hands.hand import N_JOINTS, Floats
-from asl_exp.data.sources.listing import some
+from asl_exp.data.sources.listing import require_file, some
 from asl_exp.runs.writing import replaced, require_writable
 
 ABOUT: Final = ("label", "source", "group")
@@ -147,10 +147,7 @@ def require_place(file: Path) -> None:
 
 
 def _read(file: Path, key: str) -> pd.DataFrame:
-    if file.is_dir():
-        raise DataError(f"{key}: '{file}' is a folder; give CSV or parquet files of joints")
-    if not file.exists():
-        raise DataError(f"{key}: there is no file '{file}' (looked in {Path.cwd()})")
+    require_file(file, key, "CSV or parquet files of joints")
     try:
         if file.suffix == ".parquet":
             return pd.read_parquet(file)

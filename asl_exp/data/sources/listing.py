@@ -3,6 +3,7 @@
 A source returns one table of the columns below; selection.py joins and checks them.
 """
 
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import pandas as pd
 
+from asl_exp.config.errors import DataError
 from asl_exp.config.names import record_name
+from asl_exp.config.redact import printable
 
 COLUMNS: Final = ("path", "key", "label", "group", "source", "split")
 """path: what is opened (a file, or ``synthetic:...``); key: the same on every machine, relative to
@@ -99,6 +102,29 @@ def there(path: str) -> bool:
         return Path(path).exists()
     except (OSError, ValueError):
         return False
+
+
+def require_file(file: Path, key: str, give: str) -> None:
+    """Refuse what is no file: a pipe or a device would be read for ever.
+
+    Args:
+        key: the configuration key that named it, for messages.
+        give: what is to be given instead, for messages.
+
+    Raises:
+        DataError: not there, a folder, or no ordinary file.
+    """
+    shown = printable(str(file)[:300])
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(f"{key}: there is no file '{shown}' (looked in {Path.cwd()})") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{key}: '{shown}' cannot be looked at: {error}") from error
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{key}: '{shown}' is a folder; give {give}")
+    if not stat.S_ISREG(mode) or file.resolve().is_relative_to("/proc"):
+        raise DataError(f"{key}: '{shown}' is no ordinary file; give {give}")
 
 
 def shortened(path: str, length: int = 160) -> str:

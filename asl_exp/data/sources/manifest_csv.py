@@ -5,7 +5,6 @@ import csv
 import gzip
 import posixpath
 import re
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ from asl_exp.config.errors import DataError, nearest
 from asl_exp.config.redact import printable
 from asl_exp.data.decode import SUFFIXES
 from asl_exp.data.sources.folder_names import SPLITS
-from asl_exp.data.sources.listing import COLUMNS, NOTES, some, there
+from asl_exp.data.sources.listing import COLUMNS, NOTES, require_file, some, there
 from asl_exp.data.split import NAMES
 
 _REQUIRED: Final = ("path", "label")
@@ -79,7 +78,7 @@ _HEADER_BYTES: Final = 4 << 20
 
 
 def _read(file: Path, key: str) -> pd.DataFrame:
-    _require_file(file, key)
+    require_file(file, key, "a CSV, or choose data=folder")
     try:
         encoding, separator = _dialect(file, key)
         rows = pd.read_csv(
@@ -110,21 +109,6 @@ def _read(file: Path, key: str) -> pd.DataFrame:
     if "split" in rows:
         rows["split"] = rows["split"].map(lambda name: SPLITS.get(name.lower(), name))
     return rows
-
-
-def _require_file(file: Path, key: str) -> None:
-    """Refuse what is no file: a pipe or a device would be read for ever."""
-    shown = printable(str(file)[:300])
-    try:
-        mode = file.stat().st_mode
-    except FileNotFoundError:
-        raise DataError(f"{key}: there is no file '{shown}' (looked in {Path.cwd()})") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{key}: '{shown}' cannot be looked at: {error}") from error
-    if stat.S_ISDIR(mode):
-        raise DataError(f"{key}: '{shown}' is a folder; give a CSV, or choose data=folder")
-    if not stat.S_ISREG(mode) or file.resolve().is_relative_to("/proc"):
-        raise DataError(f"{key}: '{shown}' is no ordinary file; give a CSV")
 
 
 def _dialect(file: Path, key: str) -> tuple[str, str]:
