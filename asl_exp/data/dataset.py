@@ -19,7 +19,7 @@ from asl_exp.data.decode import Geometry
 from asl_exp.data.hand_splits import joint_fold, joint_sets, marked, splits_with_hands
 from asl_exp.data.hands.crops import CropStore
 from asl_exp.data.hands.found import hands_of
-from asl_exp.data.hands.hand import Floats, Hands, in_squares, n_looks
+from asl_exp.data.hands.hand import NO_HAND, Floats, Hands, in_squares, n_looks
 from asl_exp.data.letters import TABLE, LetterData, PixelSource, Split
 from asl_exp.data.manifest import Manifest, label_indices, make_manifest, require_readable
 from asl_exp.data.pixel_store import DecodedPixels, Store
@@ -30,11 +30,8 @@ from asl_exp.data.split import NAMES, Assignment, caution, leaking, split_manife
 MAIN: Final = "main"
 """The name, among the sets, of the images that are split."""
 
-NO_HAND: Final = HandConfig()
-"""The image as it is."""
-
-NO_HAND_ANSWER: Final = "no hand"
-"""Of a model that rejects images without a hand; no class may be called so beside it."""
+WHOLE_IMAGE: Final = HandConfig()
+"""No hand is looked for."""
 
 
 def load_letters(
@@ -43,7 +40,7 @@ def load_letters(
     image_size: int,
     interpolation: str,
     seed: int,
-    hand: HandConfig = NO_HAND,
+    hand: HandConfig = WHOLE_IMAGE,
 ) -> LetterData:
     """Load the data of an experiment; decodes what is not stored yet, with the progress shown.
 
@@ -106,7 +103,7 @@ def load_whole(
     *,
     geometry: Geometry,
     renamed: Mapping[str, str] | None = None,
-    hand: HandConfig = NO_HAND,
+    hand: HandConfig = WHOLE_IMAGE,
 ) -> WholeSets:
     """Load all images of a source, and of its external sets, without splitting them.
 
@@ -197,9 +194,9 @@ def _copies_words(manifest: Manifest, of: Manifest) -> str:
 
 
 def _require_no_answer(classes: Sequence[str], hand: HandConfig) -> None:
-    if hand.mode != "none" and hand.on_missing == "reject" and NO_HAND_ANSWER in classes:
+    if hand.mode != "none" and hand.on_missing == "reject" and NO_HAND in classes:
         raise DataError(
-            f"data.classes: a class is called '{NO_HAND_ANSWER}', which is the answer where no "
+            f"data.classes: a class is called '{NO_HAND}', which is the answer where no "
             "hand is found (hand.on_missing=reject); give the class another name, or leave it out"
         )
 

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from asl_exp.config.errors import UserError
 from asl_exp.data.decode import Pixels, read_upright
 from asl_exp.data.hands.features import KNUCKLES
-from asl_exp.data.hands.hand import FINGERS, N_JOINTS, Floats
+from asl_exp.data.hands.hand import FINGERS, N_JOINTS, NO_HAND, Floats
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.recognizer import NO_HAND, Recognizer, Seen
+from asl_exp.model.recognizer import Recognizer, Seen
 
 _PHOTO: Final = 640
 """Sides in pixels at which a photo is shown whose pixels the network did not see."""

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asl_exp.data.hands.hand import NO_HAND
 from asl_exp.data.letters import Split
 from asl_exp.data.loader import BatchLoader, HandRows
 from asl_exp.evaluation.scores import Probabilities
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.recognizer import NO_HAND
 
 
 @torch.inference_mode()

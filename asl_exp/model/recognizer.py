@@ -15,6 +15,7 @@ from asl_exp.config.schema import HandConfig
 from asl_exp.data.decode import Pixels, read_image
 from asl_exp.data.decode_pool import n_cores
 from asl_exp.data.hands.hand import (
+    NO_HAND,
     Detector,
     Floats,
     answers_without_hand,
@@ -40,9 +41,6 @@ HAND_MODEL: Final = "hand_landmarker.task"
 _MODEL_FIRST: Final = (
     "the model comes first, then images; evaluate takes them as data=folder data.root=DIR"
 )
-
-NO_HAND: Final = "no hand"
-"""The answer where no hand is found and the model does not guess."""
 
 
 @dataclass(frozen=True)

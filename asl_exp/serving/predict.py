@@ -25,8 +25,9 @@ from asl_exp.config.names import record_name
 from asl_exp.config.redact import csv_cell, printable
 from asl_exp.data.decode import UnreadableImageError
 from asl_exp.data.decode_pool import n_cores, progress
+from asl_exp.data.hands.hand import NO_HAND
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.recognizer import NO_HAND, Recognizer, Seen
+from asl_exp.model.recognizer import Recognizer, Seen
 from asl_exp.serving.inputs import EVERY_S, Inputs, Shown, frames, told
 
 Form = Literal["table", "json", "csv"]

@@ -14,12 +14,12 @@ from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import UserError
 from asl_exp.config.schema import Config
 from asl_exp.data.hands.found import rendered_hands
-from asl_exp.data.hands.hand import Hand, no_hand
+from asl_exp.data.hands.hand import NO_HAND, Hand, no_hand
 from asl_exp.data.sources.synthetic import PREFIX
 from asl_exp.evaluation.explain import SIDE, explain, picture
 from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.classifier import Head, LetterClassifier, Pooling, build_classifier
-from asl_exp.model.recognizer import NO_HAND, KeptModel, Recognizer
+from asl_exp.model.recognizer import KeptModel, Recognizer
 
 S = 64
 COLOURS = ("red", "green", "blue")
@@ -129,8 +129,6 @@ def test_a_letter_that_the_model_does_not_know_is_refused() -> None:
 
 class Finds:
     """A detector that finds the same hand in every picture, or none."""
-
-    digest = "0" * 64
 
     def __init__(self, there: bool) -> None:
         self.there = there

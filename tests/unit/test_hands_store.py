@@ -31,8 +31,6 @@ NO_HANDS_IN = 40
 class MadeDetector:
     """Finds a hand whose joints tell the image's brightest place and its size."""
 
-    digest = "made"
-
     def __init__(self) -> None:
         self.n_looked = 0
 

@@ -117,12 +117,6 @@ class HandFinder:
         self._settings = settings or FinderSettings()
         self._palms = PalmNetwork(model)
         self._joints = JointNetwork(model)
-        self._digest = finder_digest(model, self._settings)
-
-    @property
-    def digest(self) -> str:
-        """Of the networks, the settings and how they are used."""
-        return self._digest
 
     def find(self, image: Pixels) -> Hand:
         """Return the hand of an upright (H, W, 3) RGB image."""
@@ -140,7 +134,7 @@ class HandFinder:
 
 
 def finder_digest(model: ModelFile, settings: FinderSettings, version: int = FINDER_VERSION) -> str:
-    """Return what a HandFinder's digest would be, without LiteRT; of a former version, was."""
+    """Return 64 digits, others where any answer of a HandFinder may be, or was, another."""
     parts = [str(version), model.digest, repr(settings.confidence)]
     if settings.again:
         parts += [repr(N_LOOKS), repr(_TURN)]

@@ -152,15 +152,13 @@ def box_round(
 class Detector(Protocol):
     """Finds the hand of an image."""
 
-    @property
-    def digest(self) -> str:
-        """Return 64 hexadecimal digits: others where any answer may be another."""
-        ...
-
     def find(self, image: Pixels) -> Hand:
         """Return the hand of an upright (H, W, 3) RGB image."""
         ...
 
+
+NO_HAND: Final = "no hand"
+"""The answer where no hand is found and the model does not guess."""
 
 NO_HAND_CLASS: Final = "nothing"
 

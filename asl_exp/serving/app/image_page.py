@@ -7,8 +7,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from asl_exp.config.errors import UserError
 from asl_exp.data.decode import SUFFIXES, UnreadableImageError
+from asl_exp.data.hands.hand import NO_HAND
 from asl_exp.evaluation.explain import explain, picture
-from asl_exp.model.recognizer import NO_HAND
 from asl_exp.serving.app import parts
 from asl_exp.serving.app.choices import Choice, loaded
 from asl_exp.serving.app.parts import plain
