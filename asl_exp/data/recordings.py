@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from asl_exp.data.decode import Pixels
 from asl_exp.data.decode_pool import n_cores
+from asl_exp.data.near_duplicates import clusters
 from asl_exp.data.sources import folder_names as words
 
 Kind = Literal["given", "inferred", "unknown"]
@@ -139,8 +140,6 @@ def find_recordings(
 def _joined(names: NDArray[np.str_], near: NDArray[np.int64]) -> NDArray[np.str_]:
     """Join recordings that share near-duplicates, under the name of the first image."""
     import pandas as pd
-
-    from asl_exp.data.near_duplicates import clusters
 
     recording, cluster = pd.factorize(names)[0], pd.factorize(near)[0]
     side = len(names)
@@ -366,15 +365,12 @@ def _apart(
 
 def _by_background(labels: NDArray[np.str_], border: Backgrounds) -> Recordings | None:
     """Images before the same background, where nearly all of them share theirs with many."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     n_images = len(labels)
     sample = np.unique(np.linspace(0, n_images - 1, min(n_images, _SAMPLE)).astype(np.int64))
     apart = _distances(border[sample], border[sample])
     coarsest = None
     for alike in _ALIKE:
-        component = connected_components(coo_array(apart <= alike), directed=False)[1]
+        component = clusters(len(sample), np.argwhere(apart <= alike))
         large = _large(component, labels[sample])
         kept = np.isin(component, large)
         if kept.mean() < _COVERED:
@@ -403,9 +399,9 @@ def _large(component: NDArray[np.int64], labels: NDArray[np.str_]) -> NDArray[np
     """Return the components that have many images of several classes."""
     import pandas as pd
 
-    sizes = np.bincount(component)
-    classes = pd.Series(labels).groupby(component).nunique().to_numpy()
-    return np.flatnonzero((sizes >= max(5, 0.01 * len(labels))) & (classes > 1))
+    of = pd.Series(labels).groupby(component)
+    large = (of.size() >= max(5, 0.01 * len(labels))) & (of.nunique() > 1)
+    return large.index[large].to_numpy()
 
 
 _BLOCK: Final = 64
