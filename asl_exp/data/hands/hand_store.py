@@ -11,8 +11,7 @@ the detector and of the image's bytes, with a checksum of its own, for SQLite ha
 
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
@@ -167,7 +166,8 @@ class HandStore:
         return _hands(numbers.reshape(-1, self._n_numbers), description.sha256)
 
     def _find(self, max_megapixels: float, workers: int, part: Path) -> dict[str, object]:
-        with known_hands(self.folder, self._detector) as known:
+        with open_database(self.folder / NAME, _CREATE) as database:
+            known = _KnownHands(database, self._detector)
             rows = known.of(self.digests)
             images = dict(zip(self.digests, self.paths, strict=True))
             missing = [(image, path) for image, path in images.items() if image not in rows]
@@ -240,7 +240,7 @@ _FIND: Final = "SELECT numbers, checksum FROM hands_1 WHERE detector = ? AND ima
 _KEEP: Final = "INSERT OR REPLACE INTO hands_1 VALUES (?, ?, ?, ?)"
 
 
-class KnownHands:
+class _KnownHands:
     """The hands that one detector found."""
 
     def __init__(self, database: sqlite3.Connection, detector: str) -> None:
@@ -262,14 +262,3 @@ class KnownHands:
                 _KEEP,
                 [(self._detector, image, row, zlib.crc32(row)) for image, row in found.items()],
             )
-
-
-@contextmanager
-def known_hands(folder: Path, detector: str) -> Iterator[KnownHands]:
-    """Open what is known, made on first use; a damaged database is begun anew.
-
-    Raises:
-        DataError: the folder cannot be written.
-    """
-    with open_database(folder / NAME, _CREATE) as database:
-        yield KnownHands(database, detector)
