@@ -9,7 +9,6 @@ import hashlib
 import json
 import stat
 from collections.abc import Iterable
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -19,15 +18,8 @@ import safetensors.torch
 import torch
 
 from asl_exp.config.errors import UserError, first_line
-from asl_exp.config.signature import without_places
 from asl_exp.data.cache_files import file_digest
-from asl_exp.model.kept import (
-    KeptModel,
-    checkpoint_metadata,
-    faults_of,
-    kept_model,
-    read_calibration,
-)
+from asl_exp.model.kept import KeptModel, faults_of, kept_model, read_calibration
 from asl_exp.runs.writing import flush, replaced
 
 DESCRIPTION: Final = "model.json"
@@ -87,15 +79,11 @@ def write_model(kept: KeptModel, folder: Path, beside: Iterable[str] = ()) -> No
     safetensors.torch.save_file(tensors, weights)
     weights.chmod(rights)  # else its owner alone could read it, and a container's user could not
     flush(weights)
-    config = without_places(kept.config)
-    about = checkpoint_metadata(config, kept.classes, kept.preprocessing, kept.detector)
+    about = kept.description()
     about["preprocessing"][_RESIZE] = kept.config.data.resize
     content = {
         "format": FORMAT,
         "made_by": made_by(),
-        "phase": kept.phase,
-        "epoch": kept.epoch,
-        "calibration": asdict(kept.calibration),
         **about,
         "files": {name: _facts(folder / name) for name in (WEIGHTS, *beside)},
     }

@@ -5,7 +5,7 @@ The file may be a stranger's: each thing that it says is checked before it is us
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from asl_exp.config.errors import UserError, first_line
 from asl_exp.config.saved import read_saved
 from asl_exp.config.schema import BackboneConfig, Config, HeadConfig
+from asl_exp.config.signature import without_places
 from asl_exp.data.decode import Geometry
 from asl_exp.model.backbone import Preprocessing, build_backbone, planned_weights
 from asl_exp.model.classifier import LetterClassifier, build_classifier, pooled_width
@@ -92,6 +93,16 @@ class KeptModel:
         """How its images become squares."""
         prepared = self.preprocessing
         return Geometry(prepared.image_size, self.config.data.resize, prepared.interpolation)
+
+    def description(self) -> dict[str, Any]:
+        """Return the plain values that a file for other machines carries beside its weights."""
+        config = without_places(self.config)
+        return {
+            "phase": self.phase,
+            "epoch": self.epoch,
+            "calibration": asdict(self.calibration),
+            **checkpoint_metadata(config, self.classes, self.preprocessing, self.detector),
+        }
 
 
 def checkpoint_metadata(

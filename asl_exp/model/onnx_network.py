@@ -9,7 +9,6 @@ from. Nothing in it is executed but the graph's own operators.
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -17,10 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from asl_exp.config.errors import UserError, first_line, require_extra
-from asl_exp.config.signature import without_places
 from asl_exp.data.decode import Geometry
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.kept import KeptModel, checkpoint_metadata, kept_with
+from asl_exp.model.kept import KeptModel, kept_with
 from asl_exp.model.weights import tensors_digest
 
 KEY: Final = "asl_exp"
@@ -101,17 +99,12 @@ def read_onnx(path: Path) -> KeptModel:
 
 def described(kept: KeptModel) -> str:
     """Return what a file says of its network, as the one string that ONNX holds."""
-    config = without_places(kept.config)
-    about = checkpoint_metadata(config, kept.classes, kept.preprocessing, kept.detector)
     values = {
         "format": _FORMAT,
         "hand": kept.config.hand.mode,
         "resize": kept.config.data.resize,
-        "phase": kept.phase,
-        "epoch": kept.epoch,
-        "calibration": asdict(kept.calibration),
         "weights_sha256": tensors_digest(kept.model.state_dict()),
-        **about,
+        **kept.description(),
     }
     return json.dumps(values, ensure_ascii=False)
 
