@@ -1,6 +1,6 @@
 """How the values of a trial are chosen: Optuna's samplers and pruners over our space."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ def suggest(trial: Trial, plan: Plan) -> dict[str, Category]:
     """Choose a value for every key whose condition holds, in the order of the space."""
     values: dict[str, Any] = {}
     for parameter in plan.space:
-        if _holds(parameter, {**plan.own, **values}):
+        known = {**plan.own, **values}
+        if all(known.get(key) in allowed for key, allowed in parameter.conditions.items()):
             values[parameter.key] = _suggest(trial, parameter)
     return values
 
@@ -46,10 +47,6 @@ def _suggest(trial: Trial, parameter: Parameter) -> Category:
         return trial.suggest_int(key, chosen.low, chosen.high, step=chosen.step, log=chosen.log)
     assert isinstance(chosen, FloatDistribution)
     return trial.suggest_float(key, chosen.low, chosen.high, step=chosen.step, log=chosen.log)
-
-
-def _holds(parameter: Parameter, values: Mapping[str, Any]) -> bool:
-    return all(values.get(key) in allowed for key, allowed in parameter.conditions.items())
 
 
 def make_pruner(plan: Plan) -> pruners.BasePruner:

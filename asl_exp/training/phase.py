@@ -128,8 +128,9 @@ def memory_named(config: Config, name: str) -> Iterator[None]:
     """Turn an out-of-memory error into one that names the settings that would help."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_memory(error):
+    except (MemoryError, RuntimeError) as error:
+        has_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not has_class and "can't allocate memory" not in str(error):  # of torch on the CPU
             raise
         parts = config.trainer.accumulate
         raise OutOfMemoryError(
@@ -137,11 +138,6 @@ def memory_named(config: Config, name: str) -> Iterator[None]:
             f"{2 * parts} halves what a step needs and trains the same), or lower data.batch_size "
             f"(now {config.data.batch_size}) or backbone.image_size"
         ) from error
-
-
-def _is_memory(error: RuntimeError) -> bool:
-    """Return whether torch ran out of memory; its CPU allocator has no error class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _take_kept(run: Run, name: str) -> PhaseResult:
