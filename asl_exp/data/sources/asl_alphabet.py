@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from asl_exp.config.errors import DataError
-from asl_exp.data.sources.folder import existing_folder, list_folder
+from asl_exp.data.sources.folder import existing_folder, list_folder, newest_version
 from asl_exp.data.sources.listing import some
 
 HANDLE: Final = "grassknoted/asl-alphabet"
@@ -47,13 +47,11 @@ def train_folder(folder: Path) -> Path:
         for inner in (folder / _INNER / _INNER, folder / _INNER):
             if inner.is_dir():
                 return inner
-        below = sorted(one for one in folder.iterdir() if one.is_dir())
-        if folder.name == "versions" and below and all(one.name.isdigit() for one in below):
-            folder = max(below, key=lambda one: int(one.name))
-        elif len(below) == 1:
-            folder = below[0]
-        else:
+        below = [one.name for one in folder.iterdir() if one.is_dir()]
+        inner_name = newest_version(folder, below) or (below[0] if len(below) == 1 else "")
+        if not inner_name:
             break
+        folder = folder / inner_name
     return folder
 
 

@@ -90,7 +90,7 @@ class _Reader:
                 f"{self.key}: {len(inside.images)} images beside the folders of '{folder}' are "
                 "not read"
             )
-        if newest := _newest_version(folder, full):
+        if newest := newest_version(folder, full):
             full = [newest]
             self.found.notes.append(f"{self.key}: read is '{folder / newest}', the newest version")
         if len(full) == 1 and self._is_around(folder, full[0]):
@@ -472,9 +472,10 @@ def _flat_below(folder: Path) -> int:
     return 0
 
 
-def _newest_version(folder: Path, names: Sequence[str]) -> str:
+def newest_version(folder: Path, names: Sequence[str]) -> str:
+    """Return the last of the numbered versions in which kagglehub keeps a set; "" elsewhere."""
     numbered = folder.name == "versions" and all(name.isdigit() for name in names)
-    return max(names, key=int) if numbered else ""
+    return max(names, key=int, default="") if numbered else ""
 
 
 def _sorted(names: Iterable[str]) -> list[str]:
