@@ -1,12 +1,14 @@
 """One experiment from its configuration to its result: the whole story, top to bottom."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 
+from asl_exp.config import names, readable
 from asl_exp.config.errors import Interrupted, PrunedError
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
@@ -21,7 +23,7 @@ from asl_exp.runs.writing import full_disk_named
 from asl_exp.tracking.store_file import check_store
 from asl_exp.tracking.system_metrics import sampled
 from asl_exp.training.batch_size import step_images, with_batch_size
-from asl_exp.training.current_run import Evaluate, Observer, Run
+from asl_exp.training.current_run import Evaluate, Observer, PhaseResult, Run
 from asl_exp.training.debug import with_less, write_stages
 from asl_exp.training.device import device_of, set_up
 from asl_exp.training.phase import train_phase
@@ -180,11 +182,26 @@ def close(run: Run) -> None:
         record_end(run)
         remove_state(run.folder, but_newest=_can_be_longer(run))
         last = run.phases[-1]
+        _say_worse(last, run.phases[:-1])
         show_outcome(
             run.config, run.data, run.result, run.folder,
             kept=f"{last.name}, epoch {last.kept_epoch - last.first_epoch + 1}",
             address=run.recorder.address(),
         )  # fmt: skip
+
+
+def _say_worse(last: PhaseResult, earlier: Sequence[PhaseResult]) -> None:
+    """Say where the phase whose checkpoint is scored and given away was not the best one."""
+    sign = -1 if names.falls(last.monitor) else 1
+    best = max([last, *earlier], key=lambda done: sign * done.kept_metrics[last.monitor])
+    after, before = (readable.score(done.kept_metrics[last.monitor]) for done in (last, best))
+    if after != before:
+        say(
+            f"{last.name} is worse than {best.name} by {last.monitor} ({after}, before {before}); "
+            f"a lower lr.{last.name} may help, schedule.{last.name}.mix=true keeps the best mix of "
+            f"both, and {best.name}'s own model is {best.checkpoint}",
+            warning=True,
+        )
 
 
 def _can_be_longer(run: Run) -> bool:

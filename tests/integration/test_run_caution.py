@@ -1,4 +1,4 @@
-"""A run whose groups are unknown says so wherever its scores are shown."""
+"""What a run says against its own scores: unknown groups, and a phase that lost on val."""
 
 import json
 from pathlib import Path
@@ -67,3 +67,34 @@ def test_the_audit_does_not_certify_what_it_cannot_know(
     assert CAUTION in (folder / "audit.html").read_text()
     facts = json.loads((folder / "audit.json").read_text())
     assert (facts["groups"], facts["caution"]) == ("unknown", CAUTION)
+
+
+@pytest.mark.parametrize(
+    ("rate", "more", "lost"),
+    [
+        pytest.param("1e-1", (), True, id="made it worse"),
+        pytest.param("1e-1", ("schedule.finetune.mix=true",), False, id="the mix is no worse"),
+        pytest.param("1e-9", (), False, id="left it as it was"),
+    ],
+)
+def test_a_last_phase_that_made_it_worse_is_told(
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    rate: str,
+    more: tuple[str, ...],
+    lost: bool,
+) -> None:
+    phases = (
+        "schedule.transfer.epochs=2", "schedule.transfer.monitor=val/loss",
+        "schedule.finetune.epochs=1", "schedule.finetune.monitor=val/loss",
+    )  # fmt: skip
+    given = [*tiny, *phases, f"lr.finetune={rate}", *more, "tracking=off", "data.external=[]"]
+    config = compose_config([*given, f"runs_dir={tmp_path}"])
+    run_experiment(config, tmp_path / "run")
+    told = [line for line in capsys.readouterr().out.splitlines() if "is worse than" in line]
+    assert len(told) == lost
+    if lost:
+        assert told[0].startswith("finetune is worse than transfer by val/loss (")
+        assert "schedule.finetune.mix=true" in told[0]
+        assert "checkpoints/transfer.ckpt" in told[0]
