@@ -167,8 +167,9 @@ def _expanded(line: CommandLine) -> list[str]:
     A study names its sweeper in its own file, which one in config.yaml would overrule.
     """
     from asl_exp.config.compose import asks_for_study, expand_patterns
+    from asl_exp.config.overrides import as_hydra_reads
 
-    overrides = expand_patterns(line.overrides, _searchpath(line.config_dir))
+    overrides = expand_patterns(as_hydra_reads(line.overrides), _searchpath(line.config_dir))
     if line.multirun and not asks_for_study(overrides):
         return ["hydra/sweeper=asl_exp_grid", *overrides]
     return overrides

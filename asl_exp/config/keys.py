@@ -106,6 +106,11 @@ def value_kind(key: str) -> Kind:
     return "other"
 
 
+def takes_text_alone(key: str) -> bool:
+    """Return whether a key takes texts and nothing else, but that it may be empty."""
+    return _types(key) - {type(None)} == {str}
+
+
 def takes_fractions(key: str) -> bool:
     """Return whether a key takes numbers that need not be whole."""
     return float in _types(key)

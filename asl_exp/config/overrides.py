@@ -1,7 +1,8 @@
-"""``key=value`` as Hydra reads it, the exact quoting where it cannot, and Hydra's own keys.
+"""``key=value`` as Hydra reads it, texts as they are typed, and Hydra's own keys.
 
-Hydra's grammar gives ``= ( [ { , # $`` a meaning of its own and knows no letters but a-z in
-unquoted values, so paths that people have are often no values to it. Of its own keys the command
+Hydra's grammar gives ``= ( [ { , # $ ~`` a meaning of its own and knows no letters but a-z in
+unquoted values, so paths that people have are often no values to it: such a text is quoted here,
+and where it could mean something else the exact quoting is told. Of its own keys the command
 line may change where runs go and what starts their jobs; the others change how the program works
 and have an option of asl_exp's in their place, or end in Hydra's own words.
 """
@@ -22,7 +23,7 @@ from hydra.errors import HydraException
 
 from asl_exp.config.conf_folder import conf_dir
 from asl_exp.config.errors import nearest
-from asl_exp.config.keys import GROUPS, nearest_key, usual_keys, value_kind
+from asl_exp.config.keys import GROUPS, nearest_key, takes_text_alone, usual_keys, value_kind
 from asl_exp.config.redact import SECRET_KEPT, holds_secret
 from asl_exp.config.rules import LARGEST_GRID
 
@@ -33,8 +34,8 @@ class Parsed(NamedTuple):
     """What the words of a command line mean.
 
     Attributes:
-        overrides: those that can be read; one that can be read once it is quoted is among them,
-            so that no other rule finds its key missing.
+        overrides: those that can be read, texts quoted where Hydra needs it; one at fault that can
+            be read once it is quoted is among them, so that no other rule finds its key missing.
         faults: a sentence for each that cannot be read as it stands.
     """
 
@@ -58,10 +59,20 @@ def parse(words: Sequence[str]) -> Parsed:
             parsed.faults.append(f"'{word}': begins with '='; write KEY=VALUE without blanks")
             continue
         try:
-            parsed.overrides.append(parser.parse_override(word))
+            override = parser.parse_override(word)
         except HydraException:
             _unreadable(word, parser, parsed)
+        else:
+            number = isinstance(override.value(), int | float)
+            if number and takes_text_alone(override.key_or_group):
+                override = parser.parse_override(quoted_override(*word.split("=", 1)))
+            parsed.overrides.append(override)
     return parsed
+
+
+def as_hydra_reads(words: Sequence[str]) -> list[str]:
+    """Return the words of a faultless command line with texts quoted where Hydra needs it."""
+    return [str(override.input_line) for override in parse(words).overrides]
 
 
 def _rest_of_list(word: str, after: Sequence[str]) -> Sequence[str]:
@@ -116,7 +127,7 @@ def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
     if value.startswith("=") and (kind == "other" or key in GROUPS):
         parsed.faults.append(f"{word}: has two '='; write {key}={value.lstrip('=')}")
         return
-    if kind == "other":
+    if kind == "other" or (kind == "texts" and not _is_closed(value)):
         parsed.faults.append(f"{key}: '{value}' cannot be read; {_way_to_write(value)}")
         return
     bracketed = kind == "texts" and value.startswith("[") and value.endswith("]")
@@ -126,14 +137,28 @@ def _unreadable(word: str, parser: OverridesParser, parsed: Parsed) -> None:
     except HydraException:
         parsed.faults.append(_no_assignment(word, first=not parsed.overrides))
         return
+    if bracketed or _is_one_text(value):
+        return
     if kind != "unknown" and (key not in GROUPS or ".y" in value):  # no choice needs quotes
         told = f"{key}: its value must be quoted; write {quote(quoted)}"
         parsed.faults.append(told)
 
 
+_MEANS_MORE: Final = re.compile(r"^[=\[{]|[,'\"`]|\$\{|\s[\w.]+=")
+"""A list, several values, quotes, another key's value, or a second ``key=value`` in one word."""
+
+
+def _is_one_text(value: str) -> bool:
+    """Return whether a value that Hydra cannot read can only be meant as it is typed."""
+    return _is_closed(value) and not _MEANS_MORE.search(value)
+
+
+def _is_closed(value: str) -> bool:
+    return all(value.count(opened) == value.count(closed) for opened, closed in ("()", "[]", "{}"))
+
+
 def _way_to_write(value: str) -> str:
-    pairs = (value.count(opened) == value.count(closed) for opened, closed in ("()", "[]", "{}"))
-    if not all(pairs) or any(value.count(mark) % 2 for mark in "'\""):
+    if not _is_closed(value) or any(value.count(mark) % 2 for mark in "'\""):
         return "close every bracket and quote"
     return (
         "write one value, or [a,b] for a list; with --multirun a,b or range(START,STOP,STEP) for a "

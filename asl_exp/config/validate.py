@@ -188,9 +188,12 @@ def _sentence(
     every = dict.fromkeys(_allowed(detail["msg"]) for detail in details)
     allowed = " or ".join(every).replace(" or be ", " or ")
     meaning = _description(path, root)
-    got = _short(_at(values, path)) + (f" (from {origin})" if _references(origin) else "")
+    value = _at(values, path)
+    got = _short(value) + (f" (from {origin})" if _references(origin) else "")
     share = re.fullmatch(r"'([\d.]+)%'", got)
     hint = f"; write {key}={float(share[1]) / 100:g}" if share and "number" in allowed else ""
+    if kinds == {"list_type"} and re.fullmatch(r"[\w./-]+", str(value)):
+        hint = f"; write {key}=[{value}]"
     return f"{key}: got {got}; must {allowed}" + (f" ({meaning})" if meaning else "") + hint
 
 

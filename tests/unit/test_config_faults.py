@@ -38,7 +38,13 @@ FAULTS = {
         ["backbone.pretrained=maybe"],
         "backbone.pretrained: got 'maybe'; must be",
     ),
-    "number for text": (["name=3"], "name: got 3; must be text (quote it)"),
+    "text for list": (
+        ["data.external=others"],
+        "data.external: got 'others'; must be a list (never trained on: names in the column "
+        "source, folders or manifests); write data.external=[others]",
+    ),
+    "number for list": (["head.hidden=128"], "head.hidden: got 128; must be a list (widths"),
+    "list for text": (["name=[3]"], "name: got [3]; must be text (quote it)"),
     "empty text": (["runs_dir="], "runs_dir: got ''; must have at least 1 character"),
     "probability": (
         ["augmentation.horizontal_flip=1.1"],

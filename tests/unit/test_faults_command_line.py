@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import faults_of
+import yaml
+from conftest import Cli, faults_of
 from made_images import picture, save
 from processes import ended
 
@@ -65,17 +66,44 @@ def test_the_quoting_that_is_shown_is_what_works(key: str, path: str, folder: Pa
     assert value == ([path.strip("[]")] if key == "data.external" else path)
 
 
-@pytest.mark.parametrize("text", ["2024", "1e5", "true", "0.5", "-7"])
-def test_text_that_reads_as_a_number_is_shown_quoted(text: str, folder: Path) -> None:
-    for key in ("name", "data.root"):
-        (fault,) = faults_of("data=folder", *(["data.root=x"] if key == "name" else []),
-                             f"{key}={text}")  # fmt: skip
-        assert f"write '{key}=\"{text}\"'" in fault
+TYPED = (
+    "a=b", "photos (2)", "a#b", "фотографии", "手話", "~/photos", "~user/x", "a:b=c", "$HOME/x",
+    "C:\\photos", "2024", "007", "1e5", "true", "0.5", "-7",
+)  # fmt: skip
+"""Texts that Hydra's grammar takes for something else or for nothing, and can only be meant so."""
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_a_text_is_taken_as_it_is_typed(text: str, folder: Path) -> None:
+    words = ["data=folder", f"data.root={text}", f"name={text}"]
+    checked = check_overrides(words, multirun=False)
+    assert checked is not None
+    for config in (compose_config(words), checked.jobs[0]):
+        assert config.data.root == config.name == text
+
+
+def test_a_text_is_taken_as_it_is_typed_by_hydra(cli: Cli) -> None:
+    root, name = "~/фото (2)#a=b", "007"
+    words = ("data=folder", f"data.root={root}", f"name={name}", f"data.external=[x, {root}]")
+    for shown in ("job", "all"):  # by our own reading of the command line, and by Hydra's
+        composed = yaml.safe_load(cli(*words, "--cfg", shown).stdout)
+        assert (composed["data"]["root"], composed["name"]) == (root, name)
+        assert composed["data"]["external"] == ["x", root]
+
+
+@pytest.mark.parametrize(
+    "value", ["a,b", "[a", "[x]", "it's (1)", "=a", "${seed}(1)", "a seed=3", "x(1", "{a}"]
+)
+def test_a_text_that_could_mean_something_else_is_asked_about(value: str, folder: Path) -> None:
+    (fault,) = faults_of("data=folder", "data.root=x", f"name={value}")
+    assert fault.startswith("name: ")
 
 
 @pytest.mark.parametrize(
     ("word", "told"),
     [
+        ("data.classes=[A,B", "data.classes: '[A,B' cannot be read; close every bracket"),
+        ("data.external=others]", "data.external: 'others]' cannot be read; close every bracket"),
         ("head.hidden=[8,8", "head.hidden: '[8,8' cannot be read"),
         ("seed=(1", "seed: '(1' cannot be read"),
         ("lr.transfer=1e-3)", "lr.transfer: '1e-3)' cannot be read"),
