@@ -231,7 +231,7 @@ def _averaged(members: Sequence[Member]) -> Member:
 def _start(member: Member) -> object:
     """Return what two networks that began at one place share: pretrained, or equal weights."""
     backbone = member.kept.config.backbone
-    if backbone.pretrained:
+    if backbone.pretrained and member.kept.model.sees_pixels:
         return backbone.name, backbone.weights
     return member.result.start.get("initial weights") if member.result else member.given
 

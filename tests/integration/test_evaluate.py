@@ -13,6 +13,10 @@ from PIL import Image
 
 from asl_exp.config.compose import compose_config
 from asl_exp.evaluate import main
+from asl_exp.model.backbone import Preprocessing
+from asl_exp.model.checkpoint import save_kept_model
+from asl_exp.model.classifier import build_classifier
+from asl_exp.model.kept import checkpoint_metadata
 from asl_exp.report import main as verified
 from asl_exp.runs.result import Result
 from asl_exp.tracking.store import open_store
@@ -154,6 +158,21 @@ def test_weights_from_different_starts_are_not_averaged(
     runs_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(runs_dir / "run0"), str(runs_dir / "run1"), "--soup", "tracking=off"]) == 2
+    assert "did not start from the same weights" in capsys.readouterr().err
+
+
+def test_networks_of_joints_start_from_no_pretrained_weights(
+    tiny: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = compose_config(
+        [*tiny, "hand=joints", "hand.detector=exact", "backbone.pretrained=true"]
+    )
+    prepared = Preprocessing(32, (0.0,) * 3, (1.0,) * 3, "bilinear")
+    about = checkpoint_metadata(config, ("A", "B", "C"), prepared) | {"phase": "x", "epoch": 0}
+    files = [str(tmp_path / f"{seed}.ckpt") for seed in range(2)]
+    for file in files:
+        save_kept_model(build_classifier(config, 3, prepared), about, Path(file))
+    assert main([*files, "--soup", "tracking=off"]) == 2
     assert "did not start from the same weights" in capsys.readouterr().err
 
 
