@@ -13,11 +13,10 @@ from asl_exp.config.errors import Interrupted, PrunedError
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
 from asl_exp.data.letters import LetterData
-from asl_exp.model.backbone import Preprocessing, require_options
+from asl_exp.model.backbone import Preprocessing
 from asl_exp.model.checkpoint import take_weights
 from asl_exp.model.classifier import LetterClassifier
 from asl_exp.model.own_weights import resolve_preprocessing
-from asl_exp.model.weights import require_reachable
 from asl_exp.replica.background import begin_delivery, deliver_run
 from asl_exp.runs.writing import full_disk_named
 from asl_exp.tracking.store_file import check_store
@@ -31,7 +30,7 @@ from asl_exp.training.ranks import local_rank, rank, require_equal, state_digest
 from asl_exp.training.record import begin_record, close_run, record_end, record_start
 from asl_exp.training.resume import claim_folder
 from asl_exp.training.scoring import score
-from asl_exp.training.shared_inputs import classifier, letters, require_fitting
+from asl_exp.training.shared_inputs import classifier, letters, require_backbone
 from asl_exp.training.state import State, find_state, remove_state
 from asl_exp.training.terminal import Stages, hushed, say, show_config, show_outcome
 
@@ -117,11 +116,8 @@ def open_run(config: Config, folder: Path, *, observer: Observer | None, evaluat
     set_up(device, config.trainer)
     stages = Stages()
     preprocessing = resolve_preprocessing(config.backbone)
-    require_options(config.backbone, preprocessing.image_size)
-    require_reachable(config.backbone)
-    if config.backbone.weights is not None:
-        with stages("weights"):
-            require_fitting(config, preprocessing)
+    with stages("weights"):
+        require_backbone(config, preprocessing)
     with stages("data"):
         data = with_less(config, letters(config, preprocessing))
     _say_data(config, data)

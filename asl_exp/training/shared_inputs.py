@@ -12,10 +12,11 @@ import torch
 from asl_exp.config.schema import BackboneConfig, Config, DataConfig, HandConfig
 from asl_exp.data.dataset import load_letters
 from asl_exp.data.letters import LetterData
-from asl_exp.model.backbone import Backbone, Preprocessing, build_backbone
+from asl_exp.model.backbone import Backbone, Preprocessing, build_backbone, require_options
 from asl_exp.model.classifier import LetterClassifier, build_classifier
 from asl_exp.model.kept import KeptModel
 from asl_exp.model.own_weights import own_model, require_same_backbone, start_from
+from asl_exp.model.weights import require_reachable
 
 
 def letters(config: Config, preprocessing: Preprocessing) -> LetterData:
@@ -70,13 +71,18 @@ def classifier(config: Config, data: LetterData, preprocessing: Preprocessing) -
     return model
 
 
-def require_fitting(config: Config, preprocessing: Preprocessing) -> None:
-    """Refuse, before any image is decoded, a file of weights that is another network's.
+def require_backbone(config: Config, preprocessing: Preprocessing) -> None:
+    """Refuse, before any image is decoded, a backbone that cannot be made or filled.
 
     Raises:
-        WeightsError: it cannot be read, or does not fit.
+        ConfigError: timm does not accept its options.
+        WeightsError: its weights are not published, out of reach, unreadable, or do not fit.
     """
-    if config.hand.mode == "joints" or config.backbone.weights is None:
+    if config.hand.mode == "joints":
+        return
+    require_options(config.backbone, preprocessing.image_size)
+    require_reachable(config.backbone)
+    if config.backbone.weights is None:
         return
     backbone, own = _backbone_of(config, preprocessing)
     if own is not None:
