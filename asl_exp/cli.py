@@ -14,11 +14,13 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import Interrupted, PastHydra, RunError, StorageError, UserError
 from asl_exp.config.process_setup import collector_paused, end_silently, raise_interrupts
 from asl_exp.config.redact import printable, scrubbed
@@ -30,12 +32,24 @@ def start(door: Door) -> None:
     """Run a door on ``sys.argv`` as a whole process: answer signals, then exit with its status."""
     sys.excepthook = _uncaught
     raise_interrupts(signal.SIGINT, signal.SIGTERM)
+    _settle_environment()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     status = door(sys.argv[1:]) or 0
     end_silently(signal.SIGINT, signal.SIGTERM)
     sys.exit(status)
+
+
+def _settle_environment() -> None:
+    """Leave out what ends other packages' imports, here and in further processes."""
+    os.environ["MPLBACKEND"] = "Agg"  # figures are files, whatever shows them elsewhere
+    if home_expanded("~") == Path("~"):  # of a user who is not known, as in containers
+        os.environ["HOME"] = "/nonexistent"
+    if any(option.startswith("error") for option in sys.warnoptions):
+        os.environ["PYTHONWARNINGS"] = "default"
+        sys.warnoptions[:] = ["default"]
+        warnings.simplefilter("default")
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

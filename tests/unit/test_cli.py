@@ -121,6 +121,27 @@ def test_without_the_environment_doors_say_how_to_get_it(module: str, tmp_path: 
     assert "Traceback" not in done.stderr
 
 
+_NOBODY = """import pwd
+def getpwuid(uid):
+    raise KeyError(uid)
+pwd.getpwuid = getpwuid
+"""
+
+
+def test_a_user_of_no_name_and_no_home_and_odd_variables_end_no_command(tmp_path: Path) -> None:
+    """In containers and batch jobs nobody may have set these, or somebody for other programs."""
+    (tmp_path / "sitecustomize.py").write_text(_NOBODY)
+    odd = {"MPLBACKEND": "nonsense", "PYTHONWARNINGS": "error", "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    kept = {k: v for k, v in environment().items() if k not in ("HOME", "USER", "LOGNAME")}
+    done = subprocess.run(
+        [sys.executable, "-m", "asl_exp.evaluate", "nowhere"], cwd=tmp_path,
+        env={**kept, **odd}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert "asl_exp.evaluate: nowhere: no such folder" in done.stderr
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_door_that_is_interrupted_says_so(number: int, status: int, tmp_path: Path) -> None:
     code = (
