@@ -10,6 +10,7 @@ from typing import Final
 
 from asl_exp import cli
 from asl_exp.config import readable
+from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import UserError, nearest
 
 _COMMANDS: Final = ("prepare", "audit", "joints", "cache")
@@ -67,7 +68,6 @@ def _taken(words: list[str], option: str) -> tuple[list[str], str | None]:
 
 def _joints(arguments: list[str]) -> int:
     from asl_exp.config.compose import compose_config
-    from asl_exp.config.conf_folder import home_expanded
 
     arguments, drawn = _taken(arguments, "--drawn")
     n_drawn = 0 if drawn is None else _n_drawn(drawn)
@@ -130,7 +130,7 @@ def _recorded(words: list[str]) -> tuple[list[str], list[_Recorded], float]:
         if word == "--every":
             every_s = _seconds(value)
         elif word == "--video":
-            found.append(_Recorded(Path(value).expanduser(), signer=Path(value).stem))
+            found.append(_Recorded(home_expanded(value), signer=Path(value).stem))
         elif not found:
             raise UserError(f"joints: {word} {value} belongs to a recording; give --video first")
         else:
@@ -167,7 +167,6 @@ def _frames(video: Path, every_s: float) -> Iterator[bytes]:
 
 def _cache(arguments: list[str]) -> int:
     from asl_exp.config.compose import compose_config
-    from asl_exp.config.conf_folder import home_expanded
     from asl_exp.config.console import Console
     from asl_exp.data.cache_listing import asked_kinds, clear, entries, table, total
 
@@ -196,7 +195,7 @@ def _run(command: str, overrides: list[str], predictions: str | None) -> int:
     if predictions:
         from asl_exp.data.audit.run import read_predictions
 
-        answers = read_predictions(Path(predictions).expanduser())
+        answers = read_predictions(home_expanded(predictions))
 
     from asl_exp.config.console import Console
     from asl_exp.data.dataset import load_letters

@@ -234,10 +234,8 @@ def test_predictions_for_rows_of_joints_are_refused_before_images_are_drawn(
         (["audit", "--predictions"], "--predictions: give the"),
         (["prepare", "--predictions", "x"], "--predictions belongs to audit"),
         (["audit", "--predictions", "nowhere"], "--predictions nowhere: no predictions of asl_exp"),
-        (
-            ["audit", "--predictions", "/"],
-            "--predictions /: no predictions of asl_exp (no such file)",
-        ),
+        (["audit", "--predictions", "~no/x"], "--predictions ~no/x: no predictions of asl_exp"),
+        (["audit", "--predictions", "/"], "/: no predictions of asl_exp (no such file)"),
     ],
 )
 def test_what_are_no_predictions_is_refused(

@@ -113,10 +113,8 @@ def test_where_no_hand_is_found_nothing_is_written(
         (["joints", "a.csv", "--label", "A"], "--label A belongs to a recording; give --video"),
         (["joints", "a.csv", "--video", "b.mp4"], "--video b.mp4 has no --label; give the letter"),
         (["joints", "a.csv", "--video", "b.mp4", "--label", "A"], "there is no file 'b.mp4'"),
-        (
-            ["joints", "a.csv", "--drawn", "none"],
-            "--drawn: got 'none'; must be a number",
-        ),
+        (["joints", "a.csv", "--video", "~no/b", "--label", "A"], "there is no file '~no/b'"),
+        (["joints", "a.csv", "--drawn", "none"], "--drawn: got 'none'; must be a number"),
         (["joints", "a.csv", "--drawn"], "--drawn: got ''; must be a number of signers"),
         (
             ["joints", "a.csv", "--drawn", "2", "--video", "b.mp4"],
