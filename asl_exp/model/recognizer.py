@@ -27,7 +27,7 @@ from asl_exp.data.sources.folder import is_image
 from asl_exp.model.checkpoint import load_kept_model
 from asl_exp.model.folder import DESCRIPTION, WEIGHTS, require_whole
 from asl_exp.model.kept import NOT_SURE, KeptModel
-from asl_exp.runs.run_folder import kept_checkpoint
+from asl_exp.runs.run_folder import checkpoints_on_disk, kept_checkpoint, run_folders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -242,13 +242,19 @@ def find_checkpoint(where: Path) -> Path:
             )
     if kept := kept_checkpoint(where):
         return kept
+    raise UserError(f"{where}: {_why_no_model(where)}")
+
+
+def _why_no_model(where: Path) -> str:
     if (where / "MLmodel").is_file():
-        raise UserError(
-            f"{where}: an MLflow model without {DESCRIPTION}, so not one of asl_exp, or not the "
-            "whole of it; only JSON and safetensors are read, what else is there may hold code"
+        return (
+            f"an MLflow model without {DESCRIPTION}, so not one of asl_exp, or not the whole of "
+            "it; only JSON and safetensors are read, what else is there may hold code"
         )
+    below = [run for run in run_folders(where) if where in run.parents]
+    if with_model := [run for run in below if checkpoints_on_disk(run)]:
+        newest = max(with_model, key=lambda run: (run / Artifact.RESULT).stat().st_mtime)
+        return f"a folder of runs; give one of them, such as {newest}, the newest"
     if any(is_image(file.name) for depth in ("*", "*/*") for file in where.glob(depth)):
-        raise UserError(f"{where}: images, and no kept model; {_MODEL_FIRST}")
-    raise UserError(
-        f"{where}: no kept model; give a run folder, its model/ folder, or a .ckpt or .onnx file"
-    )
+        return f"images, and no kept model; {_MODEL_FIRST}"
+    return "no kept model; give a run folder, its model/ folder, or a .ckpt or .onnx file"

@@ -1,6 +1,7 @@
 """Which runs are closed for dead: those without a process, and studies without a living trial."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from asl_exp.config.compose import compose_config
+from asl_exp.config.errors import UserError
 from asl_exp.config.names import Tag
 from asl_exp.model.recognizer import find_checkpoint
 from asl_exp.runs.result import Result
@@ -95,6 +97,21 @@ def test_a_run_whose_configuration_is_lost_offers_what_was_written_last(runs: Pa
         os.utime(file, (1000 + seconds, 1000 + seconds))
     close_dead_runs(runs)
     assert find_checkpoint(runs / "dead").name == "finetune.ckpt"
+
+
+def test_a_folder_of_runs_names_the_newest_with_a_model(runs: Path) -> None:
+    for seconds, name in enumerate(("b", "study/a", "failed")):
+        (runs / name).mkdir(parents=True)
+        Result(name, "signature", status="FINISHED").write(runs / name)
+        os.utime(runs / name / "result.json", (1000 + seconds, 1000 + seconds))
+        if name != "failed":
+            (runs / name / "checkpoints").mkdir()
+            (runs / name / "checkpoints" / "finetune.ckpt").write_bytes(b"kept")
+    (runs / "report").mkdir()
+    (runs / "report" / "figure.png").write_bytes(b"of a report, no photo")
+    told = f"{runs}: a folder of runs; give one of them, such as {runs / 'study/a'}, the newest"
+    with pytest.raises(UserError, match=f"^{re.escape(told)}$"):
+        find_checkpoint(runs)
 
 
 def test_a_closed_run_can_be_taken_up_again(runs: Path) -> None:
