@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -80,19 +80,7 @@ class Result:
         Raises:
             UserError: its file is damaged, or of another version of asl_exp.
         """
-        path = run_folder / Artifact.RESULT
-        if not path.is_file():
-            return None
-        try:
-            if path.stat().st_size > _LARGEST:
-                raise _unreadable(path, "it is too large")
-            return _adapter().validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise _unreadable(path, f"{place + ': ' if place else ''}{first['msg']}") from error
-        except OSError as error:
-            raise _unreadable(path, error.strerror) from error
+        return _read(run_folder / Artifact.RESULT, cls)
 
     def resolved(self, config: Config) -> Config:
         """Return a configuration with what the run found out in place of ``auto``."""
@@ -109,13 +97,7 @@ class Result:
 
     def write(self, run_folder: Path) -> None:
         """Replace ``result.json`` in one step."""
-        write_json(run_folder / Artifact.RESULT, asdict(self))
-
-
-@cache
-def _adapter() -> TypeAdapter[Result]:
-    """Return what reads results; made once, for it takes longer to make than a file to read."""
-    return TypeAdapter(Result)
+        _write(run_folder / Artifact.RESULT, self)
 
 
 FOLDS_FILE: Final = "folds.json"
@@ -146,7 +128,7 @@ class FoldsResult:
 
     def write(self, folder: Path) -> None:
         """Replace ``folds.json`` in one step."""
-        write_json(folder / FOLDS_FILE, asdict(self))
+        _write(folder / FOLDS_FILE, self)
 
     def as_run(self) -> Result:
         """Return it as a run's result, without what only a run has."""
@@ -161,13 +143,8 @@ def outcome_of(folder: Path) -> Result | None:
     Raises:
         UserError: the file is damaged, or of another version of asl_exp.
     """
-    path = folder / FOLDS_FILE
-    if not path.is_file():
-        return Result.read(folder)
-    try:
-        return TypeAdapter(FoldsResult).validate_json(path.read_bytes()).as_run()
-    except ValidationError as error:
-        raise _unreadable(path, error.errors()[0]["msg"]) from error
+    folds = _read(folder / FOLDS_FILE, FoldsResult)
+    return Result.read(folder) if folds is None else folds.as_run()
 
 
 def spelled_cautions(cautions: Mapping[str, str]) -> str:
@@ -186,22 +163,46 @@ def kept_scores(metrics: Mapping[str, float]) -> dict[str, float]:
     }
 
 
+T = TypeVar("T", Result, FoldsResult)
+
 _one_at_a_time = threading.RLock()
 """A thread that records epochs may write as well."""
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Replace a JSON file in one step."""
-    with _one_at_a_time, replaced(path) as part:
-        part.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+def _write(file: Path, content: Result | FoldsResult) -> None:
+    with _one_at_a_time, replaced(file) as part:
+        part.write_text(json.dumps(asdict(content), indent=2) + "\n", "utf-8")
 
 
 _LARGEST: Final = 50_000_000
 """Bytes; a run's own has thousands."""
 
 
-def _unreadable(path: Path, reason: object) -> UserError:
+def _read(file: Path, kind: type[T]) -> T | None:
+    if not file.is_file():
+        return None
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise _unreadable(file, "it is too large")
+        adapter = _adapter(kind)  # type: ignore[arg-type] # the class is hashable, its objects not
+        content: T = adapter.validate_json(file.read_bytes())
+        return content
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _unreadable(file, f"{place + ': ' if place else ''}{first['msg']}") from error
+    except OSError as error:
+        raise _unreadable(file, error.strerror) from error
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what reads a file; made once, for it takes longer to make than a file to read."""
+    return TypeAdapter(kind)
+
+
+def _unreadable(file: Path, reason: object) -> UserError:
     return UserError(
-        f"{path}: damaged, or of another version of asl_exp ({reason}); put back the copy among "
+        f"{file}: damaged, or of another version of asl_exp ({reason}); put back the copy among "
         "the run's MLflow artifacts, or repeat the run"
     )

@@ -10,7 +10,7 @@ import os
 import resource
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -167,12 +167,8 @@ def way_on(error: BaseException, folder: Path) -> str:
             return "make it writable"
     if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
         return "make room, or raise the limit on the size of files (ulimit -f)"
-    try:
-        no_files_left = os.statvfs(folder).f_favail == 0 < os.statvfs(folder).f_files
-    except OSError:
-        no_files_left = False
-    return (
-        "delete files there (it has room, but takes no more files)"
-        if no_files_left
-        else ("make room")
-    )
+    with suppress(OSError):
+        room = os.statvfs(folder)
+        if room.f_favail == 0 < room.f_files:
+            return "delete files there (it has room, but takes no more files)"
+    return "make room"

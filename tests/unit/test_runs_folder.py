@@ -1,13 +1,15 @@
 """What a run's folder says, and how it is read back where it is damaged."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import StorageError, UserError
-from asl_exp.runs.result import Result
+from asl_exp.runs.result import Result, outcome_of
 from asl_exp.runs.run_folder import read_config, run_folders, write_config
 from asl_exp.runs.writing import full_disk_named, replaced
 
@@ -28,6 +30,7 @@ def test_a_result_and_a_configuration_come_back_as_they_were_written(run: Path) 
     assert read_config(run) == compose_config(["backbone.pretrained=false"])
 
 
+@pytest.mark.parametrize("name", ["result.json", "folds.json"])
 @pytest.mark.parametrize(
     "content",
     [
@@ -38,15 +41,28 @@ def test_a_result_and_a_configuration_come_back_as_they_were_written(run: Path) 
     ],
 )  # fmt: skip
 def test_a_damaged_result_is_one_sentence_that_names_the_file(
-    run: Path, content: str | bytes
+    run: Path, name: str, content: str | bytes
 ) -> None:
-    file = run / "result.json"
+    file = run / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as said:
-        Result.read(run)
+        outcome_of(run)
     assert str(said.value).startswith(f"{file}: damaged, or of another version of asl_exp (")
     assert "\n" not in str(said.value)
     assert "MLflow artifacts" in str(said.value)
+
+
+@pytest.mark.parametrize("name", ["result.json", "folds.json"])
+def test_a_result_that_the_disk_does_not_give_is_a_sentence(
+    run: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(file: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+
+    (run / name).write_text("{}")
+    monkeypatch.setattr(Path, "read_bytes", refuses)
+    with pytest.raises(UserError, match=rf"{name}: damaged.*Input/output error"):
+        outcome_of(run)
 
 
 def test_a_folder_without_a_configuration(tmp_path: Path) -> None:
