@@ -3,7 +3,6 @@
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock
@@ -18,8 +17,8 @@ from asl_exp.training.forking import begin_forking
 
 def run_study_command(
     arguments: list[str], config: DictConfig, hydra_context: HydraContext
-) -> float | list[float] | None:
-    """Run the study that a command line asks for; return its best value, or the front's.
+) -> None:
+    """Run the study that a command line asks for.
 
     Raises:
         PastHydra: with what was wrong, where it cannot go on.
@@ -27,7 +26,7 @@ def run_study_command(
     """
     try:
         plan = plan_study(arguments, searchpath=_own_folders(config))
-        return _run(plan, arguments, config, hydra_context)
+        _run(plan, arguments, config, hydra_context)
     except (UserError, RunError) as error:
         raise PastHydra(error) from None
 
@@ -41,9 +40,7 @@ def _own_folders(config: DictConfig) -> list[str]:
     ]
 
 
-def _run(
-    plan: Plan, arguments: list[str], config: DictConfig, hydra_context: HydraContext
-) -> float | list[float] | None:
+def _run(plan: Plan, arguments: list[str], config: DictConfig, hydra_context: HydraContext) -> None:
     from asl_exp.study.study import open_study
 
     opened = open_study(plan)  # before torch is imported: a storage's faults come at once
@@ -92,13 +89,3 @@ def _run(
     except BaseException:
         close_parent(parent, Path(plan.base.runs_dir), "FAILED")
         raise
-    return _best(opened.study)
-
-
-def _best(study: Any) -> float | list[float] | None:
-    if len(study.directions) > 1:
-        return [value for trial in study.best_trials for value in trial.values]
-    try:
-        return float(study.best_value)
-    except ValueError:  # no trial was completed
-        return None

@@ -22,8 +22,8 @@ class StudySweeper(Sweeper):
         self.hydra_context = hydra_context
         self.config = config
 
-    def sweep(self, arguments: Sequence[str]) -> Any:
-        """Run the study of a command line; return its best value."""
+    def sweep(self, arguments: Sequence[str]) -> None:
+        """Run the study of a command line."""
         from asl_exp.cli import load_packages
 
         load_packages("timm", "pytorch_lightning")
@@ -31,7 +31,7 @@ class StudySweeper(Sweeper):
 
         if self.config is None or self.hydra_context is None:
             raise RuntimeError("setup comes before sweep")
-        return run_study_command(list(arguments), self.config, self.hydra_context)
+        run_study_command(list(arguments), self.config, self.hydra_context)
 
 
 class GridSweeper(Sweeper):
