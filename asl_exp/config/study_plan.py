@@ -4,6 +4,7 @@ A study's space is that of the file in sweeps/, as the command line leaves it: a
 (``lr.transfer=interval(1e-4,1e-3)``) or fixed (``lr.transfer=1e-3``).
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
@@ -26,7 +27,7 @@ from asl_exp.config.compose import (
     known_keys,
 )
 from asl_exp.config.errors import ConfigError, nearest
-from asl_exp.config.keys import is_machine_key
+from asl_exp.config.keys import is_machine_key, shown
 from asl_exp.config.machine_checks import preflight
 from asl_exp.config.overrides import parse
 from asl_exp.config.rules import machine_faults, sweep_faults
@@ -68,6 +69,35 @@ class Plan:
     def storage(self) -> str:
         """Return where the study is stored."""
         return self.sweep.storage or f"sqlite:///{self.base.runs_dir}/studies.db"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Return the folder of all runs, in which the local record is."""
+        return Path(self.base.runs_dir)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the metric key of each objective."""
+        return tuple(objective.metric for objective in self.sweep.objectives)
+
+    @property
+    def n_points(self) -> int:
+        """Return how many points a grid over the space has."""
+        return math.prod(parameter.size() or 1 for parameter in self.space)
+
+    @property
+    def n_wanted(self) -> int:
+        """Return how many trials are asked for: as many as were given, or all points of a grid."""
+        return self.sweep.n_trials or self.n_points
+
+    def overrides_of(self, values: Mapping[str, Any]) -> list[str]:
+        """Return the command line of a trial with these values, of keys once searched as well."""
+        space = {parameter.key: parameter for parameter in self.space}
+        own = [
+            space[key].override(value) if key in space else f"{key}={shown(value)}"
+            for key, value in values.items()
+        ]
+        return [*self.overrides, *own]
 
     def first(self) -> list[dict[str, Category]]:
         """Return the trials to try first; a value that the space does not have is left open."""

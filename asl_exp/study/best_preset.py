@@ -19,7 +19,7 @@ from asl_exp.config.signature import compared_settings, flatten, signature
 from asl_exp.config.study_plan import Plan
 from asl_exp.runs.run_folder import CONFIG_FILE, read_config
 from asl_exp.study import trial_facts
-from asl_exp.study.results import Survey, score, shown
+from asl_exp.study.results import Survey, score
 
 BEST = "best.yaml"
 _OWN_GROUPS = ("experiment", "sweep")
@@ -59,16 +59,7 @@ def trial_config(plan: Plan, trial: FrozenTrial) -> Config:
     folder = trial_facts.run_folder(trial)
     if folder is not None and (folder / CONFIG_FILE).is_file():
         return read_config(folder)
-    return compose_config(_overrides(plan, trial), plan.searchpath)
-
-
-def _overrides(plan: Plan, trial: FrozenTrial) -> list[str]:
-    searched = {parameter.key: parameter for parameter in plan.space}
-    own = [
-        searched[key].override(value) if key in searched else f"{key}={shown(value, 17)}"
-        for key, value in trial.params.items()
-    ]
-    return [*plan.overrides, *own]
+    return compose_config(plan.overrides_of(trial.params), plan.searchpath)
 
 
 def experiment(path: Path) -> str:
@@ -97,7 +88,7 @@ def _header(plan: Plan, survey: Survey, trial: FrozenTrial, path: Path) -> str:
 
 def _preset(plan: Plan, trial: FrozenTrial, config: Config) -> str:
     with hydra_opened(plan.searchpath):
-        choices = _choices(compose_parts(_overrides(plan, trial)))
+        choices = _choices(compose_parts(plan.overrides_of(trial.params)))
         base = compose_parts([f"{group}={option}" for group, option in choices.items()]).config
     defaults = [{f"override /{group}": option} for group, option in choices.items()]
     values = _differing(base, compared_settings(config))

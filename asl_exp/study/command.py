@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import suppress
-from pathlib import Path
 from uuid import uuid4
 
 from filelock import FileLock
@@ -50,14 +49,14 @@ def _run(plan: Plan, arguments: list[str], config: DictConfig, hydra_context: Hy
     from asl_exp.config.process_setup import signals_deferred
     from asl_exp.replica.background import begin_delivery
     from asl_exp.study.agent_launch import Command, run_agents
-    from asl_exp.study.mlflow_parent import close_parent, open_parent
+    from asl_exp.study.mlflow_parent import open_parent, recorder_of
     from asl_exp.study.progress import Lines
     from asl_exp.study.report import conclude
     from asl_exp.study.sampling import outside
     from asl_exp.study.storage import LOST, lost
     from asl_exp.study.study import PARENT_RUN
 
-    begin_delivery(plan.base.tracking, Path(plan.base.runs_dir), print)
+    begin_delivery(plan.base.tracking, plan.runs_dir, print)
     command = Command(tuple(arguments), plan.searchpath, uuid4().hex[:12])
     plan.folder.mkdir(parents=True, exist_ok=True)
     one_at_a_time = FileLock(plan.folder / ".outcome_lock")
@@ -81,11 +80,11 @@ def _run(plan: Plan, arguments: list[str], config: DictConfig, hydra_context: Hy
     except RunError:
         with one_at_a_time, suppress(KeyError, *LOST):  # its storage may be what failed
             conclude(opened, parent, arguments, status="FAILED")
-        close_parent(parent, Path(plan.base.runs_dir), "FAILED")
+        recorder_of(plan, parent).end("FAILED")
         raise
     except LOST as error:
-        close_parent(parent, Path(plan.base.runs_dir), "FAILED")
+        recorder_of(plan, parent).end("FAILED")
         raise RunError(lost(error)) from None
     except BaseException:
-        close_parent(parent, Path(plan.base.runs_dir), "FAILED")
+        recorder_of(plan, parent).end("FAILED")
         raise

@@ -4,8 +4,6 @@ There is one in each store, found again by its tags when the study is continued.
 begun anew under an old name is another one: an id kept with Optuna's study tells them apart.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,7 +15,8 @@ from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID
 from asl_exp.config.names import Tag, direction
 from asl_exp.config.study_plan import Plan
 from asl_exp.replica.login import replica_tag
-from asl_exp.study import results, trial_facts
+from asl_exp.study import trial_facts
+from asl_exp.study.results import pairs
 from asl_exp.study.study import OpenStudy
 from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.tracking.store import experiment_id, open_store
@@ -36,7 +35,7 @@ def open_parent(opened: OpenStudy) -> str | None:
     The run is RUNNING from then on. None with tracking=off.
     """
     plan, study_id = opened.plan, _study_id(opened)
-    tracking, runs_dir = plan.base.tracking, Path(plan.base.runs_dir)
+    tracking, runs_dir = plan.base.tracking, plan.runs_dir
     if tracking.mode == "off":
         return None
     client, known = open_store(runs_dir), None
@@ -91,32 +90,24 @@ def child_tags(plan: Plan, parent_id: str | None, trial: str) -> dict[str, str]:
     return {Tag.STUDY: plan.name, Tag.TRIAL: trial, **parent}
 
 
-def recorder_of(run_id: str | None, runs_dir: Path) -> Recorder:
+def recorder_of(plan: Plan, run_id: str | None) -> Recorder:
     """Return what writes to a run that was made before; to nothing where there is none."""
-    return Recorder.reopen(runs_dir, run_id) if run_id else Recorder(None, None)
-
-
-def close_parent(run_id: str | None, runs_dir: Path, status: str) -> None:
-    """Close a study's run: FINISHED, KILLED at an interrupt, FAILED."""
-    recorder_of(run_id, runs_dir).end(status)
+    return Recorder.reopen(plan.runs_dir, run_id) if run_id else Recorder(None, None)
 
 
 def record_trial(plan: Plan, trial: FrozenTrial) -> None:
-    """Show a trial's values, objective, state and duration in its own MLflow run."""
-    recorder = recorder_of(trial_facts.run_id(trial), Path(plan.base.runs_dir))
-    recorder.tags(_tags(trial))
-    recorder.metrics(_metrics(plan, trial), step=trial.last_step or 0)
-
-
-def _tags(trial: FrozenTrial) -> Mapping[str, Any]:
-    tags = {Tag.STATE: trial.state.name, Tag.TRIAL_VALUES: results.pairs(trial.params)}
+    """Show a finished trial's values, objective, state and duration in its own MLflow run."""
+    recorder = recorder_of(plan, trial_facts.run_id(trial))
     reason = trial_facts.failure(trial)
-    return {**tags, Tag.FAILURE: reason} if reason else tags
-
-
-def _metrics(plan: Plan, trial: FrozenTrial) -> dict[str, float]:
-    objectives = plan.sweep.objectives
-    names = [f"{OBJECTIVE}/{o.metric}" for o in objectives] if objectives[1:] else [OBJECTIVE]
-    values = dict(zip(names, trial.values or (), strict=False))
-    duration = trial_facts.seconds(trial)
-    return values if duration is None else {**values, TRIAL_SECONDS: duration}
+    recorder.tags(
+        {
+            Tag.STATE: trial.state.name,
+            Tag.TRIAL_VALUES: pairs(trial.params),
+            **({Tag.FAILURE: reason} if reason else {}),
+        }
+    )
+    several = len(plan.metrics) > 1
+    names = [f"{OBJECTIVE}/{metric}" if several else OBJECTIVE for metric in plan.metrics]
+    metrics = dict(zip(names, trial.values or (), strict=False))
+    metrics[TRIAL_SECONDS] = trial_facts.seconds(trial) or 0.0
+    recorder.metrics(metrics, step=trial.last_step or 0)

@@ -6,7 +6,6 @@ user started, when no agent is at work any more.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,9 +25,8 @@ from asl_exp.study.best_preset import BEST, command, write_best
 from asl_exp.study.claims import COUNTED
 from asl_exp.study.confirmation import Comparison, confirm
 from asl_exp.study.figures import confirm_figure, write_figures
-from asl_exp.study.mlflow_parent import OBJECTIVE, close_parent, record_trial, recorder_of
+from asl_exp.study.mlflow_parent import OBJECTIVE, record_trial, recorder_of
 from asl_exp.study.page import html_page
-from asl_exp.study.progress import n_wanted
 from asl_exp.study.results import STATES, Survey, pairs, score
 from asl_exp.study.study import OpenStudy
 from asl_exp.tracking.dead_runs import close_dead_runs
@@ -149,7 +147,7 @@ def _record(
     """Bring the study's MLflow run up to date, and the trials that no agent has recorded."""
     if parent_id is None:
         return
-    recorder = recorder_of(parent_id, Path(plan.base.runs_dir))
+    recorder = recorder_of(plan, parent_id)
     with recorder.spared():
         _record_children(plan, survey, parent_id)
     found = dict(part for one in comparisons for part in one.metrics().items())
@@ -161,7 +159,7 @@ def _record(
 
 
 def _record_children(plan: Plan, survey: Survey, parent_id: str) -> None:
-    client = open_store(Path(plan.base.runs_dir))
+    client = open_store(plan.runs_dir)
     children = every_run(client, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_id}'")
     missing = {run.info.run_id for run in children if Tag.TRIAL_VALUES not in run.data.tags}
     for trial in survey.trials:
@@ -216,12 +214,12 @@ def conclude(
     Raises:
         Interrupted: during the confirmation; tables and figures are written before it begins.
     """
-    plan, runs_dir = opened.plan, Path(opened.plan.base.runs_dir)
-    survey = look_at(opened)
+    plan = opened.plan
+    survey = Survey.of(opened.study, plan.metrics, [parameter.key for parameter in plan.space])
     repeat = _continues(plan, survey, arguments)
     if parent_id is not None:
-        with recorder_of(parent_id, runs_dir).spared():
-            close_dead_runs(runs_dir, of_study=parent_id)
+        with recorder_of(plan, parent_id).spared():
+            close_dead_runs(plan.runs_dir, of_study=parent_id)
     try:
         comparisons: list[Comparison] = []
         if status == "FINISHED":
@@ -231,9 +229,9 @@ def conclude(
                 comparisons = confirm(plan, survey, parent_id, console.say)
         outcome = write_outcome(plan, survey, parent_id, repeat, comparisons)
     except BaseException:
-        close_parent(parent_id, runs_dir, "KILLED")
+        recorder_of(plan, parent_id).end("KILLED")
         raise
-    close_parent(parent_id, runs_dir, status)
+    recorder_of(plan, parent_id).end(status)
     _show(plan, survey, outcome)
     return outcome.folder
 
@@ -243,10 +241,9 @@ def _continues(plan: Plan, survey: Survey, arguments: Sequence[str]) -> str:
 
     A study that has what it asked for is asked for twice as many trials.
     """
-    wanted = n_wanted(plan)
+    wanted = plan.n_wanted
     done = sum(trial.state in COUNTED for trial in survey.trials) >= wanted
-    points = math.prod(parameter.size() or 1 for parameter in plan.space)
-    more = min(2 * wanted, points) if plan.sweep.sampler.name == "grid" else 2 * wanted
+    more = min(2 * wanted, plan.n_points) if plan.sweep.sampler.name == "grid" else 2 * wanted
     if done and more == wanted:
         return ""
     given = list(arguments)
@@ -254,13 +251,6 @@ def _continues(plan: Plan, survey: Survey, arguments: Sequence[str]) -> str:
         given = [one for one in given if not one.startswith("sweep.n_trials=")]
         given.append(f"sweep.n_trials={more}")
     return scrubbed(join(["python", "-m", "asl_exp", "--multirun", *given]))
-
-
-def look_at(opened: OpenStudy) -> Survey:
-    """Return what a study has come to."""
-    plan = opened.plan
-    metrics = [objective.metric for objective in plan.sweep.objectives]
-    return Survey.of(opened.study, metrics, [parameter.key for parameter in plan.space])
 
 
 def _complete_best(survey: Survey) -> None:

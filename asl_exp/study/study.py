@@ -56,7 +56,7 @@ def open_study(plan: Plan) -> OpenStudy:
             load_if_exists=True,
         )
         with quiet():
-            study.set_metric_names([objective.metric for objective in plan.sweep.objectives])
+            study.set_metric_names(list(plan.metrics))
         _begin_or_compare(study, plan)
     return OpenStudy(plan, store, study, sampler)
 

@@ -172,8 +172,8 @@ def shown(value: Any) -> str:
 
 def _compared(plan: Plan) -> str | None:
     """Return the metric that is reported after every epoch; Optuna takes none with two goals."""
-    metrics = [objective.metric for objective in plan.sweep.objectives]
-    return metrics[0] if len(metrics) == 1 and metrics[0] in EVERY_EPOCH else None
+    only = plan.metrics[0] if len(plan.metrics) == 1 else None
+    return only if only in EVERY_EPOCH else None
 
 
 def _new_folder(folder: Path) -> Path:
@@ -208,13 +208,13 @@ def _finished(plan: Plan, folder: Path) -> Outcome:
     result = outcome_of(folder)
     assert result is not None
     values = []
-    for number, objective in enumerate(plan.sweep.objectives):
-        if objective.metric not in result.metrics:
+    for number, metric in enumerate(plan.metrics):
+        if metric not in result.metrics:
             raise UserError(
                 f"sweep.objectives.{number}.metric: the runs of this study have no "
-                f"{objective.metric}; they have {', '.join(sorted(result.metrics))}"
+                f"{metric}; they have {', '.join(sorted(result.metrics))}"
             )
-        values.append(result.metrics[objective.metric])
+        values.append(result.metrics[metric])
     if not all(math.isfinite(value) for value in values):
         return Outcome(TrialState.FAIL, reason=f"the objective is not finite: {values}")
     return Outcome(TrialState.COMPLETE, values)
