@@ -6,11 +6,11 @@ from collections.abc import Callable
 from optuna.trial import Trial, TrialState
 
 from asl_exp.config.errors import Interrupted, RunError, UserError
-from asl_exp.config.study_plan import Plan
 from asl_exp.model.own_weights import resolve_preprocessing
-from asl_exp.study.claims import INTERRUPTED, REASON, Budget
+from asl_exp.study.claims import INTERRUPTED, Budget
 from asl_exp.study.study import DATA_DIGEST, FEATURES_GB, STORE, OpenStudy
 from asl_exp.study.trial import run_trial
+from asl_exp.study.trial_facts import failure
 from asl_exp.training.device import keep_freed_memory
 from asl_exp.training.features import auto_features_gb
 from asl_exp.training.shared_inputs import letters
@@ -71,13 +71,13 @@ def _failing(budget: Budget) -> str:
     return (
         f"study {plan.name} stops: {len(row)} trials in a row failed "
         f"(sweep.max_failures={plan.sweep.max_failures}), the last one (trial {row[0].number}): "
-        f"{row[0].user_attrs.get(REASON)}"
+        f"{failure(row[0])}"
     )
 
 
 def _require_same_data(opened: OpenStudy) -> None:
     """Load the data once, before any trial; refuse another than the study began with."""
-    plan: Plan = opened.plan
+    plan = opened.plan
     keep_freed_memory()
     digest = letters(plan.base, resolve_preprocessing(plan.base.backbone)).digest
     data = plan.base.data

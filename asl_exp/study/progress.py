@@ -3,18 +3,15 @@
 Everything is read from the storage, so it is the same whoever tried the trial.
 """
 
-import math
-
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from asl_exp.config import readable
 from asl_exp.config.redact import without_login
-from asl_exp.config.study_plan import Plan
-from asl_exp.study.claims import COUNTED, REASON
+from asl_exp.study import trial_facts
+from asl_exp.study.claims import COUNTED
+from asl_exp.study.results import Survey, brief, score
 from asl_exp.study.study import OpenStudy
-from asl_exp.study.trial import short, shown
 from asl_exp.training.terminal import console
 
 
@@ -37,7 +34,7 @@ class Lines:
         """Say what the study is, and open the bar at a terminal."""
         plan, ended = self.opened.plan, self._ended()
         counted = sum(trial.state in COUNTED for trial in ended)
-        total = n_wanted(plan)
+        total = plan.n_wanted
         goes_on = f", {counted} of them done before" if counted else ""
         where = without_login(plan.storage)
         console.say(f"study {plan.name}: {total} trials{goes_on}; in {where}")
@@ -74,37 +71,26 @@ class Lines:
             self._bar.update(task, completed=counted, best=self._best(ended))
 
     def _line(self, trial: FrozenTrial, ended: list[FrozenTrial]) -> str:
-        params = " ".join(f"{short(key)}={shown(value)}" for key, value in trial.params.items())
-        seconds = trial.duration.total_seconds() if trial.duration else 0.0
-        told = [f"trial {trial.number}", self._outcome(trial), params, readable.duration(seconds)]
+        took = readable.duration(trial_facts.seconds(trial) or 0.0)
+        told = [f"trial {trial.number}", self._outcome(trial), brief(trial.params), took]
         if trial.state in COUNTED:
             told.append(self._best(ended))
         return " | ".join(part for part in told if part)
 
     def _outcome(self, trial: FrozenTrial) -> str:
         if trial.state == TrialState.FAIL:
-            return f"failed: {trial.user_attrs.get(REASON, 'for an unknown reason')}"
-        metrics = [objective.metric for objective in self.opened.plan.sweep.objectives]
-        values = zip(metrics, trial.values or [], strict=False)
-        told = ", ".join(f"{metric} {readable.score(value, 4)}" for metric, value in values)
+            return f"failed: {trial_facts.failure(trial)}"
+        values = zip(self.opened.plan.metrics, trial.values or (), strict=False)
+        told = ", ".join(f"{metric} {score(value)}" for metric, value in values)
         if trial.state == TrialState.PRUNED:
             epochs = f"after {len(trial.intermediate_values)} epochs"
             return f"pruned {epochs}{f', {told}' if told else ''}"
         return told
 
     def _best(self, ended: list[FrozenTrial]) -> str:
-        complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
-        if not complete:
+        seen = Survey(self.opened.study, self.opened.plan.metrics, (), tuple(ended))
+        if seen.best is None:
             return ""
-        directions = self.opened.study.directions
-        if len(directions) > 1:
-            return f"{len(self.opened.study.best_trials)} on the front"
-        rises = directions[0] == optuna.study.StudyDirection.MAXIMIZE
-        best = (max if rises else min)(complete, key=lambda trial: trial.values[0])
-        return f"best {readable.score(best.values[0], 4)} (trial {best.number})"
-
-
-def n_wanted(plan: Plan) -> int:
-    """Return how many trials a study asks for: as many as were given, or all points of a grid."""
-    points = math.prod(parameter.size() or 1 for parameter in plan.space)
-    return plan.sweep.n_trials or points
+        if len(seen.metrics) > 1:
+            return f"{len(seen.front)} on the front"
+        return f"best {score(seen.best.values[0])} (trial {seen.best.number})"

@@ -168,8 +168,11 @@ def _record_children(plan: Plan, survey: Survey, parent_id: str) -> None:
 
 
 def _metrics(survey: Survey) -> dict[str, float]:
-    counts = {f"n_{word}": sum(STATES[t.state] == word for t in survey.trials)
-              for word in ("finished", "pruned", "failed")}  # fmt: skip
+    counts = {
+        f"n_{word}": len(survey.in_state(state))
+        for state, word in STATES.items()
+        if state.is_finished()
+    }
     if survey.best is None:
         return dict(counts)
     values = dict(zip(survey.metrics, survey.best.values, strict=True))

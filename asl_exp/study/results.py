@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
@@ -43,9 +43,9 @@ class Survey:
     @classmethod
     def of(cls, study: optuna.Study, metrics: Sequence[str], keys: Sequence[str] = ()) -> "Survey":
         """Look at a study; keys that only earlier trials had are shown after ``keys``."""
-        trials = tuple(sorted(study.get_trials(deepcopy=False), key=lambda t: t.number))
+        trials = study.get_trials(deepcopy=False)
         seen = dict.fromkeys([*keys, *(key for trial in trials for key in trial.params)])
-        return cls(study, tuple(metrics), tuple(seen), trials)
+        return cls(study, tuple(metrics), tuple(seen), tuple(trials))
 
     def in_state(self, *states: TrialState) -> tuple[FrozenTrial, ...]:
         """Return the trials in any of these states."""
@@ -68,16 +68,15 @@ class Survey:
 
     @cached_property
     def front(self) -> tuple[FrozenTrial, ...]:
-        """The trials that no other beats in every objective, by the first objective."""
-        kept = [t for t in self.finished if not any(self._beats(o, t) for o in self.finished)]
-        return tuple(sorted(kept, key=lambda trial: (self.costs(trial), trial.number)))
+        """The trials that no other beats, by the first objective; of equal ones, the earliest.
 
-    def _beats(self, one: FrozenTrial, other: FrozenTrial) -> bool:
-        """Return whether a trial is as good in all and better in one; of equals, the earlier."""
-        ours, theirs = self.costs(one), self.costs(other)
-        if ours == theirs:
-            return one.number < other.number
-        return all(a <= b for a, b in zip(ours, theirs, strict=True))
+        From the best in the first objective down, each is worth keeping for the last one alone.
+        """
+        kept: list[FrozenTrial] = []
+        for trial in sorted(self.finished, key=lambda trial: (self.costs(trial), trial.number)):
+            if not kept or self.costs(trial)[-1] < self.costs(kept[-1])[-1]:
+                kept.append(trial)
+        return tuple(kept)
 
     @cached_property
     def best(self) -> FrozenTrial | None:
@@ -109,19 +108,11 @@ class Survey:
             )
         )
 
-    def distribution(self, key: str) -> BaseDistribution | None:
-        """Return the newest range of a key; None if no trial has had it."""
-        found = [t.distributions[key] for t in self.trials if key in t.distributions]
-        return found[-1] if found else None
-
     def choices(self, key: str) -> list[Any] | None:
         """Return the choices of a key that has no numbers, in order; None for numbers."""
-        distribution = self.distribution(key)
-        return (
-            list(distribution.choices)
-            if isinstance(distribution, CategoricalDistribution)
-            else None
-        )
+        found = (t.distributions[key] for t in self.trials if key in t.distributions)
+        kind = next(found, None)  # Optuna lets it change in its ends alone
+        return list(kind.choices) if isinstance(kind, CategoricalDistribution) else None
 
     @cached_property
     def caution(self) -> str:
@@ -135,13 +126,18 @@ class Survey:
 
     def counted(self) -> str:
         """Return ``12 finished, 3 pruned, 1 failed``."""
-        names = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
-                 TrialState.RUNNING: "running"}  # fmt: skip
-        parts = [f"{len(self.finished)} finished"]
-        parts += [
-            f"{n} {word}" for state, word in names.items() if (n := len(self.in_state(state)))
-        ]
-        return ", ".join(parts)
+        counts = {word: len(self.in_state(state)) for state, word in STATES.items()}
+        told = (f"{n} {word}" for word, n in counts.items() if n or word == "finished")
+        return ", ".join(told)
+
+
+STATES: Final = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+"""What trials are called that have begun, by how they ended."""
 
 
 SHOWN: Final = 10
@@ -225,20 +221,10 @@ def markdown_table(survey: Survey) -> str:
 def troubles(survey: Survey) -> list[str]:
     """Return why trials failed, one line a reason."""
     reasons: dict[str, list[str]] = {}
-    for trial in survey.trials:
-        if STATES[trial.state] == "failed":
-            reason = trial_facts.failure(trial).splitlines() or ["for an unknown reason"]
-            reasons.setdefault(reason[0], []).append(str(trial.number))
+    for trial in survey.in_state(TrialState.FAIL):
+        reason = trial_facts.failure(trial).partition("\n")[0]
+        reasons.setdefault(reason, []).append(str(trial.number))
     return [f"trial {', '.join(numbers)}: {reason}" for reason, numbers in reasons.items()]
-
-
-STATES: Final = {
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
 
 
 def shown(value: Any, digits: int = 4) -> str:
@@ -251,6 +237,11 @@ def shown(value: Any, digits: int = 4) -> str:
 def score(value: float) -> str:
     """Return a metric's value."""
     return readable.score(value, 4)
+
+
+def brief(values: Mapping[str, Any]) -> str:
+    """Return ``l2=0.0001 dropout=0.3``: the last part of each key, and three digits."""
+    return " ".join(f"{key.rpartition('.')[2]}={shown(v, 3)}" for key, v in values.items())
 
 
 def pairs(values: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from asl_exp.config.study_plan import Plan
 from asl_exp.runs.result import FOLDS_FILE, outcome_of, spelled_cautions
 from asl_exp.study.heartbeat import Heart
 from asl_exp.study.mlflow_parent import child_tags
+from asl_exp.study.results import brief
 from asl_exp.study.sampling import suggest
 from asl_exp.study.storage import LOST
 from asl_exp.study.study import FEATURES_GB, PARENT_RUN, OpenStudy, open_study
@@ -150,24 +151,8 @@ def trial_config(plan: Plan, number: int, values: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: the values do not go together.
     """
-    overrides = {p.key: p.override(values[p.key]) for p in plan.space if p.key in values}
-    config = compose_config([*plan.overrides, *overrides.values()], plan.searchpath)
-    return config.model_copy(update={"name": trial_name(number, values)})
-
-
-def trial_name(number: int, values: Mapping[str, Any]) -> str:
-    """Return a short name such as ``trial 3 l2=0.0001 dropout=0.3``."""
-    return " ".join([f"trial {number}", *(f"{short(k)}={shown(v)}" for k, v in values.items())])
-
-
-def short(key: str) -> str:
-    """Return the last part of a key."""
-    return key.rpartition(".")[2]
-
-
-def shown(value: Any) -> str:
-    """Return a value with three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    config = compose_config(plan.overrides_of(values), plan.searchpath)
+    return config.model_copy(update={"name": f"trial {number} {brief(values)}".strip()})
 
 
 def _compared(plan: Plan) -> str | None:

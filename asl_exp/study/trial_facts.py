@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from asl_exp.config.redact import scrubbed
 from asl_exp.runs.result import outcome_of
@@ -40,8 +40,10 @@ def caution(trial: FrozenTrial) -> str:
 
 
 def failure(trial: FrozenTrial) -> str:
-    """Return why a trial failed, without secrets, or nothing."""
-    return scrubbed(str(trial.user_attrs.get(REASON) or ""))
+    """Return why a trial failed, without secrets; nothing where it did not."""
+    if trial.state != TrialState.FAIL:
+        return ""
+    return scrubbed(str(trial.user_attrs.get(REASON, "for an unknown reason")))
 
 
 def seconds(trial: FrozenTrial) -> float | None:

@@ -2,6 +2,8 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -10,6 +12,7 @@ from optuna.trial import TrialState
 
 from asl_exp.study import results
 from asl_exp.study.confirmation import Comparison
+from asl_exp.study.progress import Lines
 from asl_exp.study.results import Survey
 
 
@@ -99,6 +102,23 @@ def test_a_key_that_a_trial_did_not_have_is_a_dash() -> None:
 
 def test_reasons_of_failures_are_told_once_each() -> None:
     assert results.troubles(survey(searched(30))) == ["trial 9, 19, 29: the loss is nan at epoch 2"]
+
+
+def test_a_line_tells_a_trial_as_the_outcome_does(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of equal trials one is on the front, a switch is spelled as in YAML, and no secret shows."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    opened: Any = SimpleNamespace(study=study, plan=SimpleNamespace(metrics=("val/f1", "val/loss")))
+    lines = Lines(opened)
+    for state in (TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL):
+        trial = study.ask()
+        trial.suggest_categorical("trainer.compile", [True])
+        trial.set_user_attr("reason", "no answer from https://me:hunter22@data.org")
+        study.tell(trial, (0.9, 1.0) if state == TrialState.COMPLETE else None, state=state)
+    lines.show()
+    _, second, failed = capsys.readouterr().out.splitlines()
+    assert second.startswith("trial 1 | val/f1 0.9000, val/loss 1.0000 | compile=true | 0.0 s")
+    assert second.endswith("| 1 on the front")
+    assert failed.startswith("trial 2 | failed: no answer from https://***@data.org | compile=true")
 
 
 def compared(
