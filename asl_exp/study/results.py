@@ -4,16 +4,16 @@ Works for a study of any number of trials, none included. Tables for programs ha
 whole values, those for people the best ones in few characters.
 """
 
+import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import optuna
-import pandas as pd
 from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -146,34 +146,39 @@ SHOWN: Final = 10
 
 def write_csv(survey: Survey, path: Path) -> None:
     """Write a row for each trial, by number: all values whole, empty where there is none."""
-    rows = [dict(_row(survey, trial)) for trial in survey.trials]
-    names = [name for name, _ in _row(survey, None)]
-    table = pd.DataFrame(rows, columns=names).map(lambda v: csv_cell(v) if type(v) is str else v)
-    table.to_csv(path, index=False)
+    front = ["on_front"] if len(survey.metrics) > 1 else []
+    names = ["trial", "state", *survey.metrics, *front, *survey.keys, *_FACTS]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(names)
+        for trial in survey.trials:
+            lines.writerow(
+                csv_cell(one) if type(one) is str else one for one in _row(survey, trial)
+            )
 
 
-def _row(survey: Survey, trial: FrozenTrial | None) -> Iterator[tuple[str, Any]]:
-    """Yield column and value; the columns alone where there is no trial."""
-    values = (trial.values if trial else None) or [None] * len(survey.metrics)
-    front = {one.number for one in survey.front}
-    yield "trial", trial and trial.number
-    yield "state", trial and trial.state.name
-    yield from zip(survey.metrics, values, strict=True)
+def _row(survey: Survey, trial: FrozenTrial) -> Iterator[Any]:
+    yield from (trial.number, trial.state.name)
+    yield from trial.values or [None] * len(survey.metrics)
     if len(survey.metrics) > 1:
-        yield "on_front", trial and trial.number in front
+        yield trial in survey.front
     for key in survey.keys:
-        yield key, trial and _flat(trial.params.get(key))
-    yield "seconds", trial and trial_facts.seconds(trial)
-    yield "epochs_reported", trial and len(trial.intermediate_values)
-    yield "started", trial and trial.datetime_start
-    yield "mlflow_run_id", trial and trial_facts.run_id(trial)
-    yield "run_folder", trial and trial_facts.given_folder(trial)
-    yield "caution", trial and trial_facts.caution(trial)
-    yield "failure", trial and trial_facts.failure(trial)
+        value = trial.params.get(key)
+        yield shown(value) if isinstance(value, bool) else value
+    for fact in _FACTS.values():
+        yield fact(trial)
 
 
-def _flat(value: Any) -> Any:
-    return shown(value) if isinstance(value, bool) else value
+_FACTS: Final[Mapping[str, Callable[[FrozenTrial], Any]]] = {
+    "seconds": trial_facts.seconds,
+    "epochs_reported": lambda trial: len(trial.intermediate_values),
+    "started": lambda trial: trial.datetime_start,
+    "mlflow_run_id": trial_facts.run_id,
+    "run_folder": trial_facts.given_folder,
+    "caution": trial_facts.caution,
+    "failure": trial_facts.failure,
+}
+"""The last columns of the table for programs."""
 
 
 def header(survey: Survey) -> list[str]:

@@ -81,6 +81,17 @@ def test_the_csv_has_every_trial_whole(tmp_path: Path) -> None:
     assert rows[6]["epochs_reported"] == "1"
 
 
+def test_a_whole_number_stays_whole_in_the_csv_where_another_trial_has_none(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    study.tell(study.ask(), state=TrialState.FAIL)
+    trial = study.ask()
+    trial.suggest_int("data.batch_size", 64, 64)
+    study.tell(trial, 0.5)
+    results.write_csv(survey(study), tmp_path / "trials.csv")
+    with (tmp_path / "trials.csv").open() as file:
+        assert [row["data.batch_size"] for row in csv.DictReader(file)] == ["", "64"]
+
+
 def test_the_tables_for_people_have_the_ten_best() -> None:
     seen = survey(searched(40))
     rows = results.best_rows(seen)
