@@ -92,8 +92,10 @@ def _preset(plan: Plan, trial: FrozenTrial, config: Config) -> str:
         base = compose_parts([f"{group}={option}" for group, option in choices.items()]).config
     defaults = [{f"override /{group}": option} for group, option in choices.items()]
     values = _differing(base, compared_settings(config))
-    content: dict[str, Any] = {"defaults": defaults, "name": f"{plan.name} trial {trial.number}"}
-    return OmegaConf.to_yaml(OmegaConf.create({**content, **_nested(values)}))
+    content = OmegaConf.create({"defaults": defaults, "name": f"{plan.name} trial {trial.number}"})
+    for key, value in values.items():
+        OmegaConf.update(content, key, value, force_add=True)
+    return OmegaConf.to_yaml(content)
 
 
 def _choices(composition: Composition) -> dict[str, str]:
@@ -129,15 +131,3 @@ def _plain(config: DictConfig, *, resolve: bool) -> dict[str, Any]:
     container = OmegaConf.to_container(config, resolve=resolve)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items() if key not in _OWN_GROUPS}
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``group.key`` to value as nested settings."""
-    nested: dict[str, Any] = {}
-    for dotted, value in values.items():
-        *groups, key = dotted.split(".")
-        node = nested
-        for group in groups:
-            node = node.setdefault(group, {})
-        node[key] = value
-    return nested
