@@ -5,6 +5,7 @@ depends on neither the study nor the preset that the study began with. Keys of t
 to whoever runs it.
 """
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 
 from asl_exp.config.compose import Composition, compose_config, compose_parts, hydra_opened
+from asl_exp.config.overrides import quoted_override
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, flatten, signature
 from asl_exp.config.study_plan import Plan
@@ -65,8 +67,8 @@ def trial_config(plan: Plan, trial: FrozenTrial) -> Config:
 def experiment(path: Path) -> str:
     """Return the override that runs a file, quoted for Hydra where it must be."""
     text = str(path)
-    plain = all(c.isalnum() or c in "/_.-" for c in text)
-    return f"experiment={text}" if plain else f"experiment='{text}'"
+    plain = re.fullmatch(r"[\w/.-]+", text, re.ASCII)
+    return f"experiment={text}" if plain else quoted_override("experiment", text)
 
 
 def command(path: Path) -> str:

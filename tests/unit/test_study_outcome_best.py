@@ -1,5 +1,6 @@
 """best.yaml: a preset that computes exactly what the best trial did."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from asl_exp.config.compose import compose_config
+from asl_exp.config.overrides import quoted_override
 from asl_exp.config.signature import signature
 from asl_exp.config.study_plan import Plan, plan_study
 from asl_exp.study.best_preset import command, experiment, trial_config, write_best
@@ -143,4 +145,13 @@ def test_a_file_that_does_not_give_the_trial_again_is_said(monkeypatch: pytest.M
 
 def test_the_command_is_quoted_where_it_must_be() -> None:
     assert command(Path("runs/s/best.yaml")) == "python -m asl_exp experiment=runs/s/best.yaml"
-    assert command(Path("my runs/best.yaml")).endswith("""'"'"'my runs/best.yaml'"'"''""")
+    assert command(Path("my runs/best.yaml")).endswith(""" 'experiment="my runs/best.yaml"'""")
+
+
+@pytest.mark.parametrize("runs_dir", ["my runs", "Bob's runs", "50% off, {key}=[a]", "été"])
+def test_a_preset_is_found_in_a_folder_of_any_name(runs_dir: str) -> None:
+    plan = planned("experiment=demo", quoted_override("runs_dir", runs_dir))
+    assert plan.folder.parent.name == runs_dir
+    assert write_best(plan, studied(plan, NUMBERS)) == []
+    (word,) = shlex.split(command(plan.folder / "best.yaml"))[3:]
+    assert compose_config([word]).lr.transfer == NUMBERS["lr.transfer"]
