@@ -11,7 +11,7 @@ that is finished is never run again, and one that was interrupted is resumed.
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 from scipy.special import stdtrit
 
 from asl_exp.config.errors import RunError
-from asl_exp.config.names import Tag, needs_scores
+from asl_exp.config.names import Tag
+from asl_exp.config.redact import scrubbed
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import signature
 from asl_exp.config.study_plan import Plan
@@ -28,8 +29,9 @@ from asl_exp.study.best_preset import trial_config
 from asl_exp.study.mlflow_parent import CONFIRMATION, child_tags
 from asl_exp.study.results import Survey, score
 from asl_exp.study.study import DATA_DIGEST, FEATURES_GB
-from asl_exp.training.current_run import Evaluate, Observer
-from asl_exp.training.folds import run_whole
+from asl_exp.study.trial import run_for_objectives
+from asl_exp.training.current_run import Observer
+from asl_exp.training.terminal import console
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,8 @@ def _seeds(n: int) -> str:
 FOLDER = "confirm"
 DEFAULT = "default"
 
-Say = Callable[[str], None]
 
-
-def confirm(plan: Plan, survey: Survey, parent_id: str | None, say: Say) -> list[Comparison]:
+def confirm(plan: Plan, survey: Survey, parent_id: str | None) -> list[Comparison]:
     """Repeat the winner and the default with ``sweep.confirm`` other seeds.
 
     Returns:
@@ -148,22 +148,21 @@ def confirm(plan: Plan, survey: Survey, parent_id: str | None, say: Say) -> list
         Interrupted: the same command goes on with the repetition that was on its way.
     """
     best = survey.best
-    if best is None or not plan.sweep.confirm:
+    if best is None:
         return []
-    winner = trial_config(plan, best)
-    same = signature(winner) == signature(plan.base)
-    repeat = _Repeater(plan, survey.study.user_attrs, parent_id, say)
-    found = {str(best.number): dict(repeat(winner, str(best.number)))}
-    if not same:
-        found[DEFAULT] = dict(repeat(plan.base, DEFAULT))
+    config = trial_config(plan, best)
+    repeat = _Repeater(plan, survey.study.user_attrs, parent_id)
+    winner, default = dict(repeat(config, str(best.number))), None
+    if signature(config) != signature(plan.base):
+        default = dict(repeat(plan.base, DEFAULT))
     return [
         Comparison(
             metric,
             survey.falls[place],
             best.number,
             best.values[place],
-            _values(found[str(best.number)], metric),
-            None if same else _values(found[DEFAULT], metric),
+            _values(winner, metric),
+            None if default is None else _values(default, metric),
         )
         for place, metric in enumerate(survey.metrics)
     ]
@@ -185,7 +184,6 @@ class _Repeater:
     plan: Plan
     known: Mapping[str, Any]
     parent_id: str | None
-    say: Say
 
     def __call__(self, config: Config, who: str) -> Iterator[tuple[int, Result]]:
         """Yield the seed and the result of each repetition that finished."""
@@ -198,23 +196,15 @@ class _Repeater:
             try:
                 yield seed, self._run(seeded, folder, tags)
             except RunError as error:
-                self.say(f"confirm {name}, seed {seed}: failed: {error}")
+                console.say(f"confirm {name}, seed {seed}: failed: {scrubbed(str(error))}")
 
     def _run(self, config: Config, folder: Path, tags: Mapping[str, str]) -> Result:
         """Return what a repetition came to; it is run unless it is finished."""
         known = outcome_of(folder)
         if known is None or known.status != "FINISHED":
-            self.say(f"{config.name} ...")
+            console.say(f"{config.name} ...")
             resume = str(folder) if known is not None else False
-            evaluate: Evaluate = (
-                "scores" if needs_scores(self.plan.sweep.objectives) else "validation"
-            )
-            run_whole(
-                config.model_copy(update={"resume": resume}),
-                folder,
-                observer=Observer(tags, self.known.get(FEATURES_GB)),
-                evaluate=evaluate,
-            )
-            known = outcome_of(folder)
-        assert known is not None
+            resumed = config.model_copy(update={"resume": resume})
+            observer = Observer(tags, self.known.get(FEATURES_GB))
+            known = run_for_objectives(self.plan, resumed, folder, observer)
         return known

@@ -229,7 +229,7 @@ def conclude(
             _complete_best(survey)
             if plan.sweep.confirm:
                 write_outcome(plan, survey, parent_id, repeat)
-                comparisons = confirm(plan, survey, parent_id, console.say)
+                comparisons = confirm(plan, survey, parent_id)
         outcome = write_outcome(plan, survey, parent_id, repeat, comparisons)
     except BaseException:
         recorder_of(plan, parent_id).end("KILLED")

@@ -26,7 +26,7 @@ from asl_exp.config.names import EVERY_EPOCH, Artifact, needs_scores
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import network_name
 from asl_exp.config.study_plan import Plan
-from asl_exp.runs.result import FOLDS_FILE, outcome_of, spelled_cautions
+from asl_exp.runs.result import FOLDS_FILE, Result, outcome_of, spelled_cautions
 from asl_exp.study.heartbeat import Heart
 from asl_exp.study.mlflow_parent import child_tags
 from asl_exp.study.results import brief
@@ -171,9 +171,8 @@ def _new_folder(folder: Path) -> Path:
 
 
 def _train(plan: Plan, config: Config, folder: Path, observer: TrialObserver) -> Outcome:
-    evaluate: Evaluate = "scores" if needs_scores(plan.sweep.objectives) else "validation"
     try:
-        run_whole(config, folder, observer=observer, evaluate=evaluate)
+        result = run_for_objectives(plan, config, folder, observer)
     except PrunedError:
         return Outcome(TrialState.PRUNED)
     except RunError as error:
@@ -186,12 +185,19 @@ def _train(plan: Plan, config: Config, folder: Path, observer: TrialObserver) ->
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "traceback.txt").write_text(traceback.format_exc())
         return Outcome(TrialState.FAIL, reason=f"{type(error).__name__}: {error}")
-    return _finished(plan, folder)
+    return _finished(plan, result)
 
 
-def _finished(plan: Plan, folder: Path) -> Outcome:
+def run_for_objectives(plan: Plan, config: Config, folder: Path, observer: Observer) -> Result:
+    """Run an experiment as far as a study's objectives need it; return what it came to."""
+    evaluate: Evaluate = "scores" if needs_scores(plan.sweep.objectives) else "validation"
+    run_whole(config, folder, observer=observer, evaluate=evaluate)
     result = outcome_of(folder)
     assert result is not None
+    return result
+
+
+def _finished(plan: Plan, result: Result) -> Outcome:
     values = []
     for number, metric in enumerate(plan.metrics):
         if metric not in result.metrics:

@@ -238,7 +238,7 @@ def test_an_interrupted_confirmation_goes_on(
         ran.append(config.seed)
         return run_experiment(config, *arguments, **named)
 
-    monkeypatch.setattr("asl_exp.study.confirmation.run_whole", interrupted_second)
+    monkeypatch.setattr("asl_exp.study.trial.run_whole", interrupted_second)
     with pytest.raises(Interrupted):
         conclude(opened, parent, [])
     assert client(opened.plan).get_run(parent).info.status == "KILLED"
