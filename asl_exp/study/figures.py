@@ -26,6 +26,9 @@ from asl_exp.study.confirmation import Comparison
 from asl_exp.study.importance import FEWEST, caution, importances, left_out
 from asl_exp.study.results import Survey, score, shown
 
+_KINDS: Final = ("history", "importances", "slices", "parallel", "heat_map", "pareto")
+"""Names of figures; with two objectives a metric follows."""
+
 _MOST_VALUES: Final = 12
 """Values of a key above which a heat map has too many cells to read."""
 
@@ -54,23 +57,24 @@ _STYLE: Final[dict[Any, Any]] = {
 
 
 def write_figures(survey: Survey, folder: Path) -> dict[str, str]:
-    """Write what can be drawn into the folder.
+    """Write what can be drawn into the folder, in place of its earlier figures.
 
     Returns:
         The name of each figure that was left out, and why.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob("*.png"):
+        if earlier.stem.partition("-")[0] in _KINDS:
+            earlier.unlink()
     missing = {}
     for name, draw, reason in _figures(survey):
-        file = folder / f"{name}.png"
         if draw is None:
             missing[name] = reason
-            file.unlink(missing_ok=True)
-        else:
-            with _style(), quiet():
-                figure = draw()
-                canvas.mark(figure, survey.caution)
-                canvas.save(figure, file)
+            continue
+        with _style(), quiet():
+            figure = draw()
+            canvas.mark(figure, survey.caution)
+            canvas.save(figure, folder / f"{name}.png")
     return missing
 
 
@@ -80,7 +84,9 @@ Draw = Callable[[], Figure]
 def _figures(survey: Survey) -> Iterator[tuple[str, Draw | None, str]]:
     """Yield name, what draws it, and the reason where nothing can be drawn."""
     done, none = len(survey.finished), "no trial has finished"
-    for place, suffix in enumerate(suffixes(survey.metrics)):
+    several = len(survey.metrics) > 1
+    for place, metric in enumerate(survey.metrics):
+        suffix = f"-{metric.replace('/', '_')}" if several else ""
         shares = importances(survey, place)
         keys = [key for key in survey.keys if survey.drawn(key)]
         varied = [key for key in keys if len(_values(survey, key)) > 1]
@@ -97,19 +103,12 @@ def _figures(survey: Survey) -> Iterator[tuple[str, Draw | None, str]]:
         yield f"parallel{suffix}", parallel, "needs 2 finished trials"
         for pair in _grid_of(survey):
             yield f"heat_map{suffix}", _if(pair, _heat_map, survey, place, *pair), none
-    if len(survey.metrics) == 2:
+    if several:
         yield "pareto", _if(done, _pareto, survey), none
 
 
 def _if(there: object, draw: Callable[..., Figure], *arguments: Any) -> Draw | None:
     return (lambda: draw(*arguments)) if there else None
-
-
-def suffixes(metrics: tuple[str, ...]) -> list[str]:
-    """Return what is added to a file's name for each objective: nothing where there is one."""
-    if len(metrics) == 1:
-        return [""]
-    return [f"-{metric.replace('/', '_')}" for metric in metrics]
 
 
 @contextmanager

@@ -74,10 +74,14 @@ def test_equal_studies_give_equal_files(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
-def test_a_figure_that_can_no_longer_be_drawn_goes(tmp_path: Path) -> None:
-    (tmp_path / "importances.png").write_bytes(b"of an earlier study")
+@pytest.mark.parametrize("name", ["importances", "heat_map", "pareto", "history-val_accuracy"])
+def test_a_figure_that_can_no_longer_be_drawn_goes(name: str, tmp_path: Path) -> None:
+    """Fewer trials, a grid with more values, one objective in place of two."""
+    for file in (tmp_path / f"{name}.png", tmp_path / "my-own.png"):
+        file.write_bytes(b"of an earlier time")
     write_figures(survey(searched(2)), tmp_path)
-    assert not (tmp_path / "importances.png").exists()
+    assert not (tmp_path / f"{name}.png").exists()
+    assert (tmp_path / "my-own.png").exists()
 
 
 def test_what_decides_is_found_important() -> None:
