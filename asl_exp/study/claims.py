@@ -5,10 +5,10 @@ counted never exceed the budget, whoever is killed and whenever. Finished and pr
 failed ones do not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from itertools import takewhile
 from typing import Any, Literal
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -132,20 +132,17 @@ class Budget:
             return study.get_trials(deepcopy=False)[trial.number]
 
     def _fail_stale_trials(self) -> None:
-        running = self.opened.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in running:
-            if self._stale.includes(trial):
-                self._fail_stale(trial)
-
-    def _fail_stale(self, stale: FrozenTrial) -> None:
         study, storage = self.opened.study, self.opened.store.storage
-        # Read again: its process may have drawn values between the reading before and its death.
-        trial = study.get_trials(deepcopy=False)[stale.number]
-        storage.set_trial_user_attr(trial_id(storage, study, trial.number), REASON, DIED)
-        study.tell(trial.number, state=TrialState.FAIL)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._stale.includes(trial):
+                storage.set_trial_user_attr(trial_id(storage, study, trial.number), REASON, DIED)
+                study.tell(trial.number, state=TrialState.FAIL)
 
     def _put_in_line(self) -> None:
-        """Enqueue what is to be repeated: also what a process had no time left to enqueue."""
+        """Enqueue what is to be repeated: also what a process had no time left to enqueue.
+
+        Trials are read here: one whose process has died may have drawn values until then.
+        """
         study = self.opened.study
         for trial in _not_yet_repeated(study.get_trials(deepcopy=False)):
             study.enqueue_trial(_values(trial), user_attrs={DEATHS: _deaths(trial)})
@@ -153,14 +150,14 @@ class Budget:
     def failures_in_a_row(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Return the trials of this command that failed since the last one that did not."""
         own = [t for t in trials if t.user_attrs.get(COMMAND) == self.command]
-        ended = sorted((t for t in own if t.state.is_finished()), key=_ended, reverse=True)
-        row: list[FrozenTrial] = []
-        for trial in ended:
-            if trial.state in COUNTED:
-                break
-            if trial.user_attrs.get(REASON) not in (DIED, INTERRUPTED):
-                row.append(trial)
-        return row
+        failed = takewhile(lambda trial: trial.state not in COUNTED, reversed(in_order(own)))
+        return [t for t in failed if t.user_attrs.get(REASON) not in (DIED, INTERRUPTED)]
+
+
+def in_order(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that have ended, in the order in which they did."""
+    ended = (trial for trial in trials if trial.state.is_finished())
+    return sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number))
 
 
 def _not_yet_repeated(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -182,8 +179,3 @@ def _values(trial: FrozenTrial) -> dict[str, Any]:
 
 def _deaths(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(DEATHS, 0)) + (trial.user_attrs.get(REASON) == DIED)
-
-
-def _ended(trial: FrozenTrial) -> datetime:
-    assert trial.datetime_complete is not None
-    return trial.datetime_complete

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from asl_exp.config import readable
 from asl_exp.config.redact import without_login
 from asl_exp.study import trial_facts
-from asl_exp.study.claims import COUNTED
+from asl_exp.study.claims import COUNTED, in_order
 from asl_exp.study.results import Survey, brief, score
 from asl_exp.study.study import OpenStudy
 from asl_exp.training.terminal import console
@@ -24,11 +24,7 @@ class Lines:
         self._bar: Progress | None = None
 
     def _ended(self) -> list[FrozenTrial]:
-        trials = self.opened.study.get_trials(deepcopy=False)
-        return sorted(
-            (t for t in trials if t.state.is_finished()),
-            key=lambda t: (t.datetime_complete, t.number),
-        )
+        return in_order(self.opened.study.get_trials(deepcopy=False))
 
     def __enter__(self) -> "Lines":
         """Say what the study is, and open the bar at a terminal."""
