@@ -205,8 +205,8 @@ def conclude(
     arguments: Sequence[str],
     *,
     status: Status = "FINISHED",
-) -> Path:
-    """Write what a study came to and show it; return the folder.
+) -> None:
+    """Write what a study came to and show it.
 
     Args:
         opened: the study.
@@ -236,7 +236,6 @@ def conclude(
         raise
     recorder_of(plan, parent_id).end(status)
     _show(plan, survey, outcome)
-    return outcome.folder
 
 
 def _continues(plan: Plan, survey: Survey, arguments: Sequence[str]) -> str:

@@ -107,9 +107,7 @@ class Store:
         """
         if self.file is None:
             return
-        reason: str | None = ""
-        if _mark(self.file) == self.mark:
-            reason = self.damage()
+        reason = self.damage() if _mark(self.file) == self.mark else ""
         if reason is None:
             return
         raise RunError(
@@ -228,12 +226,9 @@ def _file(url: str, scheme: str) -> Path:
 
 def _probe_sqlite(file: Path) -> None:
     try:
-        connection = sqlite3.connect(file, timeout=_PROBE_S)
-        try:
+        with closing(sqlite3.connect(file, timeout=_PROBE_S)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
-        finally:
-            connection.close()
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise _unreachable(str(file), error) from None
@@ -261,7 +256,7 @@ def _write_ahead(storage: RDBStorage) -> None:
 def _open_tables(shown: str, url: str, connect_args: dict[str, Any]) -> RDBStorage:
     try:
         return RDBStorage(url, engine_kwargs={"connect_args": connect_args, "pool_pre_ping": True})
-    except (RuntimeError, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+    except (RuntimeError, *LOST) as error:
         if isinstance(error, RuntimeError) and "table schema" in str(error):
             raise UserError(
                 f"sweep.storage: {shown} was written by another version of Optuna than "

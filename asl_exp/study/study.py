@@ -97,11 +97,8 @@ def _refuse_changes(
     study: optuna.Study, plan: Plan, asked: Mapping[str, Any], now: Mapping[str, Any]
 ) -> None:
     lasting = [*_differences("objectives", asked, now), *_kinds(study, plan)]
-    changes = [
-        *_differences("space", asked, now),
-        *_differences("conditions", asked, now),
-        *_differences("settings", asked, now),
-    ]
+    parts = ("space", "conditions", "settings")
+    changes = [one for part in parts for one in _differences(part, asked, now)]
     told = [f"study '{plan.name}' in {plan.storage} was begun with something else:"]
     if lasting:
         mend = "  give it another name: sweep.name=NAME"
