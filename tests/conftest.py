@@ -46,6 +46,7 @@ TINY = (
 """Three letters of four drawn signers: 24 images to train on, 12 each in val, test, external."""
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+OwnSweep = Callable[[str], list[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,6 +78,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A temporary folder, in which the test runs."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def own_sweep(folder: Path) -> OwnSweep:
+    """Write a user's own ``sweep=mine`` and return the search path by which it is found."""
+
+    def write(text: str) -> list[str]:
+        file = folder / "own" / "sweep" / "mine.yaml"
+        file.parent.mkdir(parents=True)
+        head = "# @package _global_\ndefaults: [base@sweep, override /hydra/sweeper: asl_exp]\n"
+        file.write_text(head + text)
+        return [f"file://{folder / 'own'}"]
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from conftest import OwnSweep
 
 from asl_exp.config.errors import Interrupted
 from asl_exp.config.process_setup import raise_interrupts
@@ -37,10 +38,9 @@ def raising() -> Iterator[None]:
     ],
 )
 def test_a_signal_inside_a_call_comes_after_it(
-    url: str, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raising: None
+    url: str, moment: str, folder: Path, monkeypatch: pytest.MonkeyPatch, raising: None
 ) -> None:
     """Within a transaction SQLAlchemy makes another error of it, which is waited out as a loss."""
-    monkeypatch.chdir(tmp_path)
     store = open_store(url)
     trial = optuna.create_study(storage=store.storage).ask()
     home, _, name = moment.rpartition(".")
@@ -58,15 +58,12 @@ def test_a_signal_inside_a_call_comes_after_it(
     assert store.storage.get_trial(trial._trial_id).intermediate_values == {0: 0.5}
 
 
-GRID = """# @package _global_
-defaults: [base@sweep, override /hydra/sweeper: asl_exp]
-sweep: {sampler: {name: grid}, n_trials: null, space: {regularization.l2: "choice(1e-4,1e-3)"}}
-"""
+GRID = 'sweep: {sampler: {name: grid}, space: {regularization.l2: "choice(1e-4,1e-3)"}}'
 
 
 @pytest.mark.parametrize("died", [False, True], ids=["interrupted", "died"])
 def test_a_trial_is_tried_again_though_it_could_not_be_put_in_line(
-    died: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    died: bool, own_sweep: OwnSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever told that it ended was cut off before it could do more: here every grid point counts.
 
@@ -87,10 +84,7 @@ def test_a_trial_is_tried_again_though_it_could_not_be_put_in_line(
     monkeypatch.setattr(agent, "run_trial", trial)
     monkeypatch.setattr(agent, "_require_same_data", lambda _: None)
     monkeypatch.setattr(claims.StaleTrials, "includes", lambda *_: True)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own" / "sweep").mkdir(parents=True)
-    (tmp_path / "own" / "sweep" / "mine.yaml").write_text(GRID)
-    plan = plan_study(["sweep=mine"], [f"file://{tmp_path / 'own'}"])
+    plan = plan_study(["sweep=mine"], own_sweep(GRID))
     with monkeypatch.context() as ending:
         ending.setattr(optuna.Study, "enqueue_trial", cut_off)
         with pytest.raises((optuna.exceptions.StorageInternalError, KeyboardInterrupt)):

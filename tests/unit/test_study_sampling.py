@@ -2,10 +2,10 @@
 
 import os
 import time
-from pathlib import Path
 
 import optuna
 import pytest
+from conftest import OwnSweep
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
@@ -30,11 +30,7 @@ READ = {
 
 @pytest.mark.parametrize("text", READ)
 def test_values_are_read(text: str) -> None:
-    read = distribution(parse_parameter("k", text))
-    if isinstance(read, FloatDistribution) and read.step:
-        assert read.high == pytest.approx(0.4)
-    else:
-        assert read == READ[text]
+    assert distribution(parse_parameter("k", text)) == READ[text]
 
 
 def test_choices_come_back_as_overrides() -> None:
@@ -49,14 +45,6 @@ def test_choices_come_back_as_overrides() -> None:
         "optimizer.clip_norm=1.0", "optimizer.clip_norm=null",
     ]  # fmt: skip
     assert parse_parameter("lr.transfer", "interval(0,1)").override(1e-05) == "lr.transfer=1e-05"
-
-
-def plan_of(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, *more: str) -> Plan:
-    monkeypatch.chdir(folder)
-    (folder / "own" / "sweep").mkdir(parents=True, exist_ok=True)
-    head = "# @package _global_\ndefaults: [base@sweep, override /hydra/sweeper: asl_exp]\n"
-    (folder / "own" / "sweep" / "mine.yaml").write_text(head + text)
-    return plan_study(["sweep=mine", *more], [f"file://{folder / 'own'}"])
 
 
 def asked(plan: Plan, n: int) -> list[dict[str, object]]:
@@ -81,14 +69,13 @@ sweep:
 """
 
 
-def test_a_key_is_sampled_only_where_its_condition_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    points = asked(plan_of(tmp_path, monkeypatch, CONDITIONAL), 20)
+def test_a_key_is_sampled_only_where_its_condition_holds(own_sweep: OwnSweep) -> None:
+    path = own_sweep(CONDITIONAL)
+    points = asked(plan_study(["sweep=mine"], path), 20)
     assert {point["optimizer"] for point in points} == {"nadam", "sgd"}
     for point in points:
         assert ("optimizer.momentum" in point) == (point["optimizer"] == "sgd")
-    fixed = plan_of(tmp_path, monkeypatch, CONDITIONAL, "optimizer=sgd")
+    fixed = plan_study(["sweep=mine", "optimizer=sgd"], path)
     assert all("optimizer.momentum" in point for point in asked(fixed, 5))
 
 
@@ -96,20 +83,19 @@ NUMBERS = "sweep: {n_trials: 3, space: {lr.transfer: 'interval(1e-3,1e-2)'}, sam
 
 
 @pytest.mark.parametrize("name", ["tpe", "random", "cmaes", "nsga2", "gp"])
-def test_chance_follows_from_the_seed_and_the_trials_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_chance_follows_from_the_seed_and_the_trials_number(name: str, own_sweep: OwnSweep) -> None:
     """So a study that is taken up in another process does not begin its chance anew."""
-    plan = plan_of(tmp_path, monkeypatch, NUMBERS % name)
+    path = own_sweep(NUMBERS % name)
+    plan = plan_study(["sweep=mine"], path)
     points = asked(plan, 6)
     assert asked(plan, 6) == points
     assert len({point["lr.transfer"] for point in points}) == 6
-    other = plan_of(tmp_path, monkeypatch, NUMBERS % name, "sweep.sampler.seed=1")
+    other = plan_study(["sweep=mine", "sweep.sampler.seed=1"], path)
     assert asked(other, 6) != points
 
 
-def test_a_grid_has_every_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("folder")
+def test_a_grid_has_every_point_once() -> None:
     points = asked(plan_study(["sweep=learning_rates"]), 9)
     assert len({tuple(sorted(point.items())) for point in points}) == 9
 
