@@ -13,26 +13,14 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from asl_exp.config.compose import asks_for_study
 from asl_exp.config.errors import RunError
 from asl_exp.config.study_plan import plan_study
 from asl_exp.study import agent
 from asl_exp.study.study import OpenStudy, open_study
 from asl_exp.study.trial import Outcome
 
-SWEEP = ("sweep=nadam_l2_dropout", "sweep.n_trials=4", "sweep.pruner.name=none")
-
-
-def deleted(file: Path) -> None:
-    file.unlink()
-
-
-def folder_deleted(file: Path) -> None:
-    shutil.rmtree(file.parent)
-
-
-def renamed(file: Path) -> None:
-    file.rename(file.with_suffix(".old"))
+Loss = Callable[[Path], object]
+SWEEP = ("sweep=nadam_l2_dropout", "sweep.n_trials=4", "sweep.pruner.name=none", "sweep.name=s")
 
 
 def replaced(file: Path) -> None:
@@ -43,10 +31,6 @@ def replaced(file: Path) -> None:
 def begun_anew(file: Path) -> None:
     file.unlink()
     optuna.create_study(study_name="other", storage=f"sqlite:///{file}")
-
-
-def study_deleted(file: Path) -> None:
-    optuna.delete_study(study_name="s", storage=f"sqlite:///{file}")
 
 
 def emptied(file: Path) -> None:
@@ -73,19 +57,12 @@ def copied_over(file: Path) -> None:
     shutil.copyfile(other, file)
 
 
-def tables_dropped(file: Path) -> None:
-    with sqlite3.connect(file) as database:
-        database.execute("DROP TABLE trials")
+def told(statement: str) -> Loss:
+    def lose(file: Path) -> None:
+        with sqlite3.connect(file) as database:
+            database.execute(statement)
 
-
-def trials_deleted(file: Path) -> None:
-    with sqlite3.connect(file) as database:
-        database.execute("DELETE FROM trials")
-
-
-def one_trial_deleted(file: Path) -> None:
-    with sqlite3.connect(file) as database:
-        database.execute("DELETE FROM trials WHERE number = 0")
+    return lose
 
 
 def locks_forbidden(file: Path) -> None:
@@ -93,21 +70,6 @@ def locks_forbidden(file: Path) -> None:
     lock = Path(f"{file}.trials_lock")
     lock.unlink(missing_ok=True)
     lock.mkdir()
-
-
-LOSSES = [deleted, folder_deleted, renamed, replaced, begun_anew, study_deleted, emptied, garbled,
-          half_garbled, copied_over, tables_dropped, trials_deleted, one_trial_deleted,
-          one_trial_deleted, locks_forbidden]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("lose", "when"), [(lose, (1, 4)[number % 2]) for number, lose in enumerate(LOSSES)]
-)
-def test_a_study_that_lost_its_storage_is_no_success(
-    lose: Callable[[Path], None], when: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "storage" / "studies.db"
-    require_told(f"sqlite:///{file}", file, lose, when, monkeypatch)
 
 
 def other_journal(file: Path) -> None:
@@ -124,42 +86,55 @@ def made_a_folder(file: Path) -> None:
     file.mkdir()
 
 
-def cut_off(file: Path) -> None:
-    os.truncate(file, file.stat().st_size // 2)
-
-
-def last_entry_cut(file: Path) -> None:
-    os.truncate(file, file.stat().st_size - 20)
-
-
-def no_entry_added(file: Path) -> None:
+def added_to(file: Path) -> None:
     with file.open("ab") as journal:
         journal.write(b"not an entry\n")
 
 
-JOURNAL_LOSSES = [deleted, replaced, emptied, garbled, other_journal, made_a_folder, cut_off,
-                  last_entry_cut, no_entry_added, locks_forbidden]  # fmt: skip
+LOSSES: dict[str, dict[str, tuple[int, Loss]]] = {
+    "sqlite:///": {
+        "deleted": (1, Path.unlink),
+        "folder deleted": (4, lambda file: shutil.rmtree(file.parent)),
+        "renamed": (1, lambda file: file.rename(file.with_suffix(".old"))),
+        "replaced": (4, replaced),
+        "begun anew": (1, begun_anew),
+        "study deleted": (
+            4,
+            lambda file: optuna.delete_study(study_name="s", storage=f"sqlite:///{file}"),
+        ),
+        "emptied": (1, emptied),
+        "garbled": (4, garbled),
+        "half garbled": (1, half_garbled),
+        "copied over": (4, copied_over),
+        "tables dropped": (1, told("DROP TABLE trials")),
+        "trials deleted": (4, told("DELETE FROM trials")),
+        "first trial deleted": (1, told("DELETE FROM trials WHERE number = 0")),
+        "one trial deleted": (4, told("DELETE FROM trials WHERE number = 0")),
+        "locks forbidden": (1, locks_forbidden),
+    },
+    "journal:": {
+        "deleted": (4, Path.unlink),
+        "replaced": (1, replaced),
+        "emptied": (4, emptied),
+        "garbled": (1, garbled),
+        "another": (4, other_journal),
+        "made a folder": (1, made_a_folder),
+        "cut off": (4, lambda file: os.truncate(file, file.stat().st_size // 2)),
+        "last entry cut": (1, lambda file: os.truncate(file, file.stat().st_size - 20)),
+        "added to": (4, added_to),
+        "locks forbidden": (1, locks_forbidden),
+    },
+}
+"""Of each kind of storage: in which trial it is lost, and how."""
 
 
 @pytest.mark.parametrize(
-    ("lose", "when"), [(lose, (4, 1)[number % 2]) for number, lose in enumerate(JOURNAL_LOSSES)]
+    ("kind", "what"), [(kind, what) for kind, losses in LOSSES.items() for what in losses]
 )
-def test_the_same_with_a_journal(
-    lose: Callable[[Path], None], when: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_study_that_lost_its_storage_is_no_success(
+    kind: str, what: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "storage" / "study.log"
-    require_told(f"journal:{file}", file, lose, when, monkeypatch)
-
-
-def require_told(
-    storage: str,
-    file: Path,
-    lose: Callable[[Path], None],
-    when: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Lose a study's storage in a trial, and require that the study ends with a sentence of it."""
-    assert asks_for_study(SWEEP)
+    file, (when, lose) = folder / "storage" / "study", LOSSES[kind][what]
     tried = []
 
     def trial(opened: OpenStudy, claimed: Any) -> Outcome:
@@ -172,8 +147,7 @@ def require_told(
 
     monkeypatch.setattr(agent, "run_trial", trial)
     monkeypatch.setattr(agent, "_require_same_data", lambda _: None)
-    monkeypatch.chdir(file.parents[1])
-    opened = open_study(plan_study([*SWEEP, "sweep.name=s", f"sweep.storage={storage}"]))
+    opened = open_study(plan_study([*SWEEP, f"sweep.storage={kind}{file}"]))
     with pytest.raises(RunError, match=r"sweep\.storage: .*(deleted|out of reach)"):
         agent.work(opened, "a command", lambda: None)
     assert len(tried) == when, "no trial is tried in vain"
