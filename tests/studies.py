@@ -11,6 +11,9 @@ from mlflow.tracking import MlflowClient
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
+from processes import Command, Forked
+
+from asl_exp.tracking.store import every_run, store_uri
 
 STUDY = (
     "--multirun", "sweep=nadam_l2_dropout", "sweep.name=s", "schedule.transfer.epochs=1",
@@ -18,7 +21,23 @@ STUDY = (
 )  # fmt: skip
 """One epoch a trial."""
 
+ENDS_WITHIN_S = 600
 COUNTED = ("COMPLETE", "PRUNED")
+
+
+def finish(
+    folder: Path,
+    *arguments: str,
+    status: int = 0,
+    kind: type[Command | Forked] = Forked,
+    **variables: str,
+) -> str:
+    """Run a command to its end; return what it said."""
+    with kind(folder, *arguments, **variables) as command:
+        assert command.wait(ENDS_WITHIN_S) == status, command.text()
+        said: str = command.text()
+    assert "Traceback" not in said
+    return said
 
 
 def trials_of(folder: Path, storage: str | None = None, name: str = "s") -> list[FrozenTrial]:
@@ -60,7 +79,5 @@ def distinct(trials: list[FrozenTrial]) -> int:
 
 def runs_of(folder: Path, *, children: bool = True) -> list[Any]:
     """Return the MLflow runs of trials, or those that are no trial's."""
-    client = MlflowClient(f"sqlite:///{folder.resolve() / 'runs' / 'mlflow.db'}")
-    experiments = [one.experiment_id for one in client.search_experiments()]
-    runs = client.search_runs(experiments, max_results=500)
+    runs = every_run(MlflowClient(store_uri(folder / "runs")))
     return [run for run in runs if ("mlflow.parentRunId" in run.data.tags) == children]

@@ -11,22 +11,10 @@ import optuna
 import pytest
 from conftest import environment
 from made_images import picture, save
-from mlflow.tracking import MlflowClient
 from processes import Forked, left
-from studies import STUDY, counted, distinct, runs_of, trials_of, watched
-
-from asl_exp.tracking.store import store_uri
+from studies import STUDY, counted, distinct, finish, runs_of, trials_of, watched
 
 pytestmark = pytest.mark.heavy
-
-
-def finish(folder: Path, *arguments: str, status: int = 0) -> str:
-    """Run a command to its end; return what it said."""
-    with Forked(folder, *arguments) as run:
-        assert run.wait(240) == status, run.text()
-        said: str = run.text()
-    assert "Traceback" not in said
-    return said
 
 
 def test_a_study_goes_on_where_it_was_left(tiny: tuple[str, ...], tmp_path: Path) -> None:
@@ -34,8 +22,7 @@ def test_a_study_goes_on_where_it_was_left(tiny: tuple[str, ...], tmp_path: Path
     arguments = (*STUDY, *tiny)
     said = finish(tmp_path, *arguments, "sweep.n_trials=6")
     trials = trials_of(tmp_path)
-    assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in trials] == [True] * 6
-    assert distinct(trials) == 6
+    assert len(trials) == len(counted(trials)) == distinct(trials) == 6
     own = {"regularization.l2": 1e-4, "regularization.dropout": 0.3, "lr.transfer": 1e-3}
     assert trials[0].params == own, "the configuration's own values come first"
     assert said.count("\ntrial ") == 6
@@ -172,9 +159,8 @@ runpy.run_module("asl_exp", run_name="__main__", alter_sys=True)
     )  # fmt: skip
     assert ended.returncode == 143, ended.stderr
     assert "the same command continues study s" in ended.stderr
-    client = MlflowClient(store_uri(tmp_path / "runs"))
-    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
-    (parent,) = client.search_runs([experiment.experiment_id])
+    assert runs_of(tmp_path) == []
+    (parent,) = runs_of(tmp_path, children=False)
     assert parent.data.tags["role"] == "study"
     assert parent.info.status == "KILLED"
 

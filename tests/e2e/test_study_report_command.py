@@ -6,6 +6,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from processes import ended
 
+from asl_exp.tracking.store import store_uri
+
 pytestmark = pytest.mark.heavy
 
 
@@ -23,7 +25,7 @@ def test_a_study_ends_with_its_table_its_run_and_a_preset(
     asked = "python -m asl_exp experiment=runs/s/best.yaml"
     assert asked in done.stdout
     assert (tmp_path / "runs" / "s" / "outcome" / "study.html").is_file()
-    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    client = MlflowClient(store_uri(tmp_path / "runs"))
     (parent,) = client.search_runs(["1"], "tags.role = 'study'")
     assert parent.info.status == "FINISHED"
     condition = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"

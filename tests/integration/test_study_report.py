@@ -7,7 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 
+from asl_exp.config.compose import compose_config
 from asl_exp.config.errors import Interrupted
 from asl_exp.config.names import Artifact, Tag
 from asl_exp.config.study_plan import Plan, plan_study
@@ -17,6 +20,7 @@ from asl_exp.study.best_preset import experiment
 from asl_exp.study.mlflow_parent import open_parent
 from asl_exp.study.report import conclude
 from asl_exp.study.study import OpenStudy, open_study
+from asl_exp.tracking.store import every_run, store_uri
 from asl_exp.training.run import run_experiment
 
 pytestmark = pytest.mark.heavy
@@ -58,16 +62,18 @@ def concluded(
     return opened, parent
 
 
-def client(plan: Plan) -> Any:
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(f"sqlite:///{Path(plan.base.runs_dir).resolve()}/mlflow.db")
+def client(plan: Plan) -> MlflowClient:
+    return MlflowClient(store_uri(plan.runs_dir))
 
 
-def runs(plan: Plan, condition: str = "") -> list[Any]:
-    asked = client(plan)
-    experiments = [one.experiment_id for one in asked.search_experiments()]
-    return list(asked.search_runs(experiments, condition))
+def runs(plan: Plan, condition: str = "") -> list[Run]:
+    return list(every_run(client(plan), condition))
+
+
+def metrics_of(folder: str | Path) -> dict[str, float]:
+    result = Result.read(Path(folder))
+    assert result is not None
+    return result.metrics
 
 
 def test_the_folder_has_tables_figures_and_the_preset(concluded: tuple[OpenStudy, str]) -> None:
@@ -80,9 +86,7 @@ def test_the_folder_has_tables_figures_and_the_preset(concluded: tuple[OpenStudy
     table = pd.read_csv(plan.folder / "outcome" / "trials.csv")
     assert list(table["state"]) == ["COMPLETE"] * 4
     for folder, loss in zip(table["run_folder"], table["train/l2_penalty"], strict=True):
-        result = Result.read(Path(folder))
-        assert result is not None
-        assert result.metrics["train/l2_penalty"] == loss
+        assert metrics_of(folder)["train/l2_penalty"] == loss
 
 
 def test_the_parent_shows_the_study(concluded: tuple[OpenStudy, str]) -> None:
@@ -91,9 +95,8 @@ def test_the_parent_shows_the_study(concluded: tuple[OpenStudy, str]) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.metrics["objective"] == best.value
     assert not {"train/l2_penalty", "val/accuracy"} & run.data.metrics.keys(), "no epoch's metric"
-    result = Result.read(Path(best.user_attrs["run_folder"]))
-    assert result is not None
-    assert run.data.metrics["kept/val/accuracy"] == result.metrics["val/accuracy"]
+    of_best = metrics_of(best.user_attrs["run_folder"])
+    assert run.data.metrics["kept/val/accuracy"] == of_best["val/accuracy"]
     of_run = client(opened.plan).get_metric_history
     steps = {point.step for key in run.data.metrics for point in of_run(parent, key)}
     assert steps == {0}, "no stray point in the curves of runs"
@@ -148,10 +151,8 @@ def test_the_confirmation_is_that_of_runs_with_other_seeds(
     found: dict[str, dict[str, float]] = {"winner": {}, "default": {}}
     for run in repeated:
         default = run.data.tags[Tag.TRIAL] == "default"
-        seed, folder = run.data.params["seed"], Path(run.data.tags[Tag.RUN_FOLDER])
-        result = Result.read(folder)
-        assert result is not None
-        found["default" if default else "winner"][seed] = result.metrics["train/l2_penalty"]
+        seed, metrics = run.data.params["seed"], metrics_of(run.data.tags[Tag.RUN_FOLDER])
+        found["default" if default else "winner"][seed] = metrics["train/l2_penalty"]
         rate = run.data.params["lr.transfer"]
         best = opened.study.best_trial.params["lr.transfer"]
         assert float(rate) == (1e-3 if default else best)
@@ -213,17 +214,13 @@ def test_what_is_finished_is_not_run_again(concluded: tuple[OpenStudy, str]) -> 
 def test_the_preset_gives_the_best_value_again(
     concluded: tuple[OpenStudy, str], tmp_path: Path, tiny: tuple[str, ...]
 ) -> None:
-    from asl_exp.config.compose import compose_config
-
     opened, _ = concluded
     cache = next(text for text in tiny if text.startswith("data.cache_dir="))
     config = compose_config(
         [experiment(opened.plan.folder / "best.yaml"), cache, f"runs_dir={tmp_path}"]
     )
     run_experiment(config, tmp_path / "again")
-    result = Result.read(tmp_path / "again")
-    assert result is not None
-    assert result.metrics["train/l2_penalty"] == opened.study.best_value
+    assert metrics_of(tmp_path / "again")["train/l2_penalty"] == opened.study.best_value
 
 
 def test_an_interrupted_confirmation_goes_on(
