@@ -22,12 +22,18 @@ A look reads the study's trials, in milliseconds; a trial of a head takes second
 """
 
 
-def work(opened: OpenStudy, command: str, after_trial: Callable[[], None]) -> None:
+def work(
+    opened: OpenStudy,
+    command: str,
+    parent_id: str | None = None,
+    after_trial: Callable[[], None] = lambda: None,
+) -> None:
     """Run trials until none is left to run.
 
     Args:
         opened: the study.
         command: an id that all agents of one command share.
+        parent_id: of the MLflow run whose children the trials are; None with tracking=off.
         after_trial: called whenever a trial of this agent has ended.
 
     Raises:
@@ -49,13 +55,13 @@ def work(opened: OpenStudy, command: str, after_trial: Callable[[], None]) -> No
             time.sleep(_POLL_S)
             continue
         assert isinstance(claimed, Trial)
-        _try(opened, budget, claimed)
+        _try(budget, claimed, parent_id)
         after_trial()
 
 
-def _try(opened: OpenStudy, budget: Budget, trial: Trial) -> None:
+def _try(budget: Budget, trial: Trial, parent_id: str | None) -> None:
     try:
-        outcome = run_trial(opened, trial)
+        outcome = run_trial(budget.opened, trial, parent_id)
     except Interrupted:
         budget.finish(trial, TrialState.FAIL, reason=INTERRUPTED)
         raise

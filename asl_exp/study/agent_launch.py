@@ -51,11 +51,13 @@ class Command:
         arguments: of the command line.
         searchpath: folders of the user's own configuration files.
         id: of this command, to tell its trials from those of others.
+        parent_id: of the study's MLflow run in the store of the command's machine.
     """
 
     arguments: tuple[str, ...]
     searchpath: tuple[str, ...]
     id: str
+    parent_id: str | None
 
 
 def run_agents(
@@ -79,7 +81,7 @@ def run_agents(
     elif n_agents > 1:
         faults = _run_processes(command, n_agents, lines)
     else:
-        work(opened, command.id, lines.show)
+        work(opened, command.id, command.parent_id, lines.show)
         faults = []
     _raise_first(faults)
     if not Budget(opened, command.id).is_spent():
@@ -167,7 +169,7 @@ def _work(command: Command, share: tuple[int, int] | None) -> Fault | None:
         plan = plan_study(command.arguments, command.searchpath)
         if share is not None:
             share_machine(plan, *share)
-        work(open_study(plan), command.id, lambda: None)
+        work(open_study(plan), command.id, command.parent_id)
     except (UserError, RunError) as error:
         return type(error).__name__, str(error)
     except LOST as error:

@@ -54,17 +54,15 @@ def _run(plan: Plan, arguments: list[str], config: DictConfig, hydra_context: Hy
     from asl_exp.study.report import conclude
     from asl_exp.study.sampling import outside
     from asl_exp.study.storage import LOST, lost
-    from asl_exp.study.study import PARENT_RUN
 
     begin_delivery(plan.base.tracking, plan.runs_dir, print)
-    command = Command(tuple(arguments), plan.searchpath, uuid4().hex[:12])
     plan.folder.mkdir(parents=True, exist_ok=True)
     one_at_a_time = FileLock(plan.folder / ".outcome_lock")
     parent = None
     try:
         with signals_deferred():
             parent = open_parent(opened)
-        opened.study.set_user_attr(PARENT_RUN, parent)
+        command = Command(tuple(arguments), plan.searchpath, uuid4().hex[:12], parent)
         for told in outside(plan):
             print(told)
         with Lines(opened) as lines:

@@ -20,8 +20,8 @@ from asl_exp.study.storage import Store, open_store
 QUESTION = "question"
 """User attribute of a study: what it asks, to be compared when it goes on."""
 
-DATA_DIGEST, PARENT_RUN = "data_digest", "parent_run_id"
-"""Further ones: of the images that all trials had, and the study's MLflow run."""
+DATA_DIGEST = "data_digest"
+"""Another: of the images that all trials had."""
 
 STORE, FEATURES_GB = "data.store", "features_gb"
 """What the first agent's machine decided for all trials: whether pixels are stored, and how much a

@@ -32,7 +32,7 @@ from asl_exp.study.mlflow_parent import child_tags
 from asl_exp.study.results import brief
 from asl_exp.study.sampling import suggest
 from asl_exp.study.storage import LOST
-from asl_exp.study.study import FEATURES_GB, PARENT_RUN, OpenStudy, open_study
+from asl_exp.study.study import FEATURES_GB, OpenStudy, open_study
 from asl_exp.study.trial_facts import CAUTION, MLFLOW_RUN, RUN_FOLDER
 from asl_exp.training.current_run import Evaluate, Observer
 from asl_exp.training.folds import run_whole
@@ -114,8 +114,8 @@ class Outcome:
     reason: str | None = None
 
 
-def run_trial(opened: OpenStudy, trial: Trial) -> Outcome:
-    """Run the experiment of a claimed trial.
+def run_trial(opened: OpenStudy, trial: Trial, parent_id: str | None) -> Outcome:
+    """Run the experiment of a claimed trial, as a child of the study's MLflow run.
 
     Raises:
         UserError: what no trial of the study could do without.
@@ -130,12 +130,11 @@ def run_trial(opened: OpenStudy, trial: Trial) -> Outcome:
             return Outcome(TrialState.FAIL, reason="; ".join(error.faults))
         folder = _new_folder(plan.folder / f"{trial.number}_{network_name(config)}")
         trial.set_user_attr(RUN_FOLDER, str(folder))
-        tags = child_tags(plan, opened.study.user_attrs.get(PARENT_RUN), str(trial.number))
         observer = TrialObserver(
             plan=plan,
             number=trial.number,
             metric=_compared(plan),
-            tags=tags,
+            tags=child_tags(plan, parent_id, str(trial.number)),
             features_gb=opened.study.user_attrs.get(FEATURES_GB),
             opened=opened,
         )

@@ -71,7 +71,7 @@ def test_a_trial_is_tried_again_though_it_could_not_be_put_in_line(
     """
     tried = []
 
-    def trial(opened: OpenStudy, claimed: Any) -> Outcome:
+    def trial(opened: OpenStudy, claimed: Any, _: Any) -> Outcome:
         (parameter,) = opened.plan.space
         tried.append(claimed.suggest_categorical(parameter.key, parameter.choices))
         if len(tried) == 1:
@@ -88,13 +88,13 @@ def test_a_trial_is_tried_again_though_it_could_not_be_put_in_line(
     with monkeypatch.context() as ending:
         ending.setattr(optuna.Study, "enqueue_trial", cut_off)
         with pytest.raises((optuna.exceptions.StorageInternalError, KeyboardInterrupt)):
-            agent.work(open_study(plan), "a command", lambda: None)
+            agent.work(open_study(plan), "a command")
         if died:
             with pytest.raises(optuna.exceptions.StorageInternalError):
-                agent.work(open_study(plan), "another", lambda: None)
+                agent.work(open_study(plan), "another")
     assert len(tried) == 1
 
-    agent.work(open_study(plan), "the same again", lambda: None)
+    agent.work(open_study(plan), "the same again")
     assert sorted(tried[1:]) == [1e-4, 1e-3]
     ended = open_study(plan).study.get_trials()
     assert [trial.state.name for trial in ended].count("COMPLETE") == len(ended) - 1 == 2

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 def run_trials(n_trials: int, *overrides: str) -> list[Result]:
     """Work as one agent until the study has so many trials; return what each came to."""
     plan = plan_study([*STUDY, f"sweep.n_trials={n_trials}", *overrides])
-    work(open_study(plan), f"command {n_trials}", lambda: None)
+    work(open_study(plan), f"command {n_trials}")
     results = [Result.read(folder) for folder in sorted(plan.folder.glob("*_asl_small_cnn"))]
     return [result for result in results if result]
 

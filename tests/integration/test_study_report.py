@@ -45,8 +45,7 @@ def studied(plan: Plan, command: str = "one") -> tuple[OpenStudy, str | None]:
     """Run a study's trials and return it with its MLflow run; nothing is concluded."""
     opened = open_study(plan)
     parent = open_parent(opened)
-    opened.study.set_user_attr("parent_run_id", parent)
-    work(opened, command, lambda: None)
+    work(opened, command, parent)
     return opened, parent
 
 
@@ -281,6 +280,22 @@ def test_another_study_of_the_same_name_has_a_run_of_its_own(
     for left in (tmp_path / "runs").glob("studies.db-*"):
         left.unlink()
     assert open_parent(open_study(plan)) != first
+
+
+def test_each_machine_has_the_study_and_its_trials_in_its_own_store(
+    tmp_path: Path, tiny: tuple[str, ...]
+) -> None:
+    """They share the storage alone."""
+    shared = ("sweep.name=s", f"sweep.storage=sqlite:///{tmp_path}/studies.db")
+    plans = [
+        planned(tmp_path / machine, tiny, *shared, f"sweep.n_trials={n_trials}")
+        for machine, n_trials in {"one": 1, "other": 2}.items()
+    ]
+    parents = [open_parent(open_study(plan)) for plan in plans]
+    for plan, parent in zip(plans, parents, strict=True):
+        work(open_study(plan), f"in {plan.runs_dir}", parent)
+        (child,) = runs(plan, f"tags.`{Tag.TRIAL}` != ''")
+        assert child.data.tags["mlflow.parentRunId"] == parent
 
 
 def test_agents_that_start_at_once_share_one_parent(tmp_path: Path, tiny: tuple[str, ...]) -> None:

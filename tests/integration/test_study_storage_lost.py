@@ -137,7 +137,7 @@ def test_a_study_that_lost_its_storage_is_no_success(
     file, (when, lose) = folder / "storage" / "study", LOSSES[kind][what]
     tried = []
 
-    def trial(opened: OpenStudy, claimed: Any) -> Outcome:
+    def trial(opened: OpenStudy, claimed: Any, _: Any) -> Outcome:
         for parameter in opened.plan.space:
             claimed.suggest_float(parameter.key, 1e-5, 1.0)
         tried.append(claimed.number)
@@ -149,5 +149,5 @@ def test_a_study_that_lost_its_storage_is_no_success(
     monkeypatch.setattr(agent, "_require_same_data", lambda _: None)
     opened = open_study(plan_study([*SWEEP, f"sweep.storage={kind}{file}"]))
     with pytest.raises(RunError, match=r"sweep\.storage: .*(deleted|out of reach)"):
-        agent.work(opened, "a command", lambda: None)
+        agent.work(opened, "a command")
     assert len(tried) == when, "no trial is tried in vain"
