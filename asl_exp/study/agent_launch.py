@@ -21,9 +21,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from asl_exp.compat.hydra import has_engine
-from asl_exp.config.errors import Interrupted, RunError, UserError, WorkerError, rebuilt
+from asl_exp.config.errors import Interrupted, RunError, UserError, WorkerError
 from asl_exp.config.machine_checks import visible_gpus
 from asl_exp.config.process_setup import end_silently, raise_interrupts
+from asl_exp.config.redact import scrubbed
 from asl_exp.config.study_plan import Plan, plan_study
 from asl_exp.study.agent import work
 from asl_exp.study.claims import Budget
@@ -39,8 +40,7 @@ _SHOW_S = 0.5
 _FAREWELL_S = 60
 """For an agent that was told to end: its own workers get 20 s, then it records its run."""
 
-Fault = tuple[str, str]
-"""The kind of an error and its message."""
+Fault = UserError | RunError
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,10 @@ def run_agents(
     else:
         work(opened, command.id, command.parent_id, lines.show)
         faults = []
-    _raise_first(faults)
+    if faults:
+        raise min(faults, key=lambda fault: isinstance(fault, RunError))  # the user's own first
     if not Budget(opened, command.id).is_spent():
         raise WorkerError("all agents ended before the study did: killed, or out of memory")
-
-
-def _raise_first(faults: list[Fault]) -> None:
-    """Raise what an agent met; the user's own faults before others."""
-    raised = [rebuilt(*fault) or UserError(fault[1]) for fault in faults]
-    for error in sorted(raised, key=lambda error: not isinstance(error, UserError)):
-        raise error
 
 
 def _run_processes(command: Command, n_agents: int, lines: Lines) -> list[Fault]:
@@ -114,8 +108,9 @@ def _run_processes(command: Command, n_agents: int, lines: Lines) -> list[Fault]
             lines.show()
     except Interrupted:
         _end(agents)
-        for _, message in _faults(pipes):
-            print(f"asl_exp: an agent ended with another fault: {message}", file=sys.stderr)
+        for fault in _faults(pipes):
+            told = f"asl_exp: an agent ended with another fault: {fault}"
+            print(scrubbed(told), file=sys.stderr)
         raise
     finally:
         _end(agents)
@@ -171,9 +166,9 @@ def _work(command: Command, share: tuple[int, int] | None) -> Fault | None:
             share_machine(plan, *share)
         work(open_study(plan), command.id, command.parent_id)
     except (UserError, RunError) as error:
-        return type(error).__name__, str(error)
+        return error
     except LOST as error:
-        return RunError.__name__, lost(error)
+        return RunError(lost(error))
     return None
 
 
