@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from made_once import make_once
+from postgresql import database  # noqa: F401
 from servers.fixtures import dagshub, mlflow_2_7, mlflow_3, own_dagshub, own_server, proxy  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent

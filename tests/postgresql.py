@@ -6,17 +6,17 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from servers.mlflow_server import free_port
 
 _DEBIANS = Path("/usr/lib/postgresql")
 _COMMAND_S = 60
 
 
-def missing() -> str | None:
+def _missing() -> str | None:
     """Return why no server can be started or used here, None if one can."""
     if find_spec("psycopg") is None:
         return "no psycopg, PostgreSQL's driver"
@@ -27,9 +27,11 @@ def missing() -> str | None:
     return None
 
 
-@contextmanager
-def server() -> Iterator[str]:
-    """Give the address of an empty database, postgresql://..."""
+@pytest.fixture
+def database() -> Iterator[str]:
+    """The address of an empty database, postgresql://..., on a server of its own."""
+    if reason := _missing():
+        pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="aslexp_pg"))
     user = _ordinary_user() if os.geteuid() == 0 else None
     if user is not None:

@@ -46,6 +46,7 @@ def trials_of(folder: Path, storage: str | None = None, name: str = "s") -> list
     if storage is None and not _has_study(folder / "runs" / "studies.db"):
         return []
     opened: Any = storage or f"sqlite:///{folder / 'runs' / 'studies.db'}"
+    opened = opened.replace("postgresql:", "postgresql+psycopg:")
     if opened.startswith("journal:"):
         opened = JournalStorage(JournalFileBackend(opened.removeprefix("journal:")))
     return optuna.load_study(study_name=name, storage=opened).get_trials(deepcopy=False)

@@ -4,10 +4,10 @@ import re
 import time
 from pathlib import Path
 
-import postgresql
 import psutil
 import pytest
 from optuna.trial import FrozenTrial, Trial
+from postgresql import drop_connections
 from processes import Forked, kill_all, left
 from studies import COUNTED, STUDY, counted, distinct, finish, runs_of, trials_of, watched
 
@@ -90,56 +90,49 @@ def test_a_killed_command_takes_its_agents_along(tiny: tuple[str, ...], tmp_path
 
 
 def test_a_server_that_drops_its_connections_is_asked_again(
-    tiny: tuple[str, ...], tmp_path: Path
+    tiny: tuple[str, ...], tmp_path: Path, database: str
 ) -> None:
-    if reason := postgresql.missing():
-        pytest.skip(reason)
-    with postgresql.server() as address:
-        opened = address.replace("://", "+psycopg://")
-        arguments = (*STUDY, *tiny, f"sweep.storage={address}", "sweep.n_trials=4")
-        with Forked(tmp_path, *arguments, "schedule.transfer.epochs=10") as run:
-            run.wait_for("\ntrial 0 |", 120)
-            for _ in range(12):
-                postgresql.drop_connections(address)
-                time.sleep(0.3)
-            assert run.wait(240) == 0, run.text()
-            assert "Traceback" not in run.text()
-        trials = trials_of(tmp_path, opened)
-        assert len(counted(trials)) == 4
-        assert all(trial.state.is_finished() for trial in trials)
+    arguments = (*STUDY, *tiny, f"sweep.storage={database}", "sweep.n_trials=4")
+    with Forked(tmp_path, *arguments, "schedule.transfer.epochs=10") as run:
+        run.wait_for("\ntrial 0 |", 120)
+        for _ in range(12):
+            drop_connections(database)
+            time.sleep(0.3)
+        assert run.wait(240) == 0, run.text()
+        assert "Traceback" not in run.text()
+    trials = trials_of(tmp_path, database)
+    assert len(counted(trials)) == 4
+    assert all(trial.state.is_finished() for trial in trials)
 
 
 def test_a_trial_claimed_while_the_lock_was_lost_is_given_back(
-    tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: tuple[str, ...], tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another agent may have counted the trials at the same time: both would run the last one."""
-    if reason := postgresql.missing():
-        pytest.skip(reason)
-    with postgresql.server() as address:
-        opened = open_study(
-            plan_study(["sweep=nadam_l2_dropout", *tiny, f"sweep.storage={address}",
-                        f"runs_dir={tmp_path}", "sweep.n_trials=1"])
-        )  # fmt: skip
-        ask = opened.study.ask
+    opened = open_study(
+        plan_study(["sweep=nadam_l2_dropout", *tiny, f"sweep.storage={database}",
+                    f"runs_dir={tmp_path}", "sweep.n_trials=1"])
+    )  # fmt: skip
+    ask = opened.study.ask
 
-        def ask_while_dropped() -> Trial:
-            trial = ask()
-            postgresql.drop_connections(address)
-            return trial
+    def ask_while_dropped() -> Trial:
+        trial = ask()
+        drop_connections(database)
+        return trial
 
-        budget = Budget(opened, "one")
-        with monkeypatch.context() as patched:
-            patched.setattr(opened.study, "ask", ask_while_dropped)
-            assert budget.claim() == "wait"
-        again = budget.claim()
-        assert isinstance(again, Trial)
-        given_back, running = opened.study.get_trials()
-        assert given_back.state.name == "FAIL"
-        assert given_back.user_attrs["reason"] == "interrupted"
-        assert running.number == again.number
-        own = given_back.system_attrs["fixed_params"]
-        assert own
-        assert running.system_attrs["fixed_params"] == own, "what came first still comes first"
+    budget = Budget(opened, "one")
+    with monkeypatch.context() as patched:
+        patched.setattr(opened.study, "ask", ask_while_dropped)
+        assert budget.claim() == "wait"
+    again = budget.claim()
+    assert isinstance(again, Trial)
+    given_back, running = opened.study.get_trials()
+    assert given_back.state.name == "FAIL"
+    assert given_back.user_attrs["reason"] == "interrupted"
+    assert running.number == again.number
+    own = given_back.system_attrs["fixed_params"]
+    assert own
+    assert running.system_attrs["fixed_params"] == own, "what came first still comes first"
 
 
 def test_each_trial_of_two_devices_has_its_values_on_both(

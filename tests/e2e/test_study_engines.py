@@ -12,7 +12,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import postgresql
 import pytest
 import slurm
 from processes import Command
@@ -33,13 +32,11 @@ def require_each_trial_once(folder: Path, storage: str | None = None) -> None:
     assert sorted(run.data.tags["trial"] for run in children) == [str(t.number) for t in trials]
 
 
-def test_agents_share_a_postgresql_server(tiny: tuple[str, ...], tmp_path: Path) -> None:
-    reason = postgresql.missing()
-    if reason:
-        pytest.skip(reason)
-    with postgresql.server() as address:
-        finish(tmp_path, *AGENTS, *tiny, f"sweep.storage={address}")
-        require_each_trial_once(tmp_path, address.replace("://", "+psycopg://"))
+def test_agents_share_a_postgresql_server(
+    tiny: tuple[str, ...], tmp_path: Path, database: str
+) -> None:
+    finish(tmp_path, *AGENTS, *tiny, f"sweep.storage={database}")
+    require_each_trial_once(tmp_path, database)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +62,7 @@ def test_ray_starts_the_agents(tiny: tuple[str, ...], tmp_path: Path) -> None:
 
 def test_slurm_starts_the_agents(tiny: tuple[str, ...], tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    reason = slurm.missing()
-    if reason:
+    if reason := slurm.missing():
         pytest.skip(reason)
     with slurm.cluster(tmp_path / "slurm") as variables:
         finish(tmp_path, *AGENTS, *tiny, "hydra/launcher=submitit_slurm",
