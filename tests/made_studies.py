@@ -1,7 +1,6 @@
 """Studies made in memory with a known function in place of training."""
 
 import math
-from collections.abc import Sequence
 
 import optuna
 from optuna.trial import TrialState
@@ -57,23 +56,14 @@ def mixed(n_trials: int, *, two: bool) -> optuna.Study:
     return study
 
 
-def told(values: Sequence[float | None], *, key: str = "lr.transfer") -> optuna.Study:
-    """Return a study of one key with these values; None: the trial failed."""
+def told(*values: float | TrialState) -> optuna.Study:
+    """Return a study of one key, whose trials came to these values or ended so."""
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     for value in values:
         trial = study.ask()
-        trial.suggest_float(key, 1e-4, 1e-2, log=True)
-        study.tell(trial, value, state=TrialState.FAIL if value is None else None)
-    return study
-
-
-def only(state: TrialState, n_trials: int = 3) -> optuna.Study:
-    """Return a study all of whose trials ended so."""
-    study = optuna.create_study(direction="maximize")
-    for _ in range(n_trials):
-        trial = study.ask()
         trial.suggest_float("lr.transfer", 1e-4, 1e-2, log=True)
-        study.tell(trial, state=state)
+        ended = isinstance(value, TrialState)
+        study.tell(trial, None if ended else value, state=value if ended else None)
     return study
 
 

@@ -6,12 +6,11 @@ Everything is read from the storage, so it is the same whoever tried the trial.
 from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from asl_exp.config import readable
 from asl_exp.config.redact import without_login
-from asl_exp.study import trial_facts
 from asl_exp.study.claims import COUNTED, in_order
 from asl_exp.study.results import Survey, brief, score
 from asl_exp.study.study import OpenStudy
+from asl_exp.study.trial_facts import failure, took
 from asl_exp.training.terminal import console
 
 
@@ -67,15 +66,14 @@ class Lines:
             self._bar.update(task, completed=counted, best=self._best(ended))
 
     def _line(self, trial: FrozenTrial, ended: list[FrozenTrial]) -> str:
-        took = readable.duration(trial_facts.seconds(trial) or 0.0)
-        told = [f"trial {trial.number}", self._outcome(trial), brief(trial.params), took]
+        told = [f"trial {trial.number}", self._outcome(trial), brief(trial.params), took(trial)]
         if trial.state in COUNTED:
             told.append(self._best(ended))
         return " | ".join(part for part in told if part)
 
     def _outcome(self, trial: FrozenTrial) -> str:
         if trial.state == TrialState.FAIL:
-            return f"failed: {trial_facts.failure(trial)}"
+            return f"failed: {failure(trial)}"
         values = zip(self.opened.plan.metrics, trial.values or (), strict=False)
         told = ", ".join(f"{metric} {score(value)}" for metric, value in values)
         if trial.state == TrialState.PRUNED:

@@ -196,15 +196,10 @@ def best_rows(survey: Survey) -> list[list[str]]:
             *(score(value) for value in trial.values),
             *(["yes" if trial.number in front else ""] if len(survey.metrics) > 1 else []),
             *(shown(trial.params[key], 3) if key in trial.params else "-" for key in survey.keys),
-            _time(trial),
+            trial_facts.took(trial),
         ]
         for trial in survey.ranked[:SHOWN]
     ]
-
-
-def _time(trial: FrozenTrial) -> str:
-    seconds = trial_facts.seconds(trial)
-    return "-" if seconds is None else readable.duration(seconds)
 
 
 def rich_table(survey: Survey, title: str) -> Table:

@@ -5,6 +5,7 @@ from typing import Final
 
 from optuna.trial import FrozenTrial, TrialState
 
+from asl_exp.config import readable
 from asl_exp.config.redact import scrubbed
 from asl_exp.runs.result import outcome_of
 from asl_exp.study.claims import REASON
@@ -44,6 +45,11 @@ def failure(trial: FrozenTrial) -> str:
     if trial.state != TrialState.FAIL:
         return ""
     return scrubbed(str(trial.user_attrs.get(REASON, "for an unknown reason")))
+
+
+def took(trial: FrozenTrial) -> str:
+    """Return how long a trial that has ended took, as people read it."""
+    return readable.duration(seconds(trial) or 0.0)
 
 
 def seconds(trial: FrozenTrial) -> float | None:

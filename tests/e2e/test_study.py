@@ -62,6 +62,30 @@ def test_a_study_goes_on_where_it_was_left(tiny: tuple[str, ...], tmp_path: Path
     assert 0.1 <= trials_of(tmp_path)[8].params["regularization.dropout"] <= 0.2
 
 
+def test_a_study_ends_with_its_table_its_run_and_a_preset(
+    tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    arguments = (*STUDY, *tiny, "sweep.n_trials=3", "schedule.finetune.epochs=1")
+    said = finish(tmp_path, *arguments)
+    assert "Best trials of study s" in said
+    assert "Best: trial " in said
+    again = "python -m asl_exp experiment=runs/s/best.yaml"
+    assert again in said
+    assert (tmp_path / "runs" / "s" / "outcome" / "study.html").is_file()
+    (parent,), children = runs_of(tmp_path, children=False), runs_of(tmp_path)
+    assert parent.data.tags["role"] == "study"
+    assert parent.info.status == "FINISHED"
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children)
+    assert sorted(run.data.tags["trial"] for run in children) == ["0", "1", "2"]
+    assert all("objective" in run.data.metrics for run in children)
+    finish(tmp_path, *again.split()[3:], tiny[-1])
+    (rerun,) = (run for run in runs_of(tmp_path, children=False) if "role" not in run.data.tags)
+    assert rerun.info.run_name == f"s trial {parent.data.tags['best_trial']}"
+    (best,) = (run for run in children if run.info.run_id == parent.data.tags["best_run"])
+    assert rerun.data.tags["signature"] == best.data.tags["signature"]
+    assert rerun.data.metrics["val/accuracy"] == parent.data.metrics["objective"]
+
+
 def test_other_images_are_refused(tmp_path: Path, tiny: tuple[str, ...]) -> None:
     """The settings stay, the files behind them change."""
     photos = tmp_path / "photos"

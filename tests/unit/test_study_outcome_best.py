@@ -21,25 +21,17 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 def studied(plan: Plan, *trials: dict[str, Any], values: list[Any] | None = None) -> Survey:
     """Return a study of these trials, the first one the best."""
-    n_objectives = len(plan.sweep.objectives)
-    study = optuna.create_study(directions=["maximize"] * n_objectives)
+    study = optuna.create_study(directions=["maximize"] * len(plan.metrics))
     space = {parameter.key: distribution(parameter) for parameter in plan.space}
-    for number, params in enumerate(trials):
-        given = values[number] if values else [-float(number)] * n_objectives
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=params, distributions={k: space[k] for k in params}, values=given
-            )
-        )
-    metrics = [objective.metric for objective in plan.sweep.objectives]
-    return Survey.of(study, metrics, list(space))
+    for params, given in zip(trials, values or [[0.9]] * len(trials), strict=True):
+        ranges = {key: space[key] for key in params}
+        trial = optuna.trial.create_trial(params=params, distributions=ranges, values=given)
+        study.add_trial(trial)
+    return Survey.of(study, plan.metrics, list(space))
 
 
-def planned(*overrides: str, **space: str) -> Plan:
-    listed = ", ".join(f"{key}: '{text}'" for key, text in space.items())
-    return plan_study(
-        ["sweep=nadam_l2_dropout", f"sweep.space={{{listed}}}" if space else "seed=0", *overrides]
-    )
+def planned(*overrides: str) -> Plan:
+    return plan_study(["sweep=nadam_l2_dropout", *overrides])
 
 
 NUMBERS = {"regularization.l2": 3.3e-5, "regularization.dropout": 0.1 + 0.2, "lr.transfer": 1 / 300}

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 import optuna
 import pytest
-from made_studies import mixed, only, searched, survey, told
+from made_studies import mixed, searched, survey, told
 from matplotlib import pyplot
 from optuna.trial import TrialState
 from PIL import Image
@@ -18,6 +18,7 @@ from asl_exp.study.figures import write_figures
 from asl_exp.study.importance import caution, importances
 from asl_exp.study.page import html_page
 
+FAIL, PRUNED = TrialState.FAIL, TrialState.PRUNED
 ALL = {"history", "importances", "slices", "parallel"}
 TWO = {"pareto", *(f"{name}-{metric}" for name in ALL
                    for metric in ("val_accuracy", "images_per_second"))}  # fmt: skip
@@ -27,10 +28,10 @@ STUDIES = {
     "one": (lambda: searched(1), {"history"}),
     "two": (lambda: searched(2), {"history", "slices", "parallel"}),
     "twenty": (lambda: searched(20), ALL),
-    "failed": (lambda: only(TrialState.FAIL), set()),
-    "pruned": (lambda: only(TrialState.PRUNED), set()),
-    "constant": (lambda: told([0.5] * 6), {"history", "slices", "parallel"}),
-    "one key": (lambda: told([0.5, 0.6, None, 0.7, 0.65, 0.2]), ALL),
+    "failed": (lambda: told(*[FAIL] * 3), set()),
+    "pruned": (lambda: told(*[PRUNED] * 3), set()),
+    "constant": (lambda: told(*[0.5] * 6), {"history", "slices", "parallel"}),
+    "one key": (lambda: told(0.5, 0.6, FAIL, 0.7, 0.65, 0.2), ALL),
     "mixed": (lambda: mixed(20, two=False), ALL),
     "two objectives": (lambda: mixed(20, two=True), TWO),
     "two objectives, one trial": (lambda: mixed(1, two=True),

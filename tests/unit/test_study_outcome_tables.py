@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from made_studies import mixed, only, searched, survey, told
+from made_studies import mixed, searched, survey, told
 from optuna.trial import TrialState
 
 from asl_exp.study import results
@@ -24,7 +24,7 @@ def two_objectives(points: list[tuple[float, float]]) -> Survey:
 
 
 def test_the_best_comes_first_and_of_equals_the_earlier() -> None:
-    seen = survey(told([0.5, 0.9, None, 0.9, 0.1]))
+    seen = survey(told(0.5, 0.9, TrialState.FAIL, 0.9, 0.1))
     assert [trial.number for trial in seen.ranked] == [1, 3, 0, 4]
     assert seen.best is not None
     assert seen.best.number == 1
@@ -57,7 +57,7 @@ def test_a_double_is_on_the_front_once() -> None:
     assert [t.number for t in two_objectives([(0.9, 1.0), (0.9, 1.0)]).front] == [0]
 
 
-@pytest.mark.parametrize("study", [searched(0), only(TrialState.FAIL), only(TrialState.PRUNED)])
+@pytest.mark.parametrize("study", [told(), told(TrialState.FAIL), told(TrialState.PRUNED)])
 def test_nothing_finished_has_no_best(study: optuna.Study, tmp_path: Path) -> None:
     seen = survey(study)
     assert seen.best is None
