@@ -6,9 +6,8 @@ user started, when no agent is at work any more.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
 from typing import Final, Literal
@@ -38,28 +37,13 @@ OUTCOME: Final = "outcome"
 CONFIRMATION_FILE, CONFIRMATION_FIGURE = "confirmation.json", "confirmation.png"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What was written.
-
-    Attributes:
-        folder: with all tables and figures.
-        sentences: what the study came to.
-        notes: what could not be drawn or written, and why trials failed.
-    """
-
-    folder: Path
-    sentences: Sequence[str]
-    notes: Sequence[str]
-
-
 def write_outcome(
     plan: Plan,
     survey: Survey,
     parent_id: str | None,
     repeat: str,
     comparisons: Sequence[Comparison] = (),
-) -> Outcome:
+) -> list[str]:
     """Write the tables, the figures, best.yaml and the study's MLflow run.
 
     Args:
@@ -68,6 +52,9 @@ def write_outcome(
         parent_id: of its MLflow run; None with tracking=off.
         repeat: the command that continues it.
         comparisons: of the winner and the default with other seeds.
+
+    Returns:
+        What the study came to, what could not be drawn or written, and why trials failed.
     """
     folder = plan.folder / OUTCOME
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,11 +68,10 @@ def write_outcome(
         html_page(survey, f"Study {plan.name}", sentences, _again(plan, survey)), encoding="utf-8"
     )
     _write_confirmation(folder, comparisons, survey.caution)
-    outcome = Outcome(folder, sentences, notes)
-    told = _markdown(plan, survey, outcome, repeat)
-    (folder / "README.md").write_text(told, encoding="utf-8")
-    _record(plan, survey, parent_id, told, comparisons)
-    return outcome
+    description = "\n\n".join(_description(plan, survey, sentences, notes, repeat)) + "\n"
+    (folder / "README.md").write_text(description, encoding="utf-8")
+    _record(plan, survey, parent_id, description, comparisons)
+    return [*sentences, *notes]
 
 
 def _sentences(survey: Survey, comparisons: Sequence[Comparison]) -> list[str]:
@@ -126,15 +112,20 @@ def _write_confirmation(folder: Path, comparisons: Sequence[Comparison], caution
         canvas.save(figure, folder / CONFIRMATION_FIGURE)
 
 
-def _markdown(plan: Plan, survey: Survey, outcome: Outcome, repeat: str) -> str:
-    """Return the description: the table, and how to repeat."""
-    again = _again(plan, survey)
-    parts = [f"## Study {plan.name}", *outcome.sentences]
-    parts += [results.markdown_table(survey)] if survey.finished else []
-    parts += [f"Run the best one again:\n\n    {again}"] if again else []
-    parts += [f"Continue the study:\n\n    {repeat}"] if repeat else []
-    parts += ["\n".join(f"- {note}" for note in outcome.notes)] if outcome.notes else []
-    return "\n\n".join(parts) + "\n"
+def _description(
+    plan: Plan, survey: Survey, sentences: Sequence[str], notes: Sequence[str], repeat: str
+) -> Iterator[str]:
+    """Yield in Markdown what the study came to, the table, and how to repeat."""
+    yield f"## Study {plan.name}"
+    yield from sentences
+    if survey.finished:
+        yield results.markdown_table(survey)
+    if again := _again(plan, survey):
+        yield f"Run the best one again:\n\n    {again}"
+    if repeat:
+        yield f"Continue the study:\n\n    {repeat}"
+    if notes:
+        yield "\n".join(f"- {note}" for note in notes)
 
 
 def _record(
@@ -230,12 +221,17 @@ def conclude(
             if plan.sweep.confirm:
                 write_outcome(plan, survey, parent_id, repeat)
                 comparisons = confirm(plan, survey, parent_id)
-        outcome = write_outcome(plan, survey, parent_id, repeat, comparisons)
+        told = write_outcome(plan, survey, parent_id, repeat, comparisons)
     except BaseException:
         recorder_of(plan, parent_id).end("KILLED")
         raise
     recorder_of(plan, parent_id).end(status)
-    _show(plan, survey, outcome)
+    if survey.finished:
+        console.print(results.rich_table(survey, f"Best trials of study {plan.name}"))
+    for line in [*told, f"tables and figures: {plan.folder / OUTCOME}"]:
+        console.say(line)
+    if again := _again(plan, survey):
+        console.say(f"run the best one again: {again}")
 
 
 def _continues(plan: Plan, survey: Survey, arguments: Sequence[str]) -> str:
@@ -264,13 +260,3 @@ def _complete_best(survey: Survey) -> None:
         complete_run(folder)
     except UserError as error:
         console.say(f"{folder}: the best trial has no full record: {error}")
-
-
-def _show(plan: Plan, survey: Survey, outcome: Outcome) -> None:
-    if survey.finished:
-        console.print(results.rich_table(survey, f"Best trials of study {plan.name}"))
-    for line in [*outcome.sentences, *outcome.notes]:
-        console.say(line)
-    console.say(f"tables and figures: {outcome.folder}")
-    if survey.best is not None:
-        console.say(f"run the best one again: {command(plan.folder / BEST)}")
