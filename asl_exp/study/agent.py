@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable
 
-from optuna.trial import Trial, TrialState
+from optuna.trial import Trial
 
 from asl_exp.config.errors import Interrupted, RunError, UserError
 from asl_exp.model.own_weights import resolve_preprocessing
-from asl_exp.study.claims import INTERRUPTED, Budget
+from asl_exp.study.claims import INTERRUPTED, Budget, failed
 from asl_exp.study.study import DATA_DIGEST, FEATURES_GB, STORE, OpenStudy
 from asl_exp.study.trial import run_trial
 from asl_exp.study.trial_facts import failure
@@ -63,12 +63,12 @@ def _try(budget: Budget, trial: Trial, parent_id: str | None) -> None:
     try:
         outcome = run_trial(budget.opened, trial, parent_id)
     except Interrupted:
-        budget.finish(trial, TrialState.FAIL, reason=INTERRUPTED)
+        budget.finish(trial, failed(INTERRUPTED))
         raise
     except UserError as error:
-        budget.finish(trial, TrialState.FAIL, reason=str(error))
+        budget.finish(trial, failed(str(error)))
         raise
-    budget.finish(trial, outcome.state, outcome.values, outcome.reason)
+    budget.finish(trial, outcome)
 
 
 def _failing(budget: Budget) -> str:
@@ -89,15 +89,12 @@ def _require_same_data(opened: OpenStudy) -> None:
     data = plan.base.data
     decided = {DATA_DIGEST: digest, STORE: data.store, FEATURES_GB: auto_features_gb(data)}
     with opened.store.lock():
-        known = opened.study.user_attrs
-        for name, value in decided.items():
-            if name not in known or plan.sweep.extend:
-                opened.study.set_user_attr(name, value)
+        known = {} if plan.sweep.extend else opened.study.user_attrs
+        for name in decided.keys() - known.keys():
+            opened.study.set_user_attr(name, decided[name])
     mend = (
         "give the study another name (sweep.name=NAME), or go on nevertheless (sweep.extend=true)"
     )
-    if plan.sweep.extend:
-        return
     if known.get(DATA_DIGEST, digest) != digest:
         raise UserError(
             f"data: study '{plan.name}' began with other images or another split of them (digest "

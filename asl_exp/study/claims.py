@@ -33,6 +33,20 @@ MAX_DEATHS = 1
 Next = Literal["done", "wait", "failing"]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: its values where it finished, the reason where it failed."""
+
+    state: TrialState
+    values: list[float] | None = None
+    reason: str | None = None
+
+
+def failed(reason: str) -> Outcome:
+    """Return the outcome of a trial that failed."""
+    return Outcome(TrialState.FAIL, reason=reason)
+
+
 @dataclass
 class Budget:
     """The trials of a study that are still to be had.
@@ -74,7 +88,7 @@ class Budget:
                 trial.set_user_attr(COMMAND, self.command)
             if held():
                 return trial
-        self.finish(trial, TrialState.FAIL, reason=INTERRUPTED)
+        self.finish(trial, failed(INTERRUPTED))
         return "wait"
 
     def _require_study(self) -> None:
@@ -108,13 +122,7 @@ class Budget:
         return "wait" if wanted is not None and counted + running >= wanted else None
 
     @signals_deferred()
-    def finish(
-        self,
-        trial: Trial,
-        state: TrialState,
-        values: Sequence[float] | None = None,
-        reason: str | None = None,
-    ) -> FrozenTrial:
+    def finish(self, trial: Trial, outcome: Outcome) -> None:
         """Tell the study how a trial ended; an interrupted one is put in line again.
 
         Where another process gave the trial up for dead in the meantime, that stays.
@@ -122,14 +130,11 @@ class Budget:
         study = self.opened.study
         self._require_study()
         with self.opened.store.lock():
-            if reason is not None:
-                with suppress(UpdateFinishedTrialError):
-                    trial.set_user_attr(REASON, reason)
-            given = values if state == TrialState.COMPLETE else None
             with suppress(UpdateFinishedTrialError):  # told already, and the answer was lost
-                study.tell(trial, given, state=state, skip_if_finished=True)
+                if outcome.reason is not None:
+                    trial.set_user_attr(REASON, outcome.reason)
+                study.tell(trial, outcome.values, state=outcome.state, skip_if_finished=True)
             self._put_in_line()
-            return study.get_trials(deepcopy=False)[trial.number]
 
     def _fail_stale_trials(self) -> None:
         study, storage = self.opened.study, self.opened.store.storage

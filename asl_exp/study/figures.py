@@ -214,18 +214,13 @@ def _slices(survey: Survey, place: int, keys: list[str]) -> Figure:
         key = axes.get_xlabel()
         if best is not None and key in best.params:
             value = best.params[key]
-            x = value if survey.choices(key) is None else _category(value)
+            x = value if survey.choices(key) is None else repr(value)  # so Optuna names a choice
             axes.plot(x, best.values[place], "*", color=canvas.ORANGE, markersize=15, zorder=5,
                       markeredgecolor="white")  # fmt: skip
         if survey.choices(key) is not None:
             names = [mark.get_text().strip("'") for mark in axes.get_xticklabels()]
             axes.set_xticks(axes.get_xticks(), names, rotation=20)
     return figure
-
-
-def _category(value: Any) -> str:
-    """Return how Optuna's slices name a choice."""
-    return repr(value) if isinstance(value, str) else str(value)
 
 
 def _parallel(survey: Survey, place: int, keys: list[str]) -> Figure:
@@ -310,14 +305,14 @@ def _cells(survey: Survey, place: int, down: str, across: str) -> NDArray[np.flo
 
 def confirm_figure(comparisons: list[Comparison]) -> Figure | None:
     """Draw winner and default, a line a seed; None where nothing was compared."""
-    shown = [one for one in comparisons if one.differences]
-    if not shown:
+    compared = [one for one in comparisons if one.differences]
+    if not compared:
         return None
-    figure = canvas.new_figure(8, 3.6 * len(shown) + 0.8)
-    seeds = ", ".join(str(seed) for seed in shown[0].winner)
+    figure = canvas.new_figure(8, 3.6 * len(compared) + 0.8)
+    seeds = ", ".join(str(seed) for seed in compared[0].winner)
     canvas.title(figure, "Winner and default with other seeds", f"seeds {seeds}")
-    panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
-    for axes, comparison in zip(panels, shown, strict=True):
+    panels = figure.subplots(len(compared), 1, squeeze=False)[:, 0]
+    for axes, comparison in zip(panels, compared, strict=True):
         _draw_comparison(axes, comparison)
     return figure
 

@@ -28,7 +28,7 @@ def importances(survey: Survey, place: int) -> dict[str, float]:
     Empty where nothing can be said: too few trials, one value everywhere, or no key in all.
     """
     values = [trial.values[place] for trial in survey.finished]
-    common = [k for k in survey.keys if all(k in t.params for t in survey.finished)]
+    common = [key for key in survey.keys if key not in left_out(survey)]
     varied = [k for k in common if len({str(t.params[k]) for t in survey.finished}) > 1]
     if len(values) < FEWEST or len(set(values)) == 1 or not varied:
         return {}

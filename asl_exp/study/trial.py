@@ -27,6 +27,7 @@ from asl_exp.config.schema import Config
 from asl_exp.config.signature import network_name
 from asl_exp.config.study_plan import Plan
 from asl_exp.runs.result import FOLDS_FILE, Result, outcome_of, spelled_cautions
+from asl_exp.study.claims import Outcome, failed
 from asl_exp.study.heartbeat import Heart
 from asl_exp.study.mlflow_parent import child_tags
 from asl_exp.study.results import brief
@@ -105,15 +106,6 @@ class _Watched:
         return pruner.prune(self._study, self._storage.get_trial(self._id))
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended: its values where it finished, the reason where it failed."""
-
-    state: TrialState
-    values: list[float] | None = None
-    reason: str | None = None
-
-
 def run_trial(opened: OpenStudy, trial: Trial, parent_id: str | None) -> Outcome:
     """Run the experiment of a claimed trial, as a child of the study's MLflow run.
 
@@ -127,7 +119,7 @@ def run_trial(opened: OpenStudy, trial: Trial, parent_id: str | None) -> Outcome
         try:
             config = trial_config(plan, trial.number, values)
         except ConfigError as error:
-            return Outcome(TrialState.FAIL, reason="; ".join(error.faults))
+            return failed("; ".join(error.faults))
         folder = _new_folder(plan.folder / f"{trial.number}_{network_name(config)}")
         trial.set_user_attr(RUN_FOLDER, str(folder))
         observer = TrialObserver(
@@ -175,15 +167,15 @@ def _train(plan: Plan, config: Config, folder: Path, observer: TrialObserver) ->
     except PrunedError:
         return Outcome(TrialState.PRUNED)
     except RunError as error:
-        return Outcome(TrialState.FAIL, reason=str(error))
+        return failed(str(error))
     except UserError as error:
         if _concerns_every_trial(error, plan):
             raise
-        return Outcome(TrialState.FAIL, reason=str(error))
+        return failed(str(error))
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "traceback.txt").write_text(traceback.format_exc())
-        return Outcome(TrialState.FAIL, reason=f"{type(error).__name__}: {error}")
+        return failed(f"{type(error).__name__}: {error}")
     return _finished(plan, result)
 
 
@@ -206,7 +198,7 @@ def _finished(plan: Plan, result: Result) -> Outcome:
             )
         values.append(result.metrics[metric])
     if not all(math.isfinite(value) for value in values):
-        return Outcome(TrialState.FAIL, reason=f"the objective is not finite: {values}")
+        return failed(f"the objective is not finite: {values}")
     return Outcome(TrialState.COMPLETE, values)
 
 

@@ -15,9 +15,9 @@ from asl_exp.config.errors import Interrupted
 from asl_exp.config.process_setup import raise_interrupts
 from asl_exp.config.study_plan import plan_study
 from asl_exp.study import agent, claims
+from asl_exp.study.claims import Outcome
 from asl_exp.study.storage import open_store
 from asl_exp.study.study import OpenStudy, open_study
-from asl_exp.study.trial import Outcome
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from optuna.storages.journal import JournalFileBackend
 from asl_exp.config.errors import RunError
 from asl_exp.config.study_plan import plan_study
 from asl_exp.study import agent
+from asl_exp.study.claims import Outcome
 from asl_exp.study.study import OpenStudy, open_study
-from asl_exp.study.trial import Outcome
 
 Loss = Callable[[Path], object]
 SWEEP = ("sweep=nadam_l2_dropout", "sweep.n_trials=4", "sweep.pruner.name=none", "sweep.name=s")
