@@ -217,8 +217,9 @@ def _shown(lines: Lines) -> Iterator[None]:
     ended = threading.Event()
 
     def show() -> None:
-        while not ended.wait(_SHOW_S):
-            lines.show()
+        with suppress(*LOST):  # which the agents tell themselves
+            while not ended.wait(_SHOW_S):
+                lines.show()
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()

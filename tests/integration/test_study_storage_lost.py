@@ -3,9 +3,11 @@
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -15,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from asl_exp.config.errors import RunError
 from asl_exp.config.study_plan import plan_study
-from asl_exp.study import agent
+from asl_exp.study import agent, agent_launch
 from asl_exp.study.claims import Outcome
 from asl_exp.study.study import OpenStudy, open_study
 
@@ -151,3 +153,18 @@ def test_a_study_that_lost_its_storage_is_no_success(
     with pytest.raises(RunError, match=r"sweep\.storage: .*(deleted|out of reach)"):
         agent.work(opened, "a command")
     assert len(tried) == when, "no trial is tried in vain"
+
+
+def test_the_lines_of_an_engines_agents_end_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def show() -> None:
+        shown.set()
+        raise optuna.exceptions.StorageInternalError
+
+    shown, raised = threading.Event(), list[object]()
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    lines: Any = SimpleNamespace(show=show)
+    with agent_launch._shown(lines):
+        assert shown.wait(10)
+    assert raised == []
