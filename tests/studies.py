@@ -30,10 +30,10 @@ def finish(
     *arguments: str,
     status: int = 0,
     kind: type[Command | Forked] = Forked,
-    **variables: str,
+    **options: Any,
 ) -> str:
     """Run a command to its end; return what it said."""
-    with kind(folder, *arguments, **variables) as command:
+    with kind(folder, *arguments, **options) as command:
         assert command.wait(ENDS_WITHIN_S) == status, command.text()
         said: str = command.text()
     assert "Traceback" not in said

@@ -3,15 +3,12 @@
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
 import pytest
-from conftest import environment
 from made_images import picture, save
-from processes import Forked, left
+from processes import Command, Forked, changed_when_loaded, left
 from studies import STUDY, counted, distinct, finish, runs_of, trials_of, watched
 
 pytestmark = pytest.mark.heavy
@@ -161,28 +158,20 @@ def test_an_interrupt_while_the_study_begins_leaves_no_run_running(
     tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     """The signal comes while the store makes the study's own run."""
-    script = """
-import os, runpy, signal
-from asl_exp.tracking import recorder
-
-open_store = recorder.open_store
-sent = []
-
-def once_interrupted(*given):
-    if not sent:
-        sent.append(os.kill(os.getpid(), signal.SIGTERM))
-    return open_store(*given)
-
-recorder.open_store = once_interrupted
-runpy.run_module("asl_exp", run_name="__main__", alter_sys=True)
+    change = """
+def change(recorder):
+    import os, signal
+    open_store, sent = recorder.open_store, []
+    def once_interrupted(*given):
+        if not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+        return open_store(*given)
+    recorder.open_store = once_interrupted
 """
+    path = [changed_when_loaded(tmp_path / "changed", "asl_exp.tracking.recorder", change)]
     arguments = (*STUDY, *tiny, "sweep.n_trials=1")
-    ended = subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=tmp_path, env=environment(),
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 143, ended.stderr
-    assert "the same command continues study s" in ended.stderr
+    said = finish(tmp_path, *arguments, status=143, kind=Command, python_path=path)
+    assert "the same command continues study s" in said
     assert runs_of(tmp_path) == []
     (parent,) = runs_of(tmp_path, children=False)
     assert parent.data.tags["role"] == "study"
