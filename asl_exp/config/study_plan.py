@@ -53,7 +53,7 @@ class Plan:
         searchpath: folders of the user's own configuration files.
         base: the experiment without any trial's values.
         own: the base's value of each key that is searched or named by a condition.
-        folder: of the study; each trial has a folder in it.
+        folder: of the study; each trial has a folder in it. ``hydra.sweep.dir`` names another.
     """
 
     name: str
@@ -171,7 +171,7 @@ def plan_study(overrides: Sequence[str], searchpath: Sequence[str] = ()) -> Plan
         searchpath=tuple(searchpath),
         base=base,
         own=own,
-        folder=_folder(parsed) or Path(base.runs_dir) / name,
+        folder=Path(base.runs_dir) / name,
     )
 
 
@@ -206,12 +206,6 @@ def _default_name(composed: Composition, base: Config) -> str:
     of = composed.choices.get("experiment") or base.name or base.backbone.name
     name = f"{composed.choices['sweep']}-{of}"
     return "".join(c if c.isalnum() or c in "_.-" else "_" for c in name)
-
-
-def _folder(parsed: Sequence[Override]) -> Path | None:
-    """Return the folder that the user names with Hydra's own key."""
-    named = [o.value() for o in parsed if o.key_or_group == "hydra.sweep.dir"]
-    return Path(str(named[-1])) if named else None
 
 
 def read_space(

@@ -10,10 +10,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, open_dict
 from asl_exp.compat.hydra import has_engine
 from asl_exp.config.errors import Interrupted, RunError, UserError, WorkerError
 from asl_exp.config.machine_checks import visible_gpus
+from asl_exp.config.overrides import quoted_override
 from asl_exp.config.process_setup import end_silently, raise_interrupts
 from asl_exp.config.redact import scrubbed
 from asl_exp.config.study_plan import Plan, plan_study
@@ -50,12 +52,14 @@ class Command:
     Attributes:
         arguments: of the command line.
         searchpath: folders of the user's own configuration files.
+        folder: of the study.
         id: of this command, to tell its trials from those of others.
         parent_id: of the study's MLflow run in the store of the command's machine.
     """
 
     arguments: tuple[str, ...]
     searchpath: tuple[str, ...]
+    folder: Path
     id: str
     parent_id: str | None
 
@@ -162,6 +166,7 @@ def _work(command: Command, share: tuple[int, int] | None) -> Fault | None:
     """
     try:
         plan = plan_study(command.arguments, command.searchpath)
+        plan = replace(plan, folder=command.folder)
         if share is not None:
             share_machine(plan, *share)
         work(open_study(plan), command.id, command.parent_id)
@@ -199,7 +204,8 @@ def _run_jobs(
         task_function=partial(_job, command, n_agents if on_one_machine else None),
         config=own,
     )
-    jobs = [[f"hydra.sweep.dir='{folder}'", f"hydra.sweep.subdir='{n}'"] for n in range(n_agents)]
+    sweep_dir = quoted_override("hydra.sweep.dir", str(folder))
+    jobs = [[sweep_dir, f"hydra.sweep.subdir='{n}'"] for n in range(n_agents)]
     with _shown(lines):
         ended = launcher.launch(jobs, initial_job_idx=0)
     return [fault for job in ended if (fault := job.return_value) is not None]

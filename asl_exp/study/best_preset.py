@@ -71,18 +71,18 @@ def experiment(path: Path) -> str:
     return f"experiment={text}" if plain else quoted_override("experiment", text)
 
 
-def command(path: Path) -> str:
-    """Return the whole command that runs a file, quoted for a shell where it must be."""
-    return shlex.join(["python", "-m", "asl_exp", experiment(path)])
+def command(plan: Plan, *words: str) -> str:
+    """Return a whole command, quoted for a shell, that finds the user's own configuration files."""
+    own = [f"--config-dir={folder.removeprefix('file://')}" for folder in plan.searchpath]
+    return shlex.join(["python", "-m", "asl_exp", *own, *words])
 
 
 def _header(plan: Plan, survey: Survey, trial: FrozenTrial, path: Path) -> str:
-    own_files = [f"--config-dir {p.removeprefix('file://')}" for p in plan.searchpath[:1]]
     values = zip(survey.metrics, trial.values, strict=True)
     measured = ", ".join(f"{metric} {score(value)}" for metric, value in values)
     return (
         "# @package _global_\n"
-        f"# Command   {' '.join([command(path), *own_files])}\n"
+        f"# Command   {command(plan, experiment(path))}\n"
         f"# Study     {plan.name}, trial {trial.number}; {survey.counted()}\n"
         f"# Measured  {measured}, the best of the study: with another seed expect less\n"
     )

@@ -2,6 +2,8 @@
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 from filelock import FileLock
@@ -25,6 +27,8 @@ def run_study_command(
     """
     try:
         plan = plan_study(arguments, searchpath=_own_folders(config))
+        if any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
+            plan = replace(plan, folder=Path(config.hydra.sweep.dir))
         _run(plan, arguments, config, hydra_context)
     except (UserError, RunError) as error:
         raise PastHydra(error) from None
@@ -57,27 +61,30 @@ def _run(plan: Plan, arguments: list[str], config: DictConfig, hydra_context: Hy
 
     begin_delivery(plan.base.tracking, plan.runs_dir, print)
     plan.folder.mkdir(parents=True, exist_ok=True)
+    typed = [word for word in config.hydra.overrides.hydra if not word.startswith("hydra.mode=")]
+    typed += arguments
     one_at_a_time = FileLock(plan.folder / ".outcome_lock")
     parent = None
     try:
         with signals_deferred():
             parent = open_parent(opened)
-        command = Command(tuple(arguments), plan.searchpath, uuid4().hex[:12], parent)
+        words, command_id = tuple(arguments), uuid4().hex[:12]
+        command = Command(words, plan.searchpath, plan.folder, command_id, parent)
         for told in outside(plan):
             print(told)
         with Lines(opened) as lines:
             run_agents(opened, command, lines, config, hydra_context)
         with one_at_a_time:
-            conclude(opened, parent, arguments)
+            conclude(opened, parent, typed)
     except Interrupted:
         with one_at_a_time:
-            conclude(opened, parent, arguments, status="KILLED")
+            conclude(opened, parent, typed, status="KILLED")
         told = f"the same command continues study {plan.name}; resume is for single runs"
         print(f"asl_exp: {told}", file=sys.stderr)
         raise
     except RunError:
         with one_at_a_time, suppress(KeyError, *LOST):  # its storage may be what failed
-            conclude(opened, parent, arguments, status="FAILED")
+            conclude(opened, parent, typed, status="FAILED")
         recorder_of(plan, parent).end("FAILED")
         raise
     except LOST as error:

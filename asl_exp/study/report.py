@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from shlex import join
 from typing import Final, Literal
 
 from asl_exp.compat.mlflow import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
@@ -20,7 +19,7 @@ from asl_exp.config.study_plan import Plan
 from asl_exp.evaluation.figures import canvas
 from asl_exp.runs.result import FOLDS_FILE, kept_scores, outcome_of
 from asl_exp.study import results, trial_facts
-from asl_exp.study.best_preset import BEST, command, write_best
+from asl_exp.study.best_preset import BEST, command, experiment, write_best
 from asl_exp.study.claims import COUNTED
 from asl_exp.study.confirmation import Comparison, confirm
 from asl_exp.study.figures import confirm_figure, write_figures
@@ -96,7 +95,7 @@ def _ties(survey: Survey) -> str:
 
 
 def _again(plan: Plan, survey: Survey) -> str:
-    return command(plan.folder / BEST) if survey.best else ""
+    return command(plan, experiment(plan.folder / BEST)) if survey.best else ""
 
 
 def _write_confirmation(folder: Path, comparisons: Sequence[Comparison], caution: str) -> None:
@@ -248,7 +247,7 @@ def _continues(plan: Plan, survey: Survey, arguments: Sequence[str]) -> str:
     if done:
         given = [one for one in given if not one.startswith("sweep.n_trials=")]
         given.append(f"sweep.n_trials={more}")
-    return scrubbed(join(["python", "-m", "asl_exp", "--multirun", *given]))
+    return scrubbed(command(plan, "--multirun", *given))
 
 
 def _complete_best(survey: Survey) -> None:

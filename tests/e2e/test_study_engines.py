@@ -4,6 +4,8 @@ Every engine is a real one of this machine. Each finishes exactly the trials ask
 """
 
 import json
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -41,15 +43,32 @@ def test_agents_share_a_postgresql_server(
 
 @pytest.fixture(scope="module")
 def studied(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a study whose agents joblib started."""
+    """Return the folder of a study whose agents joblib started, and which the user named."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     folder = tmp_path_factory.mktemp("joblib")
-    finish(folder, *AGENTS, *tiny, "hydra/launcher=joblib", kind=Command)
+    (folder / "own").mkdir()
+    options = ("--config-dir=own", "hydra/launcher=joblib", 'hydra.sweep.dir="Bob\'s study"')
+    finish(folder, *AGENTS, *tiny, *options, kind=Command)
     return folder
 
 
 def test_joblib_starts_the_agents(studied: Path) -> None:
     require_each_trial_once(studied)
+    ran = {Path(trial.user_attrs["run_folder"]).parent.name for trial in trials_of(studied)}
+    assert ran == {"Bob's study"}
+
+
+def test_the_command_that_continues_a_study_is_whole(studied: Path) -> None:
+    told = (studied / "Bob's study" / "outcome" / "README.md").read_text()
+    again, more = re.findall(r"^    (python -m asl_exp .*)$", told, re.MULTILINE)
+    own = f"--config-dir={studied / 'own'}"
+    assert own in again
+    words = shlex.split(more)[3:]
+    assert {own, "hydra/launcher=joblib", "sweep.n_trials=8"} <= {*words}
+    words.remove("hydra/launcher=joblib")  # whose start takes a minute
+    finish(studied, *words)
+    assert len(counted(trials_of(studied))) == 8
+    assert len(list((studied / "Bob's study").glob("*_asl_small_cnn"))) == 8
 
 
 def test_ray_starts_the_agents(tiny: tuple[str, ...], tmp_path: Path) -> None:
