@@ -27,10 +27,18 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
+_OF_NOTEBOOKS = ("compare", "evaluate", "load", "train")
+
+
+def __dir__() -> list[str]:
+    """Return what there is for users, as a notebook completes it."""
+    return [*_OF_NOTEBOOKS, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     """Load what notebooks use when it is asked for: the package itself stays light."""
     if name == "evaluate":
         return import_module("asl_exp.evaluate")  # which can be called
-    if name in ("train", "load", "compare"):
+    if name in _OF_NOTEBOOKS:
         return getattr(import_module("asl_exp.notebook"), name)
     raise AttributeError(f"module 'asl_exp' has no attribute '{name}'")

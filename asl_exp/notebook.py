@@ -4,12 +4,12 @@ Plain arguments in, plain objects out. The checks and messages are those of the 
 is wrong is raised (``UserError``, ``ConfigError``, ``RunError``), and nothing ends the process.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Final, Union
 
 from asl_exp.config import readable
 from asl_exp.config.errors import ConfigError, UserError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asl_exp.config.schema import Config
     from asl_exp.model.recognizer import Recognizer
     from asl_exp.runs.result import Result
+    from asl_exp.serving.inputs import Shown
 
     Picture = str | Path | bytes | np.ndarray[Any, Any] | PilImage
     """A file, a folder or a pattern; the bytes of a file; pixels (H, W, 3) uint8; Pillow's."""
@@ -76,22 +77,18 @@ class Model:
         Raises:
             UserError: an image cannot be read; all such are named.
         """
-        from asl_exp.data.decode import UnreadableImageError
+        import pandas as pd
 
-        seen, names, faults = [], [], []
-        for name, image in _pictures(images):
-            try:
-                seen.append(self.recognizer.look(image))
-                names.append(name)
-            except UnreadableImageError as error:
-                faults.append(str(error))
+        from asl_exp.serving.predict import answers
+
+        shown = list(_pictures(images))
+        if not shown:
+            raise UserError("give images to predict: files, folders, patterns, or pixels")
+        faults: list[str] = []
+        found = list(answers(self.recognizer, shown, faults))
         if faults:
             raise UserError("\n  ".join([f"{len(faults)} images could not be read:", *faults]))
-        if not seen:
-            raise UserError("give images to predict: files, folders, patterns, or pixels")
-        table = self.recognizer.recognize(seen)
-        table.insert(0, "image", names)
-        return table
+        return pd.DataFrame([{"image": answer.name, **answer.row} for answer in found])
 
     def _repr_html_(self) -> str:
         import pandas as pd
@@ -342,19 +339,21 @@ def _scores(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _pictures(images: Any) -> "Iterable[tuple[str, Path | bytes]]":
+def _pictures(images: Any) -> "Iterator[Shown]":
     """Yield what can be looked at, with a name: files of folders and patterns one by one."""
-    if isinstance(images, str | Path):
-        from asl_exp.serving.inputs import inputs
+    from asl_exp.serving.inputs import Shown, inputs
 
-        yield from ((shown.name, shown.image) for shown in inputs([str(images)]).images())
+    if isinstance(images, str | Path):
+        yield from inputs([str(images)]).images()
     elif isinstance(images, bytes):
-        yield "bytes", images
+        yield Shown("bytes", images)
+    elif hasattr(images, "getexif"):  # Pillow's
+        yield Shown(str(getattr(images, "filename", "") or "picture"), _as_png(images))
     elif hasattr(images, "__array__"):
         array = _pixels(images)
         several = array if array.ndim == 4 else array[None]
         for number, pixels in enumerate(several):
-            yield f"pixels {number}", _as_png(pixels)
+            yield Shown(f"pixels {number}", _as_png(pixels))
     elif hasattr(images, "__iter__"):
         for one in images:
             yield from _pictures(one)
@@ -362,12 +361,10 @@ def _pictures(images: Any) -> "Iterable[tuple[str, Path | bytes]]":
         raise UserError(f"got {images!r}: give files, folders, patterns, bytes or pixels")
 
 
-def _pixels(image: Any) -> Any:
+def _pixels(given: Any) -> "np.ndarray[Any, Any]":
     import numpy as np
 
-    if hasattr(image, "convert"):
-        return np.asarray(image.convert("RGB"))
-    array = np.asarray(image)
+    array = np.asarray(given)
     if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3:
         raise UserError(
             f"pixels of shape {array.shape} and type {array.dtype}: give (H, W, 3) or (N, H, W, 3) "
@@ -376,13 +373,20 @@ def _pixels(image: Any) -> Any:
     return array
 
 
-def _as_png(pixels: Any) -> bytes:
+_OF_PNG: Final = ("1", "L", "LA", "I;16", "RGB", "RGBA")
+"""Modes of Pillow that a PNG keeps, so that it is read as a file of that picture would be."""
+
+
+def _as_png(given: Any) -> bytes:
     import io
 
     from PIL import Image
 
+    picture = given if isinstance(given, Image.Image) else Image.fromarray(given)
+    colours = "RGBA" if picture.has_transparency_data else "RGB"
+    kept = picture if picture.mode in _OF_PNG else picture.convert(colours)
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    kept.save(file, "PNG", compress_level=1, exif=picture.getexif())
     return file.getvalue()
 
 

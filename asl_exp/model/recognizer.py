@@ -42,6 +42,9 @@ _MODEL_FIRST: Final = (
     "the model comes first, then images; evaluate takes them as data=folder data.root=DIR"
 )
 
+BATCH: Final = {"cpu": 32, "cuda": 128}
+"""Images that are answered at once, by the kind of device."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -131,7 +134,6 @@ class Recognizer:
 
         return pd.DataFrame(self.rows(images))
 
-    @torch.inference_mode()
     def rows(self, images: Sequence[Seen]) -> list[dict[str, Any]]:
         """Return a row for each image: letter, probability, and ``probability/<class>``.
 
@@ -139,6 +141,12 @@ class Recognizer:
         letter is "no hand" and every class has the same probability. Probabilities are calibrated;
         where the highest is below the model's threshold, the letter is "not sure".
         """
+        size = BATCH[self.device.type]
+        starts = range(0, len(images), size)
+        return [row for start in starts for row in self._answered(images[start : start + size])]
+
+    @torch.inference_mode()
+    def _answered(self, images: Sequence[Seen]) -> list[dict[str, Any]]:
         device = self.device
         batch = torch.from_numpy(np.stack([seen.pixels for seen in images])).to(device)
         inputs = batch.permute(0, 3, 1, 2).float() / 255.0

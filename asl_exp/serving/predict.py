@@ -27,13 +27,10 @@ from asl_exp.data.decode import UnreadableImageError
 from asl_exp.data.decode_pool import n_cores, progress
 from asl_exp.data.hands.hand import NO_HAND
 from asl_exp.model.classifier import LetterClassifier
-from asl_exp.model.recognizer import Recognizer, Seen
+from asl_exp.model.recognizer import BATCH, Recognizer, Seen
 from asl_exp.serving.inputs import EVERY_S, Inputs, Shown, frames, told
 
 Form = Literal["table", "json", "csv"]
-
-_BATCH: Final = {"cpu": 32, "cuda": 128}
-"""Images at once."""
 
 _BATCHES_AHEAD: Final = 2
 """That are read while one is answered."""
@@ -137,7 +134,7 @@ def answers(
         images: any number.
         unreadable: gets ``path: reason`` of each image that cannot.
     """
-    size = _BATCH[recognizer.device.type]
+    size = BATCH[recognizer.device.type]
     for batch in _batches(_seen(recognizer, images, size * _BATCHES_AHEAD, unreadable), size):
         rows = recognizer.rows([seen for _, seen in batch])
         for (shown, _), row in zip(batch, rows, strict=True):
@@ -193,7 +190,7 @@ def _explained(found: Iterator[Answer], recognizer: Recognizer, folder: Path) ->
 
 def _with_progress(found: Iterator[Answer], total: int) -> Iterator[Answer]:
     """Yield all, with a bar on a terminal where there are many."""
-    if not sys.stderr.isatty() or total <= _BATCH["cpu"]:
+    if not sys.stderr.isatty() or total <= BATCH["cpu"]:
         yield from found
         return
     with progress("predict", total) as advance:

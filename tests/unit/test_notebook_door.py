@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import asl_exp
 from asl_exp.config.errors import ConfigError, UserError
+from asl_exp.data.decode import Geometry, read_image
 from asl_exp.notebook import Model, _pictures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,10 +47,49 @@ def test_what_commands_refuse_is_raised(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_pixels_are_images_as_files_are() -> None:
     pixels = np.zeros((2, 8, 9, 3), np.uint8)
-    assert [name for name, _ in _pictures(pixels)] == ["pixels 0", "pixels 1"]
+    assert [shown.name for shown in _pictures(pixels)] == ["pixels 0", "pixels 1"]
     assert len(list(_pictures([pixels[0], b"bytes"]))) == 2
     with pytest.raises(UserError, match=r"pixels of shape \(8, 9\)"):
         list(_pictures(np.zeros((8, 9), np.uint8)))
+
+
+PILLOWS = {
+    "turned.jpg": ("RGB", {"exif": {274: 6}}),
+    "clear.png": ("RGBA", {}),
+    "deep.png": ("I;16", {}),
+    "print.jpg": ("CMYK", {}),
+    "few.gif": ("P", {"transparency": 3}),
+    "grey.webp": ("L", {}),
+}
+
+
+@pytest.mark.parametrize("name", PILLOWS)
+def test_pictures_of_pillow_are_read_as_their_files_are(name: str, tmp_path: Path) -> None:
+    mode, options = PILLOWS[name]
+    values = np.random.default_rng(0).integers(0, 256, (40, 30, len(mode.partition(";")[0])))
+    drawn = (
+        Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(values.astype(np.uint8).squeeze(), mode=mode)
+    )
+    if "exif" in options:
+        orientation = Image.Exif()
+        orientation.update(options["exif"])
+        options = {"exif": orientation}
+    drawn.save(tmp_path / name, **options)
+    how = Geometry(24, "pad", "bilinear"), 1.0
+    of_file = read_image(tmp_path / name, *how)
+    with Image.open(tmp_path / name) as picture:
+        (shown,) = _pictures(picture)
+        assert shown.name == str(tmp_path / name)
+        np.testing.assert_array_equal(read_image(shown.image, *how), of_file)
+        assert [one.name for one in _pictures([picture.convert("RGB")])] == ["picture"]
+
+
+def test_a_notebook_completes_what_there_is() -> None:
+    assert {"train", "load", "evaluate", "compare"} <= set(dir(asl_exp))
+    assert all(hasattr(asl_exp, name) for name in dir(asl_exp))
+    assert not {"os", "sys", "signal", "Any"} & set(dir(asl_exp))
 
 
 @pytest.mark.heavy

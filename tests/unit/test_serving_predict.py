@@ -91,7 +91,7 @@ def test_what_was_named_itself_and_cannot_be_read_is_named_and_the_others_are_do
 def test_batches_give_what_single_images_give_in_their_order(
     model: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(predict._BATCH, "cpu", 4)
+    monkeypatch.setitem(predict.BATCH, "cpu", 4)
     names = [f"photos/{number}.png" for number in (7, 3, 3, 0, 9, 1, 2, 8, 5)]
     together = answered(model, capsys, *names)
     assert [row["image"] for row in together] == names
