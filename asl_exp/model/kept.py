@@ -3,7 +3,7 @@
 The file may be a stranger's: each thing that it says is checked before it is used.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,6 +19,7 @@ from asl_exp.config.signature import without_places
 from asl_exp.data.decode import Geometry
 from asl_exp.model.backbone import Preprocessing, build_backbone, planned_weights
 from asl_exp.model.classifier import LetterClassifier, build_classifier, pooled_width
+from asl_exp.model.weights import Tensors, first_names, misfits
 
 _CHECKED: Final = ("image_size", "mean", "std", "interpolation")
 
@@ -131,7 +132,7 @@ def faults_of(file: Path) -> Iterator[None]:
 
 def kept_model(
     about: Mapping[str, Any],
-    tensors: dict[str, torch.Tensor],
+    tensors: Tensors,
     calibration: Calibration = UNCALIBRATED,
 ) -> KeptModel:
     """Build the network that a file describes, checking each thing before it is used.
@@ -241,7 +242,7 @@ def _require_same_input(config: BackboneConfig, preprocessing: Preprocessing) ->
             )
 
 
-def _require_size(config: Config, tensors: dict[str, torch.Tensor]) -> None:
+def _require_size(config: Config, tensors: Tensors) -> None:
     """Refuse a file that names a network far larger than its weights, before that is made.
 
     VGG's dense layers, which no kept model has, are 14 times the rest of the smallest.
@@ -256,7 +257,7 @@ def _require_size(config: Config, tensors: dict[str, torch.Tensor]) -> None:
         )
 
 
-def _dense_layers_of_head(tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+def _dense_layers_of_head(tensors: Tensors) -> list[torch.Tensor]:
     """Return the kernels of the head, first to last."""
     if not tensors:
         raise UserError("damaged: it holds no weights of a network")
@@ -278,36 +279,13 @@ def _require_outputs(dense: list[torch.Tensor], config: HeadConfig, n_classes: i
         )
 
 
-def _require_fit(expected: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> None:
+def _require_fit(expected: Tensors, given: Tensors) -> None:
     """Refuse tensors that are missing, unknown, of another shape or kind, or no numbers."""
-    for what, names in (
-        ("lacks", sorted(expected.keys() - given.keys())),
-        ("has unknown", sorted(given.keys() - expected.keys())),
-        ("has misshapen", _where(expected, given, lambda a, b: a.shape != b.shape)),
-        ("has integer", _where(expected, given, _of_another_kind)),
-        ("has infinite or NaN", _where(expected, given, _is_endless)),
-    ):
+    said = {"missing": "lacks", "of another kind": "has integer", "infinite": "has infinite or NaN"}
+    for what, names in misfits(expected, given).items():
         if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            raise UserError(f"does not fit its network: {what} tensors {shown}")
-
-
-def _where(
-    expected: dict[str, torch.Tensor],
-    given: dict[str, torch.Tensor],
-    wrong: Callable[[torch.Tensor, torch.Tensor], bool],
-) -> list[str]:
-    both = [name for name in expected if name in given]
-    return [name for name in both if wrong(expected[name], given[name])]
-
-
-def _of_another_kind(expected: torch.Tensor, given: torch.Tensor) -> bool:
-    return expected.is_floating_point() != given.is_floating_point() or given.is_complex()
-
-
-def _is_endless(expected: torch.Tensor, given: torch.Tensor) -> bool:
-    """Tell whether a value is none; a tensor of another shape may be too long to look through."""
-    return expected.shape == given.shape and not bool(torch.isfinite(given).all())
+            told = said.get(what, f"has {what}")
+            raise UserError(f"does not fit its network: {told} tensors {first_names(names)}")
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ Nothing falls back to random weights by itself, and no tensor is skipped but the
 import hashlib
 import socket
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,8 @@ from asl_exp.config.errors import WeightsError, first_line
 from asl_exp.config.process_setup import collector_paused
 from asl_exp.config.schema import BackboneConfig
 from asl_exp.data.cache_files import file_digest
+
+Tensors = Mapping[str, torch.Tensor]
 
 RANDOM = "random initialisation"
 _CONNECT_TIMEOUT_S = 5.0  # a server that is there answers in less, also far away
@@ -179,39 +181,48 @@ def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def _fill(
-    network: nn.Module, given: dict[str, torch.Tensor], source: str, digest: str
-) -> WeightsReport:
+def _fill(network: nn.Module, given: Tensors, source: str, digest: str) -> WeightsReport:
     """Copy all tensors but the classifier's; missing, unknown or misshapen ones are an error."""
     classifier = _classifier_names(network)
     expected = {k: v for k, v in network.state_dict().items() if k not in classifier}
-    counters = {name for name in expected if name.endswith("num_batches_tracked")}
-    missing = sorted(expected.keys() - given.keys() - counters)
-    unknown = sorted(given.keys() - expected.keys() - classifier)
-    misshapen = [
-        f"{name} {tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & given.keys())
-        if given[name].shape != expected[name].shape
-    ]
-    strange = [
-        f"{name} {str(given[name].dtype).removeprefix('torch.')}"
-        for name in sorted(expected.keys() & given.keys())
-        if expected[name].is_floating_point() != given[name].is_floating_point()
-    ]
-    if missing or unknown or misshapen or strange:
-        raise WeightsError(_mismatch(source, missing, unknown, misshapen, strange))
-    infinite = [n for n in sorted(expected.keys() & given.keys()) if not given[n].isfinite().all()]
+    taken = {k: v for k, v in given.items() if k not in classifier}
+    wrong = misfits(expected, taken)
+    wrong["missing"] = [n for n in wrong["missing"] if not n.endswith("num_batches_tracked")]
+    infinite = wrong.pop("infinite")
+    if any(wrong.values()):
+        raise WeightsError(_mismatch(source, wrong, expected, taken))
     if infinite:
         raise WeightsError(
             f"backbone.weights: {source} holds infinite or NaN values in {len(infinite)} tensors: "
             f"{', '.join(infinite[:3])}; it is damaged"
         )
-    network.load_state_dict({k: given[k] for k in expected.keys() & given.keys()}, strict=False)
+    network.load_state_dict(taken, strict=False)
     left_out = sorted(classifier & given.keys())
     n_classes = max((given[name].shape[0] for name in left_out), default=0)
-    return WeightsReport(
-        True, source, digest, len(expected.keys() & given.keys()), tuple(left_out), n_classes
-    )
+    return WeightsReport(True, source, digest, len(taken), tuple(left_out), n_classes)
+
+
+def misfits(expected: Tensors, given: Tensors) -> dict[str, list[str]]:
+    """Return the names of tensors that do not fit, by what is wrong with them."""
+    both = sorted(expected.keys() & given.keys())
+    fitting = {name for name in both if expected[name].shape == given[name].shape}
+    return {
+        "missing": sorted(expected.keys() - given.keys()),
+        "unknown": sorted(given.keys() - expected.keys()),
+        "misshapen": [name for name in both if name not in fitting],
+        "of another kind": [
+            name
+            for name in both
+            if expected[name].is_floating_point() != given[name].is_floating_point()
+            or given[name].is_complex()
+        ],
+        "infinite": [n for n in both if n in fitting and not bool(given[n].isfinite().all())],
+    }
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Return some tensors' names, for a message."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _classifier_names(network: nn.Module) -> set[str]:
@@ -225,18 +236,22 @@ def _classifier_names(network: nn.Module) -> set[str]:
 
 
 def _mismatch(
-    source: str, missing: list[str], unknown: list[str], misshapen: list[str], strange: list[str]
+    source: str, wrong: Mapping[str, list[str]], expected: Tensors, given: Tensors
 ) -> str:
     lines = [f"backbone.weights: {source} does not fit the network of backbone.name:"]
-    for what, names in (
-        ("missing in the file", missing),
-        ("unknown to the network", unknown),
-        ("of another shape", misshapen),
-        ("of whole numbers or another kind", strange),
-    ):
-        if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            lines.append(f"  {len(names)} tensors {what}: {shown}")
+    for what, tensors in (
+        ("missing in the file", wrong["missing"]),
+        ("unknown to the network", wrong["unknown"]),
+        ("of another shape", [
+            f"{n} {tuple(given[n].shape)} instead of {tuple(expected[n].shape)}"
+            for n in wrong["misshapen"]
+        ]),
+        ("of whole numbers or another kind", [
+            f"{n} {str(given[n].dtype).removeprefix('torch.')}" for n in wrong["of another kind"]
+        ]),
+    ):  # fmt: skip
+        if tensors:
+            lines.append(f"  {len(tensors)} tensors {what}: {first_names(tensors)}")
     lines.append("  choose the backbone.name (and backbone.options) that the weights were made for")
     return "\n".join(lines)
 
