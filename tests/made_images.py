@@ -1,6 +1,7 @@
 """Images and folders that the tests of the data room make."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,12 @@ def manifest(path: Path, lines: list[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
+
+
+def listed_in(path: Path, *lines: str, **keys: Any) -> DataConfig:
+    """Write a CSV of the lines given; return the data that it lists, with a cache beside it."""
+    file, cache = manifest(path, list(lines)), path.with_name("cache")
+    return DataConfig(source="manifest", manifest=str(file), cache_dir=str(cache), **keys)
 
 
 def refused(config: DataConfig) -> str:

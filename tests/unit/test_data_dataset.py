@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_images import class_folder, detailed, manifest, picture, save
+from made_images import class_folder, detailed, listed_in, manifest, picture, save
 from PIL import Image
 
 from asl_exp.config.errors import DataError
@@ -87,9 +87,7 @@ def test_the_same_bytes_on_both_sides_leak(tmp_path: Path) -> None:
             path = tmp_path / f"{group}{label}.png"
             save(picture(1 if label == "A" else ord(group)), path)
             lines.append(f"{path.name},{label},{group}")
-    csv = manifest(tmp_path / "m.csv", lines)
-    data = load(DataConfig(source="manifest", manifest=str(csv), cache_dir=str(tmp_path / "c")))
-    assert data.leaks
+    assert load(listed_in(tmp_path / "m.csv", *lines)).leaks
 
 
 def test_the_column_split_is_followed(tmp_path: Path) -> None:
@@ -98,14 +96,11 @@ def test_the_column_split_is_followed(tmp_path: Path) -> None:
         for label in "AB":
             save(picture(number + 50 * (label == "B")), tmp_path / f"{label}{number}.png")
             lines.append(f"{label}{number}.png,{label},{split}")
-    csv = manifest(tmp_path / "m.csv", lines)
-    config = DataConfig(
-        source="manifest", manifest=str(csv), split="column", cache_dir=str(tmp_path / "c")
-    )
+    config = listed_in(tmp_path / "m.csv", *lines, split="column")
     data = load(config)
     assert sorted(data.splits["test"].table["key"]) == ["A3.png", "B3.png"]
     assert not data.leaks
-    manifest(csv, [line for line in lines if line != "B3.png,B,test"])
+    manifest(tmp_path / "m.csv", [line for line in lines if line != "B3.png,B,test"])
     with pytest.raises(DataError, match=r"data\.split: column, but test has no image of B"):
         load(config)
 
@@ -136,8 +131,7 @@ def test_truncation_is_found_where_groups_are_known(tmp_path: Path) -> None:
         lines.append(f"{number}.jpg,{'AB'[number % 2]},g{number // 2}")
     broken = tmp_path / "4.jpg"
     broken.write_bytes(broken.read_bytes()[:-300])
-    csv = manifest(tmp_path / "m.csv", lines)
-    config = DataConfig(source="manifest", manifest=str(csv), cache_dir=str(tmp_path / "c"))
+    config = listed_in(tmp_path / "m.csv", *lines)
     for store in (True, False):
         with pytest.raises(DataError, match=r"1 images cannot be read[\s\S]*4\.jpg: .*truncated"):
             load(changed(config, store=store))

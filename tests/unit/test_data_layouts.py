@@ -10,7 +10,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from made_images import manifest, picture, refused, save
+from made_images import listed_in, picture, refused, save
 
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, HandConfig
@@ -654,11 +654,11 @@ def test_a_manifest_in_another_encoding_says_how_to_save_it(
 def test_columns_that_are_not_followed_are_named(tmp_path: Path) -> None:
     made(tmp_path, "A", "B")
     lines = ["path,label,Split,signer_id", "A/i0.png,A,train,7", "B/i0.png,B,Testing,8"]
-    keys = {"source": "manifest", "manifest": str(manifest(tmp_path / "m.csv", lines))}
-    notes = list_images(DataConfig(**keys)).notes
+    config = listed_in(tmp_path / "m.csv", *lines)
+    notes = list_images(config).notes
     assert any("the columns signer_id are not read" in note for note in notes)
     assert any("column split is not followed" in note for note in notes)
-    followed = list_images(DataConfig(**keys, split="column"))
+    followed = list_images(config.model_copy(update={"split": "column"}))
     assert set(followed.images["split"]) == {"train", "test"}
     assert not any("not followed" in note for note in followed.notes)
 
@@ -719,8 +719,7 @@ def test_no_class_is_called_what_a_model_answers(label: str, tmp_path: Path) -> 
 def test_tables_with_faulty_columns_are_refused(
     lines: list[str], said: str, tmp_path: Path
 ) -> None:
-    config = DataConfig(source="manifest", manifest=str(manifest(tmp_path / "m.csv", lines)))
-    told = refused(config)
+    told = refused(listed_in(tmp_path / "m.csv", *lines))
     assert said in told
     assert told.startswith("data.manifest: ")
 
@@ -737,9 +736,7 @@ def test_a_manifest_that_is_no_file_is_refused_at_once(kind: str, tmp_path: Path
 @pytest.mark.parametrize("path", ["x/" * 2500 + "a.png", "y" * 5000, "a\0b.png", "A/none.png"])
 def test_paths_in_a_manifest_that_lead_nowhere_are_counted(path: str, tmp_path: Path) -> None:
     made(tmp_path, "A")
-    lines = ["path,label", f"{path},A", "A/i0.png,B"]
-    config = DataConfig(source="manifest", manifest=str(manifest(tmp_path / "m.csv", lines)))
-    said = refused(config)
+    said = refused(listed_in(tmp_path / "m.csv", "path,label", f"{path},A", "A/i0.png,B"))
     assert said.startswith("1 of 2 images are not there")
     assert len(said) < 1000
 
@@ -789,7 +786,6 @@ def test_a_folder_that_is_listed_and_not_entered_has_no_missing_images(tmp_path:
 
 def test_a_manifest_that_may_not_be_read_is_no_bad_csv(tmp_path: Path) -> None:
     made(tmp_path, "A", "B")
-    file = manifest(tmp_path / "m.csv", ["path,label", "A/i0.png,A", "B/i0.png,B"])
-    config = DataConfig(source="manifest", manifest=str(file))
-    said = refused_to_others(config, file, 0)
+    config = listed_in(tmp_path / "m.csv", "path,label", "A/i0.png,A", "B/i0.png,B")
+    said = refused_to_others(config, tmp_path / "m.csv", 0)
     assert said.endswith("cannot be read: permission denied; give yourself the right to read it")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_images import detailed, picture, save
+from made_images import detailed, listed_in, picture, save
 from PIL import Image
 
 from asl_exp.config.schema import DataConfig
@@ -144,10 +144,7 @@ def test_groups_that_are_given_need_no_caution(tmp_path: Path) -> None:
     for path, image, recording in numbered():
         save(image, tmp_path / path)
         lines.append(f"{path.as_posix()},{path.parts[0]},{recording}")
-    (tmp_path / "m.csv").write_text("\n".join(lines))
-    config = DataConfig(
-        source="manifest", manifest=str(tmp_path / "m.csv"), cache_dir=str(tmp_path / "c")
-    )
+    config = listed_in(tmp_path / "m.csv", *lines)
     data = load_letters(config, image_size=16, interpolation="bilinear", seed=0)
     assert (data.caution, data.cautions, data.grouping.kind) == ("", {}, "given")
 

@@ -6,21 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_images import class_folder, manifest, picture, refused, save
+from made_images import class_folder, listed_in, manifest, picture, refused, save
 from PIL import Image
 
 from asl_exp.config.errors import DataError
 from asl_exp.config.schema import DataConfig, SyntheticConfig
 from asl_exp.data.sources.selection import check_source, list_images
-
-
-def config(**keys: Any) -> DataConfig:
-    return DataConfig(**keys)
-
-
-def rows(path: Path, *lines: str) -> DataConfig:
-    return config(source="manifest", manifest=str(manifest(path, list(lines))))
-
 
 # --- a folder per class
 
@@ -30,7 +21,7 @@ def test_a_folder_is_listed_by_class_at_any_depth(tmp_path: Path) -> None:
     save(picture(9), root / "A" / "more" / "ä b.PNG")
     (root / "A" / ".hidden.jpg").touch()
     (root / "A" / "notes.txt").touch()
-    images = list_images(config(source="folder", root=str(root))).images
+    images = list_images(DataConfig(source="folder", root=str(root))).images
     assert images["key"].tolist() == [
         "A/A0.jpg",
         "A/A1.jpg",
@@ -50,7 +41,7 @@ def test_keys_are_below_the_folder_however_it_is_written(
     root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(class_folder(tmp_path / "photos", "AB", each=1))
-    given = config(source="folder", root=root.format(above=tmp_path))
+    given = DataConfig(source="folder", root=root.format(above=tmp_path))
     images = list_images(given).images
     assert images["key"].tolist() == ["A/A0.jpg", "B/B0.jpg"]
     assert all(Path(path).is_file() for path in images["path"])
@@ -60,7 +51,7 @@ def test_links_that_loop_are_entered_once(tmp_path: Path) -> None:
     root = class_folder(tmp_path, "AB", each=2)
     (root / "A" / "up").symlink_to(root / "A", target_is_directory=True)
     (root / "B" / "self").symlink_to(root / "B" / "self")
-    assert len(list_images(config(source="folder", root=str(root))).images) == 4
+    assert len(list_images(DataConfig(source="folder", root=str(root))).images) == 4
 
 
 @pytest.mark.parametrize(
@@ -79,7 +70,7 @@ def test_folders_without_images_are_refused(made: list[str], message: str, tmp_p
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir() if name.endswith("/") else path.touch()
     (tmp_path / "root").mkdir(exist_ok=True)
-    said = refused(config(source="folder", root=str(tmp_path / "root")))
+    said = refused(DataConfig(source="folder", root=str(tmp_path / "root")))
     assert said.startswith("data.root: ")
     assert message in said
 
@@ -87,7 +78,7 @@ def test_folders_without_images_are_refused(made: list[str], message: str, tmp_p
 def test_a_missing_folder_names_what_is_there(tmp_path: Path) -> None:
     class_folder(tmp_path / "photos")
     (tmp_path / ".git").mkdir()
-    said = refused(config(source="folder", root=str(tmp_path / "fotos")))
+    said = refused(DataConfig(source="folder", root=str(tmp_path / "fotos")))
     assert "did you mean 'photos'?" in said
     assert f"there is no folder '{tmp_path / 'fotos'}'" in said
     assert said.endswith(f"{tmp_path} has photos")
@@ -102,7 +93,7 @@ def test_many_files_of_another_type_are_refused_without_opening_them(
     (tmp_path / "A").mkdir()
     for number in range(20_000):
         os.close(os.open(tmp_path / "A" / f"{number}.txt", os.O_CREAT))
-    said = refused(config(source="folder", root=str(tmp_path)))
+    said = refused(DataConfig(source="folder", root=str(tmp_path)))
     assert "has 20000 files (.txt) but no image" in said
     assert not opened
 
@@ -113,7 +104,7 @@ def test_many_files_of_another_type_are_refused_without_opening_them(
 def test_a_manifest_is_relative_to_its_own_folder(tmp_path: Path) -> None:
     save(picture(1), tmp_path / "set" / "ä b.jpg")
     save(picture(2), tmp_path / "set" / "c.jpg")
-    given = rows(tmp_path / "set" / "m.csv", "path,label,group", "ä b.jpg,A,g1", "c.jpg,NA,g2")
+    given = listed_in(tmp_path / "set" / "m.csv", "path,label,group", "ä b.jpg,A,g1", "c.jpg,NA,g2")
     images = list_images(given).images
     assert images["label"].tolist() == ["A", "NA"]
     assert images["group"].tolist() == ["g1", "g2"]
@@ -122,14 +113,14 @@ def test_a_manifest_is_relative_to_its_own_folder(tmp_path: Path) -> None:
 
 
 def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
-    said = refused(config(source="manifest", manifest=str(tmp_path / "m.csv")))
+    said = refused(DataConfig(source="manifest", manifest=str(tmp_path / "m.csv")))
     assert "there is no file" in said
-    assert "is empty; it needs the columns" in refused(rows(tmp_path / "e.csv", ""))
-    assert "is a folder" in refused(config(source="manifest", manifest=str(tmp_path)))
+    assert "is empty; it needs the columns" in refused(listed_in(tmp_path / "e.csv", ""))
+    assert "is a folder" in refused(DataConfig(source="manifest", manifest=str(tmp_path)))
 
 
 def test_missing_images_are_counted_before_any_is_read(tmp_path: Path) -> None:
-    given = rows(tmp_path / "m.csv", "path,label", "a.jpg,A", "b.jpg,B")
+    given = listed_in(tmp_path / "m.csv", "path,label", "a.jpg,A", "b.jpg,B")
     said = refused(given)
     assert said.startswith("2 of 2 images are not there")
     assert "data.max_unreadable=2" in said
@@ -138,7 +129,7 @@ def test_missing_images_are_counted_before_any_is_read(tmp_path: Path) -> None:
 
 def test_sources_and_external_sets_come_from_the_column(tmp_path: Path) -> None:
     lines = [f"{source}{label}.jpg,{label},{source}" for source in "xyz" for label in "ABC"]
-    given = rows(tmp_path / "m.csv", "path,label,source", *lines)
+    given = listed_in(tmp_path / "m.csv", "path,label,source", *lines)
     listing = list_images(given.model_copy(update={"external": ["z"], "classes": "A-B"}))
     assert set(listing.images["source"]) == {"x", "y"}
     assert listing.classes == ("A", "B")
@@ -161,7 +152,7 @@ def test_sources_and_external_sets_come_from_the_column(tmp_path: Path) -> None:
 def test_names_that_are_not_there(keys: dict[str, Any], message: str, tmp_path: Path) -> None:
     save(picture(1), tmp_path / "a.jpg")
     save(picture(2), tmp_path / "b.jpg")
-    given = rows(tmp_path / "m.csv", "path,label,source", "a.jpg,A,set_x", "b.jpg,B,set_x")
+    given = listed_in(tmp_path / "m.csv", "path,label,source", "a.jpg,A,set_x", "b.jpg,B,set_x")
     assert message in refused(given.model_copy(update=keys))
 
 
@@ -173,7 +164,7 @@ def test_external_folders_and_manifests_have_their_own_names(tmp_path: Path) -> 
     folder = class_folder(tmp_path / "out", "BC")
     csv = manifest(tmp_path / "far.csv", ["path,label", "out/B/B0.jpg,B"])
     listing = list_images(
-        config(source="folder", root=str(inside), external=[str(folder), str(csv)])
+        DataConfig(source="folder", root=str(inside), external=[str(folder), str(csv)])
     )
     assert {name: len(rows) for name, rows in listing.external.items()} == {"out": 6, "far": 1}
 
@@ -181,7 +172,7 @@ def test_external_folders_and_manifests_have_their_own_names(tmp_path: Path) -> 
 def test_external_sets_without_a_class_of_ours_or_with_one_name(tmp_path: Path) -> None:
     inside = class_folder(tmp_path / "in", "AB")
     other = class_folder(tmp_path / "out", "XY")
-    given = config(source="folder", root=str(inside), external=[str(other)])
+    given = DataConfig(source="folder", root=str(inside), external=[str(other)])
     assert "'out' has no image of the classes A, B; its labels are X, Y" in refused(given)
     for name in ("out", "OUT", "out."):
         twin = class_folder(tmp_path / "b" / name, "AB")
@@ -192,7 +183,7 @@ def test_external_sets_without_a_class_of_ours_or_with_one_name(tmp_path: Path) 
 def test_links_that_lead_nowhere_are_named_as_links(tmp_path: Path) -> None:
     folder = class_folder(tmp_path / "in", "AB")
     (folder / "A" / "x.jpg").symlink_to("nowhere.jpg")
-    given = config(source="folder", root=str(folder))
+    given = DataConfig(source="folder", root=str(folder))
     with pytest.raises(DataError, match=r"A/x.jpg; remove the links that lead nowhere, or allow"):
         check_source(given)
 
@@ -214,7 +205,7 @@ def kaggle(root: Path, numbers: list[int]) -> Path:
 )
 def test_kaggle_frames_are_grouped_by_session(below: str, tmp_path: Path) -> None:
     root = kaggle(tmp_path, [1, 1000, 1001, 2000, 2001, 2500, 2501, 3000])
-    given = config(source="asl_alphabet", root=str(root / below), classes=["A", "del"])
+    given = DataConfig(source="asl_alphabet", root=str(root / below), classes=["A", "del"])
     images = list_images(given).images
     groups = dict(zip(images["key"], images["group"], strict=True))
     assert [groups[f"A/A{n}.jpg"] for n in (1, 1000, 1001, 2000)] == [
@@ -229,14 +220,14 @@ def test_kaggle_frames_are_grouped_by_session(below: str, tmp_path: Path) -> Non
 def test_kaggle_files_without_frame_numbers_are_refused(tmp_path: Path) -> None:
     root = class_folder(tmp_path, "AB", each=1)
     save(picture(1), root / "A" / "me.jpg")
-    said = refused(config(source="asl_alphabet", root=str(root)))
+    said = refused(DataConfig(source="asl_alphabet", root=str(root)))
     assert "1 files" in said
     assert "have no frame number (A/me.jpg)" in said
 
 
 def test_kaggle_without_a_copy_or_kagglehub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    said = refused(config(source="asl_alphabet"))
+    said = refused(DataConfig(source="asl_alphabet"))
     assert "kagglehub, which fetches the set, is not installed" in said
     assert "pip install asl-exp[kaggle]" in said
 
@@ -246,7 +237,7 @@ def test_kaggle_is_fetched_by_kagglehub(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     root = kaggle(tmp_path, [1, 1500])
     monkeypatch.setattr(kagglehub, "dataset_download", lambda handle: str(root))
-    listing = list_images(config(source="asl_alphabet", classes=["A", "del"]))
+    listing = list_images(DataConfig(source="asl_alphabet", classes=["A", "del"]))
     assert sorted(set(listing.images["group"])) == ["kaggle_s1", "kaggle_s2"]
 
     def offline(handle: str) -> str:
@@ -254,7 +245,7 @@ def test_kaggle_is_fetched_by_kagglehub(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     monkeypatch.setattr(kagglehub, "dataset_download", offline)
     with pytest.raises(DataError, match=r"could not be fetched from Kaggle: no route"):
-        list_images(config(source="asl_alphabet"))
+        list_images(DataConfig(source="asl_alphabet"))
 
 
 # --- the embedded signer
@@ -262,7 +253,7 @@ def test_kaggle_is_fetched_by_kagglehub(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_synthetic_signers_are_groups_and_the_external_ones_others() -> None:
     few = SyntheticConfig(signers=3, images_per_letter=2, external_signers=2)
-    listing = list_images(config(synthetic=few, classes="A-C", external=["synthetic_external"]))
+    listing = list_images(DataConfig(synthetic=few, classes="A-C", external=["synthetic_external"]))
     assert len(listing.images) == 3 * 3 * 2
     assert listing.images["group"].nunique() == 3
     external = listing.external["synthetic_external"]
@@ -271,9 +262,9 @@ def test_synthetic_signers_are_groups_and_the_external_ones_others() -> None:
 
 
 def test_synthetic_names_that_it_does_not_have() -> None:
-    assert "has no class 'thumb'" in refused(config(classes=["A", "thumb"]))
+    assert "has no class 'thumb'" in refused(DataConfig(classes=["A", "thumb"]))
     none = SyntheticConfig(external_signers=0)
-    said = refused(config(synthetic=none, external=["synthetic_external"]))
+    said = refused(DataConfig(synthetic=none, external=["synthetic_external"]))
     assert "data.synthetic.external_signers=0" in said
 
 
