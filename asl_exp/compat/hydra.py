@@ -24,19 +24,6 @@ from omegaconf import DictConfig, OmegaConf, _utils, open_dict
 from asl_exp.compat.hydra_plain import composed_plainly, yaml_loader
 from asl_exp.compat.quick_start import Later
 
-__all__ = [
-    "as_written",
-    "compose_no_more_than_needed",
-    "composed",
-    "grid_sweeper",
-    "has_engine",
-    "keep_store_whole",
-    "load_launchers",
-    "opened",
-    "register_sweeper",
-    "returned",
-]
-
 
 @contextmanager
 def opened(config_dir: str, searchpath: Sequence[str] = ()) -> Iterator[None]:
