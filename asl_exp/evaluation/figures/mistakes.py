@@ -45,35 +45,30 @@ def mistakes_figure(
 ) -> None:
     """Draw images `(M, S, S, 3)` with a caption and a file name each."""
     told = [what, *line.split("\n")] + ([] if captions else ["no mistakes"])
-    top, columns = heading(told), max(3, min(COLUMNS, len(images)))
-    tall = SIDE + 2 * LINE + GAP
-    width = 2 * MARGIN + columns * (SIDE + GAP)
-    sheet = new_sheet(told, width, top + -(-len(images) // columns) * tall + MARGIN)
+    columns, tall = max(3, min(COLUMNS, len(images))), SIDE + 2 * LINE + GAP
+    n_rows = -(-len(images) // columns)
+    sheet, top = _new_sheet(told, 2 * MARGIN + columns * (SIDE + GAP), n_rows * tall)
     for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(place, columns)
         left, above = MARGIN + column * (SIDE + GAP), top + row * tall
         write(sheet, (left, above), caption[0], canvas.BLACK)
-        paste(sheet, (left, above + LINE), image, SIDE)
+        _paste(sheet, (left, above + LINE), image, SIDE)
         name = canvas.shortened(caption[1], LONGEST_NAME)
         write(sheet, (left, above + LINE + SIDE + 2), name, canvas.GREY, 11)
     canvas.save_picture(sheet, path, "\n".join(told))
 
 
-def heading(told: Sequence[str]) -> int:
-    """Return the pixels that a sheet's title takes, a row a line."""
-    return MARGIN + LINE * len(told) + GAP
-
-
-def new_sheet(told: Sequence[str], width: int, height: int) -> Image.Image:
-    """Return a white sheet with its title, no row of which is wider."""
-    sheet = Image.new("RGB", (width, height), "white")
+def _new_sheet(told: Sequence[str], width: int, height: int) -> tuple[Image.Image, int]:
+    """Return a white sheet with its title, no row of which is wider, and where the rest begins."""
+    top = MARGIN + LINE * len(told) + GAP
+    sheet = Image.new("RGB", (width, top + height + MARGIN), "white")
     for place, row in enumerate(told):
         shown = canvas.shortened(row, width // 7)
         write(sheet, (MARGIN, MARGIN + place * LINE), shown, canvas.BLACK)
-    return sheet
+    return sheet, top
 
 
-def paste(sheet: Image.Image, place: tuple[int, int], image: Images, side: int) -> None:
+def _paste(sheet: Image.Image, place: tuple[int, int], image: Images, side: int) -> None:
     """Put an image (S, S, 3) there, so many pixels wide and high."""
     sheet.paste(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR), place)
 
@@ -171,11 +166,10 @@ def pairs_figure(
         line: below it; may have several lines.
     """
     rows = [what, *line.split("\n")] + ([] if pairs else ["no mistakes"])
-    top, columns = heading(rows), _MISTAKES + 2 * _BESIDE
-    width = 2 * MARGIN + columns * (_SIDE + _GAP) + 2 * MARGIN
-    sheet = new_sheet(rows, width, top + len(pairs) * (_SIDE + LINE + _GAP) + MARGIN)
+    columns, tall = _MISTAKES + 2 * _BESIDE, _SIDE + LINE + _GAP
+    sheet, top = _new_sheet(rows, 4 * MARGIN + columns * (_SIDE + _GAP), len(pairs) * tall)
     for row, (pair, images) in enumerate(pairs):
-        _draw_pair(sheet, top + row * (_SIDE + LINE + _GAP), pair, images, classes)
+        _draw_pair(sheet, top + row * tall, pair, images, classes)
     canvas.save_picture(sheet, path, "\n".join(rows))
 
 
@@ -193,5 +187,5 @@ def _draw_pair(
         if len(rows):
             write(sheet, (left, top), caption, colour)
         for place in range(len(rows)):
-            paste(sheet, (left + place * (_SIDE + _GAP), top + LINE), next(taken), _SIDE)
+            _paste(sheet, (left + place * (_SIDE + _GAP), top + LINE), next(taken), _SIDE)
         left += columns * (_SIDE + _GAP) + MARGIN
