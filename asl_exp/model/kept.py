@@ -21,9 +21,6 @@ from asl_exp.model.backbone import Preprocessing, build_backbone, planned_weight
 from asl_exp.model.classifier import LetterClassifier, build_classifier, pooled_width
 from asl_exp.model.weights import Tensors, first_names, misfits
 
-_CHECKED: Final = ("image_size", "mean", "std", "interpolation")
-
-
 NOT_SURE: Final = "not sure"
 """The answer where the highest probability is below the model's threshold."""
 
@@ -221,11 +218,11 @@ def _preprocessing(given: Any) -> Preprocessing:
         )
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
     try:
-        checked = BackboneConfig.model_validate({k: values[k] for k in sorted(_CHECKED)})
+        checked = BackboneConfig.model_validate({k: values[k] for k in sorted(expected)})
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise UserError(f"damaged: its preprocessing has a faulty {key}") from None
-    if None in (checked.image_size, checked.mean, checked.std, checked.interpolation):
+    if None in (getattr(checked, key) for key in expected):
         raise UserError("damaged: it does not say how images become its input")
     return Preprocessing(
         **{**given, "mean": tuple(checked.mean or ()), "std": tuple(checked.std or ())}

@@ -156,15 +156,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             return tensors
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make torch.load raise eight kinds of errors
-        raise _unreadable(path, error) from error
+        raise WeightsError(
+            f"backbone.weights: cannot read '{path}' ({first_line(error)}); allowed are "
+            "safetensors files and torch files that hold nothing but tensors"
+        ) from error
     return _state_dict(content, path)
-
-
-def _unreadable(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(
-        f"backbone.weights: cannot read '{path}' ({first_line(error)}); allowed are safetensors "
-        "files and torch files that hold nothing but tensors"
-    )
 
 
 def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
