@@ -253,6 +253,12 @@ def test_only_documented_formats_are_opened(name: str, form: str, tmp_path: Path
                 opened(source)
 
 
+def ramp(highest: int, channels: int) -> np.ndarray:
+    """Return (64, 64, channels) of 16 bits that rise from left to right."""
+    row = np.linspace(0, highest, 64).astype(np.uint16)
+    return np.repeat(np.tile(row, (64, 1))[..., None], channels, 2)
+
+
 def deep_png(values: np.ndarray) -> bytes:
     """Return a PNG of 16 bits a channel: (H, W, 3), (H, W, 1) or, transparent, one more."""
     height, width, channels = values.shape
@@ -275,8 +281,7 @@ def test_fewer_bits_in_a_file_of_sixteen_are_not_dark(
     bits: int, channels: int, opaque: int | str
 ) -> None:
     highest = (1 << bits) - 1
-    ramp = np.linspace(0, highest, 64).astype(np.uint16)
-    values = np.repeat(np.tile(ramp, (64, 1))[..., None], channels, 2)
+    values = ramp(highest, channels)
     if channels in (2, 4):
         values[..., -1] = highest if opaque == "as deep" else opaque
     source = deep_png(values)
@@ -323,8 +328,7 @@ def test_fewer_bits_in_a_tiff_of_sixteen_are_not_dark(
     channels: int, bits: int, packed: bool, order: str
 ) -> None:
     highest = (1 << bits) - 1
-    ramp = np.linspace(0, highest, 64).astype(np.uint16)
-    values = np.repeat(np.tile(ramp, (64, 1))[..., None], channels, 2)
+    values = ramp(highest, channels)
     if channels > 3:
         values[..., 3] = highest if channels == 4 else 0
     pixels = read(deep_tiff(values, order, packed), size=64, interpolation="nearest")
@@ -334,8 +338,7 @@ def test_fewer_bits_in_a_tiff_of_sixteen_are_not_dark(
 
 
 def test_a_tiff_of_sixteen_bits_may_have_white_as_nought() -> None:
-    values = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))[..., None]
-    pixels = read(deep_tiff(values, "<", False, white=0), size=64, interpolation="nearest")
+    pixels = read(deep_tiff(ramp(65535, 1), "<", False, white=0), size=64, interpolation="nearest")
     assert pixels[0, 0].min() == 255
     assert pixels[0, -1].max() == 0
 
