@@ -1,6 +1,6 @@
 """Starts the agents of a command: here, as processes of this machine, or as jobs of an engine.
 
-Agents know the user's command line and the storage, and nothing of each other.
+Agents know the study's plan, with its storage, and nothing of each other.
 """
 
 import multiprocessing
@@ -10,11 +10,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -27,7 +26,7 @@ from asl_exp.config.machine_checks import visible_gpus
 from asl_exp.config.overrides import quoted_override
 from asl_exp.config.process_setup import end_silently, raise_interrupts
 from asl_exp.config.redact import scrubbed
-from asl_exp.config.study_plan import Plan, plan_study
+from asl_exp.config.study_plan import Plan
 from asl_exp.study.agent import work
 from asl_exp.study.claims import Budget
 from asl_exp.study.progress import Lines
@@ -50,16 +49,11 @@ class Command:
     """What every agent is told.
 
     Attributes:
-        arguments: of the command line.
-        searchpath: folders of the user's own configuration files.
-        folder: of the study.
         id: of this command, to tell its trials from those of others.
         parent_id: of the study's MLflow run in the store of the command's machine.
     """
 
-    arguments: tuple[str, ...]
-    searchpath: tuple[str, ...]
-    folder: Path
+    plan: Plan
     id: str
     parent_id: str | None
 
@@ -77,13 +71,12 @@ def run_agents(
         UserError, RunError: the first that an agent met.
         Interrupted: Ctrl-C or SIGTERM, after all have ended.
     """
-    n_agents = opened.plan.sweep.agents
     if Budget(opened, command.id).is_spent():
         return
     if has_engine(config):
-        faults = _run_jobs(opened.plan, command, lines, config, hydra_context)
-    elif n_agents > 1:
-        faults = _run_processes(command, n_agents, lines)
+        faults = _run_jobs(command, lines, config, hydra_context)
+    elif command.plan.sweep.agents > 1:
+        faults = _run_processes(command, lines)
     else:
         work(opened, command.id, command.parent_id, lines.show)
         faults = []
@@ -93,16 +86,16 @@ def run_agents(
         raise WorkerError("all agents ended before the study did: killed, or out of memory")
 
 
-def _run_processes(command: Command, n_agents: int, lines: Lines) -> list[Fault]:
+def _run_processes(command: Command, lines: Lines) -> list[Fault]:
     """Run agents as processes that share what they import."""
     context = multiprocessing.get_context(METHOD)
     begin_forking(__name__)
     agents: list[BaseProcess] = []
     pipes: list[Connection] = []
     try:
-        for number in range(n_agents):
+        for number in range(command.plan.sweep.agents):
             receiving, sending = context.Pipe(duplex=False)
-            agent = context.Process(target=_process, args=(command, number, n_agents, sending))
+            agent = context.Process(target=_process, args=(command, number, sending))
             agent.start()
             sending.close()
             agents.append(agent)
@@ -142,13 +135,13 @@ def _faults(pipes: list[Connection]) -> list[Fault]:
     return faults
 
 
-def _process(command: Command, number: int, n_agents: int, told: Connection) -> None:
+def _process(command: Command, number: int, told: Connection) -> None:
     """Be one of several agents of a machine."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process hands on what it gets
         raise_interrupts(signal.SIGTERM, once=True)
         threading.Thread(target=end_with_parent, daemon=True).start()
-        fault = _work(command, (number, n_agents))
+        fault = _work(command, number)
         end_silently(signal.SIGTERM)
     except Interrupted as interruption:
         sys.exit(interruption.exit_status)
@@ -157,19 +150,17 @@ def _process(command: Command, number: int, n_agents: int, told: Connection) -> 
         sys.exit(1)
 
 
-def _work(command: Command, share: tuple[int, int] | None) -> Fault | None:
+def _work(command: Command, number: int | None) -> Fault | None:
     """Work on the study as one agent; return the fault that ended it.
 
     Args:
         command: of the user.
-        share: the agent's number and how many share the machine; None: it is not shared.
+        number: of the agent among those that share the machine; None: it is not shared.
     """
     try:
-        plan = plan_study(command.arguments, command.searchpath)
-        plan = replace(plan, folder=command.folder)
-        if share is not None:
-            share_machine(plan, *share)
-        work(open_study(plan), command.id, command.parent_id)
+        if number is not None:
+            share_machine(command.plan, number)
+        work(open_study(command.plan), command.id, command.parent_id)
     except (UserError, RunError) as error:
         return error
     except LOST as error:
@@ -177,7 +168,7 @@ def _work(command: Command, share: tuple[int, int] | None) -> Fault | None:
     return None
 
 
-def share_machine(plan: Plan, number: int, n_agents: int) -> None:
+def share_machine(plan: Plan, number: int) -> None:
     """Give an agent GPUs of its own, or its share of the cores; devices are reused in turn."""
     trainer, gpus = plan.base.trainer, visible_gpus()
     if trainer.accelerator != "cpu" and gpus:
@@ -187,34 +178,34 @@ def share_machine(plan: Plan, number: int, n_agents: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
     elif hasattr(os, "sched_setaffinity"):  # macOS cannot; there its scheduler shares the cores
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[number::n_agents] or [cores[number % len(cores)]])
+        os.sched_setaffinity(0, cores[number :: plan.sweep.agents] or [cores[number % len(cores)]])
 
 
 def _run_jobs(
-    plan: Plan, command: Command, lines: Lines, config: DictConfig, hydra_context: HydraContext
+    command: Command, lines: Lines, config: DictConfig, hydra_context: HydraContext
 ) -> list[Fault]:
     """Run agents as jobs of the engine that ``hydra/launcher`` names."""
-    folder, n_agents = plan.folder / "agents", plan.sweep.agents
+    folder = command.plan.folder / "agents"
     own = config.copy()
     with open_dict(own):
         own.hydra.sweep.dir = str(folder)
-    on_one_machine = "joblib" in str(config.hydra.launcher._target_)
+    shared = "joblib" in str(config.hydra.launcher._target_)
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=hydra_context,
-        task_function=partial(_job, command, n_agents if on_one_machine else None),
+        task_function=partial(_job, command, shared),
         config=own,
     )
     sweep_dir = quoted_override("hydra.sweep.dir", str(folder))
-    jobs = [[sweep_dir, f"hydra.sweep.subdir='{n}'"] for n in range(n_agents)]
+    numbers = range(command.plan.sweep.agents)
+    jobs = [[sweep_dir, f"hydra.sweep.subdir='{number}'"] for number in numbers]
     with _shown(lines):
         ended = launcher.launch(jobs, initial_job_idx=0)
     return [fault for job in ended if (fault := job.return_value) is not None]
 
 
-def _job(command: Command, n_agents: int | None, _: DictConfig) -> Fault | None:
-    """Be an agent that an engine started; engines give GPUs and cores themselves."""
-    share = None if n_agents is None else (int(HydraConfig.get().job.num), n_agents)
-    return _work(command, share)
+def _job(command: Command, shared: bool, _: DictConfig) -> Fault | None:
+    """Be an agent that an engine started; those of clusters give GPUs and cores themselves."""
+    return _work(command, int(HydraConfig.get().job.num) if shared else None)
 
 
 @contextmanager

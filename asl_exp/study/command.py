@@ -68,8 +68,7 @@ def _run(plan: Plan, arguments: list[str], config: DictConfig, hydra_context: Hy
     try:
         with signals_deferred():
             parent = open_parent(opened)
-        words, command_id = tuple(arguments), uuid4().hex[:12]
-        command = Command(words, plan.searchpath, plan.folder, command_id, parent)
+        command = Command(plan, uuid4().hex[:12], parent)
         for told in outside(plan):
             print(told)
         with Lines(opened) as lines:

@@ -64,7 +64,7 @@ def test_a_system_that_binds_no_process_to_cores(
     with one_thread(True):
         set_up(torch.device("cpu"), trainer)
         assert torch.get_num_threads() == threads
-    share_machine(plan_study(["sweep=nadam_l2_dropout", "trainer.accelerator=cpu"]), 1, 2)
+    share_machine(plan_study(["sweep=nadam_l2_dropout", "trainer.accelerator=cpu"]), 1)
 
 
 @pytest.mark.parametrize(
