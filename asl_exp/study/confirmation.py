@@ -11,9 +11,9 @@ that is finished is never run again, and one that was interrupted is resumed.
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from scipy.special import stdtrit
@@ -151,10 +151,10 @@ def confirm(plan: Plan, survey: Survey, parent_id: str | None) -> list[Compariso
     if best is None:
         return []
     config = trial_config(plan, best)
-    repeat = _Repeater(plan, survey.study.user_attrs, parent_id)
-    winner, default = dict(repeat(config, str(best.number))), None
+    repeated = partial(_repeated, plan, survey.study.user_attrs, parent_id)
+    winner, default = repeated(config, str(best.number)), None
     if signature(config) != signature(plan.base):
-        default = dict(repeat(plan.base, DEFAULT))
+        default = repeated(plan.base, DEFAULT)
     return [
         Comparison(
             metric,
@@ -173,38 +173,31 @@ def _values(found: Mapping[int, Result], metric: str) -> dict[int, float]:
             if metric in result.metrics}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Repeater:
-    """Runs one configuration with other seeds.
+def _repeated(
+    plan: Plan, known: Mapping[str, Any], parent_id: str | None, config: Config, who: str
+) -> dict[int, Result]:
+    """Run a configuration with other seeds; return what each that finished came to.
 
-    Attributes:
+    Args:
         known: attributes of the study; other images are other repetitions.
+        who: the winner's number, or DEFAULT.
     """
-
-    plan: Plan
-    known: Mapping[str, Any]
-    parent_id: str | None
-
-    def __call__(self, config: Config, who: str) -> Iterator[tuple[int, Result]]:
-        """Yield the seed and the result of each repetition that finished."""
-        name = who if who == DEFAULT else f"trial {who}"
-        computed = f"{signature(config)[:8]}{self.known.get(DATA_DIGEST, '')[:4]}"
-        tags = {**child_tags(self.plan, self.parent_id, who), Tag.ROLE: CONFIRMATION}
-        for seed in range(config.seed + 1, config.seed + 1 + self.plan.sweep.confirm):
-            seeded = config.model_copy(update={"seed": seed, "name": f"confirm {name} seed={seed}"})
-            folder = self.plan.folder / FOLDER / f"{computed}_seed{seed}"
-            try:
-                yield seed, self._run(seeded, folder, tags)
-            except RunError as error:
-                console.say(f"confirm {name}, seed {seed}: failed: {scrubbed(str(error))}")
-
-    def _run(self, config: Config, folder: Path, tags: Mapping[str, str]) -> Result:
-        """Return what a repetition came to; it is run unless it is finished."""
-        known = outcome_of(folder)
-        if known is None or known.status != "FINISHED":
-            console.say(f"{config.name} ...")
-            resume = str(folder) if known is not None else False
-            resumed = config.model_copy(update={"resume": resume})
-            observer = Observer(tags, self.known.get(FEATURES_GB))
-            known = run_for_objectives(self.plan, resumed, folder, observer)
-        return known
+    name = who if who == DEFAULT else f"trial {who}"
+    computed = f"{signature(config)[:8]}{known.get(DATA_DIGEST, '')[:4]}"
+    tags = {**child_tags(plan, parent_id, who), Tag.ROLE: CONFIRMATION}
+    observer = Observer(tags, known.get(FEATURES_GB))
+    results = {}
+    for seed in range(config.seed + 1, config.seed + 1 + plan.sweep.confirm):
+        folder = plan.folder / FOLDER / f"{computed}_seed{seed}"
+        result = outcome_of(folder)
+        resume = str(folder) if result is not None else False
+        changed = {"seed": seed, "name": f"confirm {name} seed={seed}", "resume": resume}
+        try:
+            if result is None or result.status != "FINISHED":
+                console.say(f"{changed['name']} ...")
+                seeded = config.model_copy(update=changed)
+                result = run_for_objectives(plan, seeded, folder, observer)
+            results[seed] = result
+        except RunError as error:
+            console.say(f"confirm {name}, seed {seed}: failed: {scrubbed(str(error))}")
+    return results

@@ -117,7 +117,7 @@ def run_trial(opened: OpenStudy, trial: Trial, parent_id: str | None) -> Outcome
     with Heart(storage, trial_id(storage, opened.study, trial.number)):
         values = suggest(trial, plan)
         try:
-            config = trial_config(plan, trial.number, values)
+            config = _config_of(plan, trial.number, values)
         except ConfigError as error:
             return failed("; ".join(error.faults))
         folder = _new_folder(plan.folder / f"{trial.number}_{network_name(config)}")
@@ -136,7 +136,7 @@ def run_trial(opened: OpenStudy, trial: Trial, parent_id: str | None) -> Outcome
             _note_run(trial, folder)
 
 
-def trial_config(plan: Plan, number: int, values: Mapping[str, Any]) -> Config:
+def _config_of(plan: Plan, number: int, values: Mapping[str, Any]) -> Config:
     """Compose a trial's experiment anew, with all its checks.
 
     Raises:
