@@ -5,11 +5,11 @@ import hashlib
 import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers.one_file import OneFile
 
 from asl_exp.config.errors import DataError
 from asl_exp.data.hands import model_file as module
@@ -24,86 +24,61 @@ def packed(file: Path, names: tuple[str, ...] = (PALM_NETWORK, JOINT_NETWORK)) -
     return file
 
 
-class Server:
-    """A stand-in for the published address; it counts what it is asked."""
-
-    def __init__(self, answer: bytes) -> None:
-        self.answer, self.said_length, self.status, self.n_asked = answer, len(answer), 200, 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.n_asked += 1
-                self.send_response(outer.status)
-                self.send_header("Content-Length", str(outer.said_length))
-                self.end_headers()
-                self.wfile.write(outer.answer)
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self.http = HTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.http.server_port}/hand_landmarker.task"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OneFile]:
     content = packed(tmp_path / "published.task").read_bytes()
-    server = Server(content)
-    monkeypatch.setattr(module, "ADDRESS", server.address)
+    server = OneFile("/hand_landmarker.task", content)
+    monkeypatch.setattr(module, "ADDRESS", f"{server.address}/hand_landmarker.task")
     monkeypatch.setattr(module, "SHA256", hashlib.sha256(content).hexdigest())
     yield server
-    server.http.shutdown()
-    server.http.server_close()
+    server.end()
 
 
 def left_in(folder: Path) -> list[str]:
     return [one.name for one in folder.rglob("*") if one.is_file() and one.suffix != ".lock"]
 
 
-def test_the_file_is_fetched_once(tmp_path: Path, server: Server) -> None:
+def test_the_file_is_fetched_once(tmp_path: Path, server: OneFile) -> None:
     cache = tmp_path / "cache"
     first, second = model_file(None, cache), model_file(None, cache)
     assert first == second
-    assert first.path.read_bytes() == server.answer
-    assert first.digest == hashlib.sha256(server.answer).hexdigest()
-    assert server.n_asked == 1
+    assert first.path.read_bytes() == server.content
+    assert first.digest == hashlib.sha256(server.content).hexdigest()
+    assert len(server.asked) == 1
     assert left_in(cache) == ["hand_landmarker.task"]
 
 
-def test_processes_that_start_together_fetch_it_once(tmp_path: Path, server: Server) -> None:
+def test_processes_that_start_together_fetch_it_once(tmp_path: Path, server: OneFile) -> None:
     threads = [threading.Thread(target=model_file, args=(None, tmp_path / "c")) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert server.n_asked == 1
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("how", ["another file", "cut short", "refused", "not there"])
 def test_nothing_is_left_of_what_cannot_be_fetched(
-    tmp_path: Path, server: Server, how: str
+    tmp_path: Path, server: OneFile, how: str
 ) -> None:
     if how == "another file":
-        server.answer = b"<html>moved</html>"
-        server.said_length = len(server.answer)
+        server.content = b"<html>moved</html>"
     elif how == "cut short":
-        server.answer = server.answer[:100]
+        server.said_length = len(server.content)
+        server.content = server.content[:100]
     elif how == "refused":
         server.status = 403
     else:
-        server.http.shutdown()
-        server.http.server_close()
+        server.end()
     with pytest.raises(DataError, match=r"^hand\.model: .*http://127.*hand\.model=FILE$"):
         model_file(None, tmp_path / "cache")
     assert left_in(tmp_path / "cache") == []
 
 
-def test_a_file_that_is_given_is_not_fetched(tmp_path: Path, server: Server) -> None:
+def test_a_file_that_is_given_is_not_fetched(tmp_path: Path, server: OneFile) -> None:
     given = packed(tmp_path / "own.task")
     assert model_file(str(given), tmp_path / "cache").path == given
-    assert server.n_asked == 0
+    assert server.asked == []
     assert not (tmp_path / "cache").exists()
 
 

@@ -5,9 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import safetensors.torch
 import timm
 import torch
 from conftest import Touches
+from servers.one_file import OneFile
 
 from asl_exp.config.errors import WeightsError
 from asl_exp.config.schema import BackboneConfig
@@ -235,62 +234,11 @@ else:
 """
 
 
-class Hub(ThreadingHTTPServer):
-    """A stand-in for the model hub: one file of one repository.
-
-    Attributes:
-        content: of the file; None answers as a missing repository does.
-        asked: methods and paths.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.content: bytes | None = None
-        self.asked: list[str] = []
-        super().__init__(("127.0.0.1", 0), HubPage)
-
-
-class HubPage(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
-        self.server.asked.append(f"{self.command} {self.path}")
-        content = self.server.content
-        wanted = "/resolve/main/model.safetensors"
-        if content is None or not self.path.endswith(wanted):
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound" if content else "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("ETag", '"stand-in"')
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+def hub() -> Iterator[OneFile]:
+    server = OneFile("/resolve/main/model.safetensors")
     yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    server.end()
 
 
 def ask_hub(endpoint: str, home: Path) -> dict[str, object]:
@@ -316,29 +264,27 @@ def ask_hub(endpoint: str, home: Path) -> dict[str, object]:
 
 
 @pytest.mark.heavy
-def test_the_hub_is_asked_and_its_weights_are_kept(hub: Hub, tmp_path: Path) -> None:
+def test_the_hub_is_asked_and_its_weights_are_kept(hub: OneFile, tmp_path: Path) -> None:
     torch.manual_seed(11)
     network = timm.create_model("resnet10t")
     published = {k: torch.randn_like(t) if t.is_floating_point() else t
                  for k, t in network.state_dict().items()}  # fmt: skip
     hub.content = safetensors.torch.save(published)
-    endpoint = f"http://127.0.0.1:{hub.server_port}"
-    answer = ask_hub(endpoint, tmp_path)
+    answer = ask_hub(hub.address, tmp_path)
     backbone = {k: t for k, t in published.items() if not k.startswith("fc.")}
     assert answer["sum"] == pytest.approx(float(sum(t.double().sum() for t in backbone.values())))
     assert answer["n"] == len(backbone)
     assert "timm/resnet10t" in str(answer["report"])
     assert "its classifier of 1000 classes left out" in str(answer["report"])
     assert any(asked.startswith("GET /timm/resnet10t") for asked in hub.asked), hub.asked
-    hub.shutdown()
-    hub.server_close()
+    hub.end()
     again = ask_hub("http://127.0.0.1:9", tmp_path)  # nothing answers there
     assert again == answer, "what was fetched once needs no hub"
 
 
 @pytest.mark.heavy
-def test_a_hub_out_of_reach_or_without_the_file(hub: Hub, tmp_path: Path) -> None:
-    for endpoint in ("http://127.0.0.1:9", f"http://127.0.0.1:{hub.server_port}"):
+def test_a_hub_out_of_reach_or_without_the_file(hub: OneFile, tmp_path: Path) -> None:
+    for endpoint in ("http://127.0.0.1:9", hub.address):
         told = str(ask_hub(endpoint, tmp_path).get("error"))
         assert told.startswith("backbone.pretrained: the weights of 'resnet10t' (timm/resnet10t")
         assert "could not be fetched" in told
@@ -347,11 +293,11 @@ def test_a_hub_out_of_reach_or_without_the_file(hub: Hub, tmp_path: Path) -> Non
 
 
 @pytest.mark.heavy
-def test_a_hub_that_sends_something_else(hub: Hub, tmp_path: Path) -> None:
+def test_a_hub_that_sends_something_else(hub: OneFile, tmp_path: Path) -> None:
     hub.content = b"<html>please log in</html>"
-    told = str(ask_hub(f"http://127.0.0.1:{hub.server_port}", tmp_path).get("error"))
+    told = str(ask_hub(hub.address, tmp_path).get("error"))
     assert "backbone.weights=FILE" in told
     hub.content = safetensors.torch.save({"conv.weight": torch.zeros(1)})
     (tmp_path / "other").mkdir()
-    told = str(ask_hub(f"http://127.0.0.1:{hub.server_port}", tmp_path / "other").get("error"))
+    told = str(ask_hub(hub.address, tmp_path / "other").get("error"))
     assert "backbone.weights=FILE" in told
