@@ -131,10 +131,12 @@ def _said_as_ours(config: BackboneConfig, options: dict[str, Any]) -> Iterator[N
     except ConfigError:
         raise
     except Exception as error:  # timm's networks raise what they like
+        unknown = isinstance(error, KeyError) and error.args
+        reason = f"no '{error.args[0]}'" if unknown else str(error)
         raise ConfigError(
             [
                 f"backbone.name: timm cannot make '{config.name}' with {options or 'no options'}: "
-                f"{_reason(error)}; see backbone.options and backbone.image_size"
+                f"{reason}; see backbone.options and backbone.image_size"
             ]
         ) from error
 
@@ -211,10 +213,6 @@ def n_weights(network: nn.Module) -> int:
 def planned_weights(config: BackboneConfig) -> int:
     """Return how many weights the backbone of a configuration has, without making them."""
     return n_weights(_shapes(config.name, dict(config.options)))
-
-
-def _reason(error: Exception) -> str:
-    return f"no '{error.args[0]}'" if isinstance(error, KeyError) and error.args else str(error)
 
 
 @torch.no_grad()

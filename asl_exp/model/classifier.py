@@ -54,13 +54,14 @@ class Head(nn.Sequential):
     def __init__(
         self, width: int, n_classes: int, config: HeadConfig, regularization: RegularizationConfig
     ) -> None:
-        dropouts = _dropouts(config, regularization)
+        given = regularization.dropout
+        dropouts = given if isinstance(given, list) else [given] * len(config.hidden)
         layers: list[nn.Module] = [nn.Dropout(regularization.feature_dropout)]
         for hidden, dropout in zip(config.hidden, dropouts, strict=True):
             layers += [nn.Linear(width, hidden), _activation(config), nn.Dropout(dropout)]
             width = hidden
-        if not config.hidden and isinstance(regularization.dropout, float):
-            layers.append(nn.Dropout(regularization.dropout))
+        if not config.hidden and isinstance(given, float):
+            layers.append(nn.Dropout(given))
         super().__init__(*layers, nn.Linear(width, n_classes))
         self._penalise_output = regularization.l2_on == "all"
         for dense in self._dense_layers():
@@ -74,11 +75,6 @@ class Head(nn.Sequential):
         """Return the kernels under the L2 penalty (never the biases)."""
         kernels = [dense.weight for dense in self._dense_layers()]
         return kernels if self._penalise_output else kernels[:-1]
-
-
-def _dropouts(config: HeadConfig, regularization: RegularizationConfig) -> list[float]:
-    given = regularization.dropout
-    return list(given) if isinstance(given, list) else [given] * len(config.hidden)
 
 
 def _activation(config: HeadConfig) -> nn.Module:

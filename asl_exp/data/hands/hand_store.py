@@ -94,8 +94,6 @@ def find_in(detector: Detector, path: Source, max_megapixels: float) -> Hand:
     hand = detector.find(pixels)
     if (hand.width, hand.height) == (width, height):
         return hand
-    if not hand.found:
-        return no_hand(width, height, 1 + len(hand.looks))
     scale = np.array([width / hand.width, height / hand.height, width / hand.width], np.float32)
     return replace(
         hand, joints=hand.joints * scale, looks=hand.looks * scale, width=width, height=height
