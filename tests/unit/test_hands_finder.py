@@ -45,7 +45,11 @@ def finder(model: ModelFile) -> HandFinder:
 def photo(photos: Path, source: str, letter: str, number: int = 0) -> Pixels:
     table = pd.read_csv(photos / "manifest.csv")
     rows = table[(table["source"] == source) & (table["label"] == letter)]
-    return np.asarray(Image.open(photos / rows["path"].iloc[number]).convert("RGB"))
+    return read(photos / rows["path"].iloc[number])
+
+
+def read(file: Path) -> Pixels:
+    return np.asarray(Image.open(file).convert("RGB"))
 
 
 def cut_out(photos: Path) -> tuple[Pixels, Pixels]:
@@ -98,15 +102,14 @@ def test_backlit_hands_are_found_by_later_attempts(photos: Path, finder: HandFin
     table = pd.read_csv(photos / "manifest.csv")
     backlit = table[(table["group"] == "kaggle_s4") & table["label"].isin(list("BDLVWY"))]
     paths = backlit["path"].iloc[::8]
-    found = [finder.find(np.asarray(Image.open(photos / one).convert("RGB"))).found
-             for one in paths]  # fmt: skip
+    found = [finder.find(read(photos / one)).found for one in paths]
     assert np.mean(found) >= 0.9
 
 
 def test_nothing_has_no_hand(photos: Path, finder: HandFinder) -> None:
     table = pd.read_csv(photos / "manifest.csv")
     for path in table[table["label"] == "nothing"]["path"].iloc[::30]:
-        hand = finder.find(np.asarray(Image.open(photos / path).convert("RGB")))
+        hand = finder.find(read(photos / path))
         assert not hand.found
         assert np.isnan(hand.joints).all()
         assert (hand.width, hand.height) == (176, 176)

@@ -32,7 +32,7 @@ def list_asl_alphabet(root: str | None) -> pd.DataFrame:
     Raises:
         DataError: no copy and no kagglehub, or file names without frame numbers.
     """
-    folder = existing_folder(root, "data.root") if root else downloaded(HANDLE)
+    folder = copy_of(HANDLE, root)
     images = list_folder(str(train_folder(folder)), "data.root", SOURCE)
     images["group"] = _sessions(images["key"].tolist(), folder)
     return images
@@ -80,12 +80,14 @@ def require_fetchable(handle: str = HANDLE) -> None:
         ) from None
 
 
-def downloaded(handle: str) -> Path:
-    """Return the folder in which kagglehub keeps a set, fetched on first use.
+def copy_of(handle: str, root: str | None) -> Path:
+    """Return the folder given, or that in which kagglehub keeps a set, fetched on first use.
 
     Raises:
-        DataError: it is not installed, or Kaggle refuses.
+        DataError: there is no such folder; kagglehub is not installed, or Kaggle refuses.
     """
+    if root:
+        return existing_folder(root, "data.root")
     require_fetchable(handle)
     import kagglehub
 

@@ -18,8 +18,7 @@ from asl_exp.config.conf_folder import home_expanded
 from asl_exp.config.errors import DataError
 from asl_exp.data.cache_files import file_digest, locked, unwritable_cache
 from asl_exp.data.decode_pool import progress
-from asl_exp.data.sources.asl_alphabet import downloaded
-from asl_exp.data.sources.folder import existing_folder
+from asl_exp.data.sources.asl_alphabet import copy_of
 from asl_exp.data.sources.listing import some, table
 
 HANDLE: Final = "datamunge/sign-language-mnist"
@@ -62,7 +61,7 @@ def tables(root: str | None) -> dict[str, Path]:
     Raises:
         DataError: one of them is not there.
     """
-    folder = existing_folder(root, "data.root") if root else downloaded(HANDLE)
+    folder = copy_of(HANDLE, root)
     found = {}
     for split, name in FILES.items():
         below = (folder.glob("*/" * depth + name) for depth in range(_DEEPEST))
