@@ -71,15 +71,17 @@ def test_a_group_on_both_sides_leaks(tmp_path: Path) -> None:
     assert found.group_mates("test") == 2
 
 
+def words(folder: Path, *data: str) -> list[str]:
+    size = ["backbone.name=asl_small_cnn", f"backbone.image_size={SIZE}"]
+    return [*data, f"data.cache_dir={folder / 'cache'}", f"runs_dir={folder / 'runs'}", *size]
+
+
+def listed(file: Path) -> list[str]:
+    return words(file.parent, "data=manifest", f"data.manifest={file}", "data.split=column")
+
+
 def command(folder: Path, name: str, planted: str = "nothing", more: Sequence[str] = ()) -> int:
-    return main(
-        [
-            name, "data=manifest", f"data.manifest='{photo_set(folder, planted)}'",
-            "data.split=column", f"data.cache_dir={folder / 'cache'}",
-            f"runs_dir={folder / 'runs'}", f"backbone.image_size={SIZE}", "augmentation=strong",
-            *more,
-        ]
-    )  # fmt: skip
+    return main([name, *listed(photo_set(folder, planted)), "augmentation=strong", *more])
 
 
 @pytest.mark.parametrize(("planted", "status"), [("nothing", 0), ("near", 1)])
@@ -139,12 +141,8 @@ def test_names_from_the_data_are_escaped(tmp_path: Path) -> None:
                 picture(10 * number + (label == "B")), tmp_path / f"{split}{len(lines)}.png"
             )
             lines.append(f"{path.name},{label},g{number},{split}")
-    csv = manifest(tmp_path / "m.csv", lines)
-    main(
-        ["audit", "data=manifest", f"data.manifest={csv}", "data.split=column",
-         f"data.cache_dir={tmp_path / 'c'}", f"runs_dir={tmp_path}", "backbone.image_size=32"]
-    )  # fmt: skip
-    page = (tmp_path / "audit" / "audit.html").read_text("utf-8")
+    main(["audit", *listed(manifest(tmp_path / "m.csv", lines))])
+    page = (tmp_path / "runs" / "audit" / "audit.html").read_text("utf-8")
     assert "<b>A</b>" not in page
     assert "&lt;b&gt;A&lt;/b&gt;" in page
 
@@ -183,11 +181,7 @@ def test_the_default_split_passes_its_own_audit(tmp_path: Path) -> None:
                 noisy = np.clip(base + generator.integers(-40, 41, base.shape), 0, 255)
                 image = Image.fromarray(noisy.astype(np.uint8))
                 save(image, tmp_path / "in" / name / f"{chr(97 + shot)}{chr(97 + frame)}.png")
-    arguments = [
-        "audit", "data=folder", f"data.root={tmp_path / 'in'}", f"runs_dir={tmp_path / 'runs'}",
-        f"data.cache_dir={tmp_path / 'cache'}", f"backbone.image_size={SIZE}",
-    ]  # fmt: skip
-    assert main(arguments) == 0
+    assert main(["audit", *words(tmp_path, "data=folder", f"data.root={tmp_path / 'in'}")]) == 0
 
 
 @pytest.mark.heavy
@@ -205,14 +199,13 @@ def test_a_wrong_label_is_shown_beside_the_answer(tmp_path: Path) -> None:
     table = pd.DataFrame(answers, columns=["path", "label", "probability/A"])
     file = tmp_path / "predictions.parquet"
     table.assign(**{"probability/B": 1 - table["probability/A"]}).to_parquet(file)
-    words = ["data=manifest", f"data.manifest={manifest(tmp_path / 'm.csv', lines)}"]
-    words += ["data.split=column", f"data.cache_dir={tmp_path}", f"runs_dir={tmp_path}"]
-    words += ["backbone.name=asl_small_cnn", f"backbone.image_size={SIZE}"]
-    assert main(["audit", "--predictions", str(file), *words]) == 0
-    found = json.loads((tmp_path / "audit" / "audit.json").read_text())["likely_wrong_labels"]
+    csv = manifest(tmp_path / "m.csv", lines)
+    assert main(["audit", "--predictions", str(file), *listed(csv)]) == 0
+    audit = tmp_path / "runs" / "audit"
+    found = json.loads((audit / "audit.json").read_text())["likely_wrong_labels"]
     assert [Path(one["path"]).name for one in found] == ["6.png"]
     assert (found[0]["label"], found[0]["predicted"]) == ("B", "A")
-    page = (tmp_path / "audit" / "audit.html").read_text()
+    page = (audit / "audit.html").read_text()
     assert "labelled <b>B</b> (0.080), answered <b>A</b> (0.920)" in page
 
 
@@ -229,7 +222,7 @@ def test_predictions_for_rows_of_joints_are_refused_before_images_are_drawn(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("given", "said"),
     [
         (["audit", "--predictions"], "--predictions: give the"),
         (["prepare", "--predictions", "x"], "--predictions belongs to audit"),
@@ -239,10 +232,8 @@ def test_predictions_for_rows_of_joints_are_refused_before_images_are_drawn(
     ],
 )
 def test_what_are_no_predictions_is_refused(
-    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    given: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = [f"data.manifest={photo_set(tmp_path, 'nothing')}", f"data.cache_dir={tmp_path}"]
-    size = ["backbone.name=asl_small_cnn", f"backbone.image_size={SIZE}"]
-    assert main([words[0], "data=manifest", *data, "data.split=column", *size, *words[1:]]) == 2
+    assert command(tmp_path, given[0], more=given[1:]) == 2
     assert said in capsys.readouterr().err
-    assert not (tmp_path / "pixels").exists(), "said before any image is decoded"
+    assert not (tmp_path / "cache" / "pixels").exists(), "said before any image is decoded"

@@ -92,13 +92,11 @@ def test_a_hand_of_each_letter_of_100_drawn_signers_comes_with_the_package() -> 
 def test_where_no_hand_is_found_nothing_is_written(
     tmp_path: Path, photos: Path, hand_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data_of(photos, tmp_path)
+    given = [*data_of(photos, tmp_path), f"hand.model={hand_model}"]
     rows = pd.read_csv(tmp_path / "mine.csv")
     rows = rows[rows["label"] == "nothing"].assign(label=["A", "A", "B", "B"])
     rows.to_csv(tmp_path / "mine.csv", index=False)
     file = tmp_path / "joints.csv"
-    given = ["data=manifest", f"data.manifest={tmp_path / 'mine.csv'}"]
-    given += [f"data.cache_dir={tmp_path / 'cache'}", f"hand.model={hand_model}"]
     assert main(["joints", str(file), *given]) == 2
     assert "no hand was found in any of 4 images" in capsys.readouterr().err
     assert not file.exists()
