@@ -34,6 +34,7 @@ from asl_exp.runs.result import FOLDS_FILE, FoldsResult, Result
 from asl_exp.runs.run_folder import held
 from asl_exp.tracking.recorder import Begin, Recorder
 from asl_exp.training.current_run import Evaluate, Observer
+from asl_exp.training.resume import require_unused
 from asl_exp.training.run import run_experiment
 from asl_exp.training.terminal import hushed, say
 
@@ -101,6 +102,8 @@ def run_folds(
     with hushed(evaluate != "everything"), held(folder) as mine:
         if not mine:  # between two folds no run of theirs shows that they go on
             raise UserError(f"{folder}: another process is running these folds")
+        if not config.resume:
+            require_unused(folder)
         names = fold_names(config)
         recorder = _open_record(config, folder, observer)
         result = FoldsResult(mlflow_run_id=recorder.run_id)

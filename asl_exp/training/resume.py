@@ -16,7 +16,7 @@ from asl_exp.config.errors import UserError
 from asl_exp.config.names import Artifact
 from asl_exp.config.schema import Config
 from asl_exp.config.signature import compared_settings, signature
-from asl_exp.runs.result import Result
+from asl_exp.runs.result import FOLDS_FILE, Result
 from asl_exp.runs.run_folder import LOCK, held, read_config, resumed_run
 from asl_exp.training.features import n_views
 from asl_exp.training.rendezvous import is_first
@@ -34,7 +34,8 @@ def claim_folder(config: Config, new_folder: Path) -> Iterator[Path]:
     Where several machines work on one run, the first has its folder; the others get an empty one.
 
     Raises:
-        UserError: ``resume`` names no run, one still going, or one of another configuration.
+        UserError: ``resume`` names no run, one still going, or one of another configuration; or the
+            new folder has a run already.
     """
     if not is_first(config.trainer):
         with TemporaryDirectory() as nowhere:
@@ -60,14 +61,28 @@ def _chosen(config: Config, new_folder: Path) -> Path:
     if isinstance(config.resume, str):
         return _named(config, Path(config.resume))
     unfinished = _newest(config, same=True)
+    if config.resume and unfinished is not None:
+        return unfinished
+    require_unused(new_folder)
     if config.resume:
-        if unfinished is None:
-            told = "resume: no unfinished run of this configuration; a new one begins"
-            say("\n".join([told, *_other(config)]))
-        return unfinished or new_folder
-    if unfinished is not None:
+        told = "resume: no unfinished run of this configuration; a new one begins"
+        say("\n".join([told, *_other(config)]))
+    elif unfinished is not None:
         say(f"an unfinished run has this configuration: {unfinished}; resume=true goes on with it")
     return new_folder
+
+
+def require_unused(folder: Path) -> None:
+    """Refuse a folder that holds a run: it would go on, or be mixed, with another one's files.
+
+    Raises:
+        UserError: there is a run, or the folds of one.
+    """
+    if any((folder / file).exists() for file in (Artifact.RESULT, FOLDS_FILE)):
+        raise UserError(
+            f"{folder}: holds a run already; give another folder, or remove this one (an "
+            f"unfinished run goes on by resume={folder})"
+        )
 
 
 def _named(config: Config, folder: Path) -> Path:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,10 +21,11 @@ from asl_exp.config.errors import DataError, StorageError, UserError
 from asl_exp.config.signature import signature
 from asl_exp.model.classifier import build_classifier
 from asl_exp.model.own_weights import resolve_preprocessing
-from asl_exp.runs.result import Result
+from asl_exp.runs.result import FoldsResult, Result
 from asl_exp.runs.run_folder import write_config
 from asl_exp.runs.writing import full_disk_named
 from asl_exp.training.callbacks import StateWriter
+from asl_exp.training.folds import run_whole
 from asl_exp.training.record import begin_record
 from asl_exp.training.resume import claim_folder
 from asl_exp.training.state import FOLDER, find_state
@@ -209,6 +211,32 @@ def test_a_new_run_in_place_of_an_unfinished_one_says_what_differs(
     assert "a new one begins" in said
     assert all(line in said for line in told)
     assert (str(unfinished) in said) == bool(told)
+
+
+@pytest.mark.parametrize("resume", ["false", "true"])
+@pytest.mark.parametrize("status", ["FINISHED", "KILLED", "FAILED", "RUNNING"])
+@pytest.mark.parametrize("more", [(), ("lr.transfer=0.5",)], ids=["same", "other"])
+def test_a_folder_that_holds_a_run_is_taken_by_no_other(
+    unfinished: Path, status: str, resume: str, more: tuple[str, ...]
+) -> None:
+    result = Result.read(unfinished)
+    assert result is not None
+    replace(result, status=status).write(unfinished)
+    before = {file: file.read_bytes() for file in unfinished.rglob("*") if file.is_file()}
+    if resume == "true" and not more and status != "FINISHED":
+        assert claimed(unfinished, "resume=true") == unfinished
+        return
+    with pytest.raises(UserError, match=f"{unfinished}: holds a run already.*resume={unfinished}"):
+        claimed(unfinished, f"resume={resume}", *more)
+    (unfinished / ".lock").unlink(missing_ok=True)
+    assert {f: f.read_bytes() for f in unfinished.rglob("*") if f.is_file()} == before
+
+
+def test_a_folder_that_holds_folds_is_taken_by_no_other(tmp_path: Path) -> None:
+    FoldsResult(mlflow_run_id=None).write(tmp_path)
+    for words in (["data.folds=group"], ["experiment=demo"]):
+        with pytest.raises(UserError, match=f"{tmp_path}: holds a run already"):
+            run_whole(compose_config([*words, f"runs_dir={tmp_path.parent}"]), tmp_path)
 
 
 def test_another_configuration_is_refused_with_the_difference(unfinished: Path) -> None:
