@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from asl_exp.config import names
@@ -21,7 +22,7 @@ from asl_exp.config.schema import Config, HandConfig
 from asl_exp.data.dataset import load_whole
 from asl_exp.data.letters import Split
 from asl_exp.evaluation.certificate import n_trained_on, write_certificate
-from asl_exp.evaluation.folder import AnsweredSet, Evaluation, write_evaluation
+from asl_exp.evaluation.folder import PREDICTIONS, AnsweredSet, Evaluation, write_evaluation
 from asl_exp.evaluation.inference import probabilities
 from asl_exp.evaluation.scores import Probabilities
 from asl_exp.model.checkpoint import load_kept_model
@@ -71,6 +72,7 @@ class Scored:
         left_out: set name to label to images whose label the model does not know.
         absent: set name to the model's classes that have no image there.
         trained_on: set name to how many of its images were trained on, in words; "" for none.
+        replaced: set name to what its scores replace, in words; "" for nothing of other images.
         folder: where the files are.
     """
 
@@ -78,6 +80,7 @@ class Scored:
     left_out: dict[str, dict[str, int]]
     absent: dict[str, tuple[str, ...]]
     trained_on: dict[str, str]
+    replaced: dict[str, str]
     folder: Path
 
 
@@ -104,7 +107,8 @@ def evaluate(
         device: where the networks run; None: the first GPU if there is one, else the CPU.
 
     Raises:
-        UserError: no kept model there, models that do not fit each other, or unusable data.
+        UserError: no kept model there, models that do not fit each other, unusable data, or data
+            that another set's scores have the name of.
     """
     config = compose_config(overrides)
     members = [open_member(run, Path(config.runs_dir), hand_model) for run in runs]
@@ -121,6 +125,8 @@ def evaluate(
     if not splits:
         raise UserError(_nothing(left_out, classes))
     folder = folder_for(members if not soup else [], config)
+    places = {name: folder / Artifact.EVALUATION / name for name in splits}
+    replaced = {name: _replaced(places[name], split) for name, split in splits.items()}
     sets, trained_on = {}, {}
     for name, split in splits.items():
         answers = _answers(members, [part[name] for part, _ in loaded], device)
@@ -128,9 +134,9 @@ def evaluate(
         said = joined(debug_caution(members[0].kept.config.debug), trained_on[name])
         said = joined(said, split.caution)
         answered = AnsweredSet.of(replace(split, caution=said), answers, classes)
-        sets[name] = write_evaluation(folder / Artifact.EVALUATION / name, answered)
+        sets[name] = write_evaluation(places[name], answered)
     absent = {name: _absent(split, classes) for name, split in splits.items()}
-    scored = Scored(sets, left_out, absent, trained_on, folder)
+    scored = Scored(sets, left_out, absent, trained_on, replaced, folder)
     member = members[0] if len(runs) == 1 else None
     if member is not None and member.result is not None:
         write_certificate(folder, member.kept.config, member.result)
@@ -284,6 +290,31 @@ def _trained_on(members: Sequence[Member], split: Split) -> str:
     return f"trained on {most:,} of these {len(split):,} images: no score of other people's hands"
 
 
+def _replaced(place: Path, split: Split) -> str:
+    """Return what is to be said of scores that go, where they are of other images.
+
+    Raises:
+        UserError: no image is the same, so that another set has this name.
+    """
+    try:
+        before = pd.read_parquet(place / PREDICTIONS, columns=["path", "sha256"])
+    except (OSError, ValueError):  # none, one of an older version, or a damaged one
+        return ""
+    known = before["sha256"].isin(split.table["sha256"])
+    if known.all() and len(before) == len(split):
+        return ""
+    if not known.any() and not before["path"].isin(split.table["path"]).any():
+        raise UserError(
+            f"{split.name}: {place} has the scores of {len(before):,} other images under this name "
+            f"(such as {before['path'].iloc[0]}); give the folder or manifest another name, or "
+            "remove those scores"
+        )
+    return (
+        f"replaces the scores of {len(before):,} images, of which {known.sum():,} are among these "
+        f"{len(split):,}"
+    )
+
+
 def _nothing(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> str:
     found = sorted({label for labels in left_out.values() for label in labels})
     return (
@@ -343,7 +374,7 @@ def show(scored: Scored) -> None:
     show_result("", rows, intervals)
     for name, evaluation in scored.sets.items():
         console.say(f"{name}: {evaluation.intervals.described()}")
-        if told := scored.trained_on[name]:
+        for told in filter(None, (scored.trained_on[name], scored.replaced[name])):
             console.say(f"{name}: {told}", warning=True)
         if absent := scored.absent[name]:
             console.say(f"{name}: no image of {', '.join(absent)}")

@@ -104,6 +104,35 @@ def test_new_photos_are_scored_into_the_runs_folder_and_its_mlflow_run(
     assert logged.info.status == "FINISHED"
 
 
+def test_the_scores_of_another_set_of_that_name_stay(
+    runs_dir: Path, new_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs_dir / "run0", run)
+    words = [str(run), "data=folder", f"data.cache_dir={tmp_path}", "tracking=off"]
+    place = run / "evaluation" / "external" / "new"
+    for _ in range(2):  # the same images again: nothing to say
+        assert main([*words, f"data.root={new_photos}"]) == 0
+        assert "replaces" not in capsys.readouterr().out
+    before = {file: file.read_bytes() for file in place.iterdir()}
+
+    other = tmp_path / "elsewhere" / "new"
+    for label, colour in {"B": "red", "C": "blue"}.items():
+        (other / label).mkdir(parents=True)
+        Image.new("RGB", (30, 30), colour).save(other / label / "plain.png")
+    assert main([*words, f"data.root={other}"]) == 2
+    told = capsys.readouterr().err
+    assert f"external/new: {place} has the scores of 9 other images under this name" in told
+    assert str(new_photos / "B" / "0.png") in told
+    assert {file: file.read_bytes() for file in place.iterdir()} == before
+
+    shutil.copy(other / "B" / "plain.png", new_photos / "B")
+    (new_photos / "C" / "0.png").unlink()
+    assert main([*words, f"data.root={new_photos}"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "external/new: replaces the scores of 9 images, of which 8 are among these 9" in said
+
+
 def test_images_that_were_trained_on_are_told(
     runs_dir: Path, tiny: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
