@@ -84,6 +84,17 @@ def command(folder: Path, name: str, planted: str = "nothing", more: Sequence[st
     return main([name, *listed(photo_set(folder, planted)), "augmentation=strong", *more])
 
 
+def test_images_of_nobody_known_are_counted_not_listed(tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    for number, label in enumerate("AAABBB"):
+        save(detailed(9000 + number, SIZE), others / label / f"{number}.png")
+    assert command(tmp_path, "audit", more=[f"data.external=[{others}]"]) == 0
+    page = (tmp_path / "runs" / "audit" / "audit.html").read_text("utf-8")
+    assert "and 6 images like no other, of whom nobody knows" in page
+    assert "near:" not in page
+    assert "g0" in page
+
+
 @pytest.mark.parametrize(("planted", "status"), [("nothing", 0), ("near", 1)])
 def test_the_command_writes_a_page_that_stands_alone(
     planted: str,

@@ -1,5 +1,6 @@
 """The audit as one HTML file that needs nothing else; sheets of small images are inside it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
@@ -147,9 +148,16 @@ def _groups(facts: dict[str, Any]) -> str:
     sections = []
     known = [("source", "sources"), ("group", "groups")]
     for title, key in known[:1] if facts["groups"] == "unknown" else known:
-        names = sorted({name for one in facts["splits"].values() for name in one[key]})
-        more = f"<p>and {len(names) - _GROUP_ROWS:,} more</p>" if len(names) > _GROUP_ROWS else ""
-        sections.append(_counts(facts, title, key, names[:_GROUP_ROWS]) + more)
+        counts: Counter[str] = sum(
+            (Counter(one[key]) for one in facts["splits"].values()), Counter()
+        )
+        alone = {name for name in counts if name.startswith("near:") and counts[name] == 1}
+        names = sorted(counts.keys() - alone)
+        sections.append(_counts(facts, title, key, names[:_GROUP_ROWS]))
+        if len(names) > _GROUP_ROWS:
+            sections.append(f"<p>and {len(names) - _GROUP_ROWS:,} more</p>")
+        if alone:
+            sections.append(f"<p>and {len(alone):,} images like no other, of whom nobody knows</p>")
     return "".join(sections)
 
 
