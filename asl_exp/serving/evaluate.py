@@ -72,7 +72,8 @@ class Scored:
         left_out: set name to label to images whose label the model does not know.
         absent: set name to the model's classes that have no image there.
         trained_on: set name to how many of its images were trained on, in words; "" for none.
-        replaced: set name to what its scores replace, in words; "" for nothing of other images.
+        earlier: set name to what becomes of the scores of other images that had its name, in words;
+            "" where there are none.
         folder: where the files are.
     """
 
@@ -80,7 +81,7 @@ class Scored:
     left_out: dict[str, dict[str, int]]
     absent: dict[str, tuple[str, ...]]
     trained_on: dict[str, str]
-    replaced: dict[str, str]
+    earlier: dict[str, str]
     folder: Path
 
 
@@ -107,8 +108,7 @@ def evaluate(
         device: where the networks run; None: the first GPU if there is one, else the CPU.
 
     Raises:
-        UserError: no kept model there, models that do not fit each other, unusable data, or data
-            that another set's scores have the name of.
+        UserError: no kept model there, models that do not fit each other, or unusable data.
     """
     config = compose_config(overrides)
     members = [open_member(run, Path(config.runs_dir), hand_model) for run in runs]
@@ -125,18 +125,17 @@ def evaluate(
     if not splits:
         raise UserError(_nothing(left_out, classes))
     folder = folder_for(members if not soup else [], config)
-    places = {name: folder / Artifact.EVALUATION / name for name in splits}
-    replaced = {name: _replaced(places[name], split) for name, split in splits.items()}
-    sets, trained_on = {}, {}
-    for name, split in splits.items():
-        answers = _answers(members, [part[name] for part, _ in loaded], device)
-        trained_on[name] = _trained_on(members, split) if asked is None else ""
-        said = joined(debug_caution(members[0].kept.config.debug), trained_on[name])
-        said = joined(said, split.caution)
-        answered = AnsweredSet.of(replace(split, caution=said), answers, classes)
-        sets[name] = write_evaluation(places[name], answered)
-    absent = {name: _absent(split, classes) for name, split in splits.items()}
-    scored = Scored(sets, left_out, absent, trained_on, replaced, folder)
+    scored = Scored({}, left_out, {}, {}, {}, folder)
+    for given, split in splits.items():
+        name, told = _place(folder / Artifact.EVALUATION, split)
+        answers = _answers(members, [part[given] for part, _ in loaded], device)
+        trained_on = _trained_on(members, split) if asked is None else ""
+        said = joined(debug_caution(members[0].kept.config.debug), trained_on)
+        named = replace(split, name=name, caution=joined(said, split.caution))
+        answered = AnsweredSet.of(named, answers, classes)
+        scored.sets[name] = write_evaluation(folder / Artifact.EVALUATION / name, answered)
+        scored.absent[name] = _absent(split, classes)
+        scored.trained_on[name], scored.earlier[name] = trained_on, told
     member = members[0] if len(runs) == 1 else None
     if member is not None and member.result is not None:
         write_certificate(folder, member.kept.config, member.result)
@@ -290,29 +289,27 @@ def _trained_on(members: Sequence[Member], split: Split) -> str:
     return f"trained on {most:,} of these {len(split):,} images: no score of other people's hands"
 
 
-def _replaced(place: Path, split: Split) -> str:
-    """Return what is to be said of scores that go, where they are of other images.
+def _place(evaluation: Path, split: Split) -> tuple[str, str]:
+    """Return the name under which a set is scored there, and what is to be said of it.
 
-    Raises:
-        UserError: no image is the same, so that another set has this name.
+    The scores of other images stay, though they have its name: a number tells the sets apart.
     """
-    try:
-        before = pd.read_parquet(place / PREDICTIONS, columns=["path", "sha256"])
-    except (OSError, ValueError):  # none, one of an older version, or a damaged one
-        return ""
-    known = before["sha256"].isin(split.table["sha256"])
-    if known.all() and len(before) == len(split):
-        return ""
-    if not known.any() and not before["path"].isin(split.table["path"]).any():
-        raise UserError(
-            f"{split.name}: {place} has the scores of {len(before):,} other images under this name "
-            f"(such as {before['path'].iloc[0]}); give the folder or manifest another name, or "
-            "remove those scores"
-        )
-    return (
-        f"replaces the scores of {len(before):,} images, of which {known.sum():,} are among these "
-        f"{len(split):,}"
-    )
+    name, told, number = split.name, "", 1
+    while True:
+        try:
+            before = pd.read_parquet(evaluation / name / PREDICTIONS, columns=["path", "sha256"])
+        except (OSError, ValueError):  # none, one of an older version, or a damaged one
+            return name, told
+        known = before["sha256"].isin(split.table["sha256"])
+        if known.all() and len(before) == len(split):
+            return name, told
+        if known.any() or before["path"].isin(split.table["path"]).any():
+            return name, (
+                f"replaces the scores of {len(before):,} images, of which {known.sum():,} are "
+                f"among these {len(split):,}"
+            )
+        number += 1
+        name, told = f"{split.name}_{number}", f"{split.name} has the scores of other images"
 
 
 def _nothing(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> str:
@@ -374,7 +371,7 @@ def show(scored: Scored) -> None:
     show_result("", rows, intervals)
     for name, evaluation in scored.sets.items():
         console.say(f"{name}: {evaluation.intervals.described()}")
-        for told in filter(None, (scored.trained_on[name], scored.replaced[name])):
+        for told in filter(None, (scored.trained_on[name], scored.earlier[name])):
             console.say(f"{name}: {told}", warning=True)
         if absent := scored.absent[name]:
             console.say(f"{name}: no image of {', '.join(absent)}")

@@ -120,10 +120,13 @@ def test_the_scores_of_another_set_of_that_name_stay(
     for label, colour in {"B": "red", "C": "blue"}.items():
         (other / label).mkdir(parents=True)
         Image.new("RGB", (30, 30), colour).save(other / label / "plain.png")
-    assert main([*words, f"data.root={other}"]) == 2
-    told = capsys.readouterr().err
-    assert f"external/new: {place} has the scores of 9 other images under this name" in told
-    assert str(new_photos / "B" / "0.png") in told
+    for _ in range(2):  # the same place again
+        assert main([*words, f"data.root={other}"]) == 0
+        told = " ".join(capsys.readouterr().out.split())
+        assert "external/new_2: external/new has the scores of other images" in told
+    report = (place.with_name("new_2") / "classification_report.json").read_text()
+    assert json.loads(report)["images"] == 2
+    assert not place.with_name("new_3").exists()
     assert {file: file.read_bytes() for file in place.iterdir()} == before
 
     shutil.copy(other / "B" / "plain.png", new_photos / "B")
