@@ -90,7 +90,7 @@ def test_images_of_nobody_known_are_counted_not_listed(tmp_path: Path) -> None:
         save(detailed(9000 + number, SIZE), others / label / f"{number}.png")
     assert command(tmp_path, "audit", more=[f"data.external=[{others}]"]) == 0
     page = (tmp_path / "runs" / "audit" / "audit.html").read_text("utf-8")
-    assert "and 6 images like no other, of whom nobody knows" in page
+    assert "and 6 images without a group, none like another" in page
     assert "near:" not in page
     assert "g0" in page
 

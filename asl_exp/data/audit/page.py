@@ -157,7 +157,7 @@ def _groups(facts: dict[str, Any]) -> str:
         if len(names) > _GROUP_ROWS:
             sections.append(f"<p>and {len(names) - _GROUP_ROWS:,} more</p>")
         if alone:
-            sections.append(f"<p>and {len(alone):,} images like no other, of whom nobody knows</p>")
+            sections.append(f"<p>and {len(alone):,} images without a group, none like another</p>")
     return "".join(sections)
 
 
